@@ -1,0 +1,69 @@
+# make demo    synthesise a PET volume from a real T1 (T1=path for your own) and write a report
+# make test    run the tests against the installed wheel
+# make check   formatter, linter, types and tests
+# make bench   time one network evaluation of each preset
+# make clean   remove .venv and build
+#
+# Each sets up .venv with the pinned versions and installs the built wheel when sources changed.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(CURDIR)/$(VENV)/bin
+WHEELS := build/wheel
+DEMO := build/demo
+T1 ?=
+SYNTHESIZE ?=
+
+SOURCES := pyproject.toml CMakeLists.txt README.md LICENSE \
+  $(shell find csrc python bench -type f ! -path '*/__pycache__/*')
+
+# pytest runs from a folder of its own, so that only the installed package can be imported.
+PYTEST = mkdir -p build/run && cd build/run && MRI2PET_TEST_INSTALLED=1 \
+  $(BIN)/python -m pytest -c $(CURDIR)/pyproject.toml --rootdir=$(CURDIR) -p no:cacheprovider
+
+.PHONY: demo test test-packaging lint check bench clean
+
+$(VENV)/created:
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "mri2pet: $(PYTHON) cannot make a virtual environment; install its venv module (Debian, Ubuntu: apt install python3-venv) or name another Python with PYTHON=…" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(WHEELS)/built: $(VENV)/created $(SOURCES)
+	@rm -rf $(WHEELS) && mkdir -p $(WHEELS)
+	$(BIN)/pip wheel -q --no-deps -w $(WHEELS) .
+	@touch $@
+
+# pip keeps an installed wheel of the same version, so the old one goes first.
+install = $(BIN)/pip uninstall -q -y mri2pet 2>/dev/null; \
+  $(BIN)/pip install -q -c constraints.txt "$$(ls $(CURDIR)/$(WHEELS)/*.whl)$(1)" && touch $@
+
+$(VENV)/installed: $(WHEELS)/built constraints.txt
+	$(call install,)
+
+$(VENV)/installed-test: $(WHEELS)/built constraints.txt
+	$(call install,[test])
+
+$(VENV)/installed-dev: $(WHEELS)/built constraints.txt
+	$(call install,[dev])
+
+demo: $(VENV)/installed
+	@PATH="$(BIN):$$PATH" T1="$(T1)" OUT="$(DEMO)" sh tools/demo.sh $(SYNTHESIZE)
+
+test: $(VENV)/installed-test
+	$(PYTEST) -m "not packaging" $(PYTEST_ARGS) $(CURDIR)/tests
+
+test-packaging: $(VENV)/installed-test
+	$(PYTEST) -m packaging $(CURDIR)/tests/packaging
+
+lint: $(VENV)/installed-dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+check: lint test
+
+bench: $(VENV)/installed
+	cd build && $(BIN)/mri2pet-bench network
+
+clean:
+	rm -rf $(VENV) build REVISION
