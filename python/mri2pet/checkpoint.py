@@ -1,0 +1,159 @@
+"""Models on disk: a folder with `model.safetensors` and `model.json`; nothing is unpickled."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from mri2pet.config import ModelConfig, parse_config
+from mri2pet.diffusion.schedule import noise_from_output
+from mri2pet.errors import ModelError, UsageError
+from mri2pet.nn import Network
+
+FORMAT = 1
+WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
+
+
+@dataclass
+class Model:
+    """A network ready to sample, with the constants of the data that it was trained on.
+
+    pet_mean and pet_std are in SUVR: SUVR = standardised · pet_std + pet_mean.
+    """
+
+    network: Network
+    config: ModelConfig
+    pet_mean: float
+    pet_std: float
+    name: str = "model"
+    sha256: str = ""
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.network.parameters()).device
+
+    def encode_mri(self, mri: Tensor) -> Tensor:
+        """[B, 1, K, I, J] in [0, 1] → [B, 256]; does not depend on the step."""
+        return self.network.mri_encoder(mri)
+
+    def predict_noise(self, x_t: Tensor, t: Tensor, mri: Tensor) -> Tensor:
+        """ε̃ for x_t [B, 1, K, I, J], t int64 [B] (1 … 999) and the MRI [B, 1, K', I', J']."""
+        output = self.network(x_t, t, mri)
+        return noise_from_output(self.config.prediction, x_t, output, t)
+
+
+def save_model(
+    folder: str | Path,
+    network: Network,
+    *,
+    pet_mean: float,
+    pet_std: float,
+    provenance: dict[str, Any] | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> Path:
+    """Writes a model folder atomically and returns it.
+
+    The description names the hash of the weights, so a half-written pair is never loaded.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {k: v.detach().to("cpu", dtype).contiguous() for k, v in network.state_dict().items()}
+    blob = safetensors.torch.save(state)
+    description = {
+        "format": FORMAT,
+        "model": network.config.model_dump(mode="json"),
+        "pet_mean": pet_mean,
+        "pet_std": pet_std,
+        "sha256": hashlib.sha256(blob).hexdigest(),
+        "provenance": provenance or {},
+    }
+    write_atomically(folder / WEIGHTS, blob)
+    write_atomically(folder / DESCRIPTION, json.dumps(description, indent=2).encode() + b"\n")
+    return folder
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Writes a file under a temporary name in the same folder, then renames it."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def bundled_models() -> list[str]:
+    """The models that come with the package."""
+    folder = resources.files("mri2pet") / "models"
+    return sorted(f.name for f in folder.iterdir() if f.is_dir()) if folder.is_dir() else []
+
+
+def find_model(model: str | Path) -> Path:
+    """The folder of a bundled model's name, of a model or of a training run.
+
+    Raises:
+        ModelError: there is none.
+    """
+    if str(model) in bundled_models():
+        return Path(str(resources.files("mri2pet") / "models" / str(model)))
+    folder = Path(model)
+    for candidate in (folder, folder / "model"):
+        if (candidate / DESCRIPTION).is_file():
+            return candidate
+    raise ModelError(
+        f"{model}: no model of this name and no folder with a {DESCRIPTION}; "
+        f"bundled models: {', '.join(bundled_models()) or 'none'}"
+    )
+
+
+def load_model(model: str | Path = "demo", device: str | torch.device = "cpu") -> Model:
+    """Loads a bundled model by name, or a model folder, or the model of a training run.
+
+    Raises:
+        ModelError: unknown, of another format, or its weights do not have the recorded hash.
+    """
+    folder = find_model(model)
+    try:
+        description = json.loads((folder / DESCRIPTION).read_text())
+        blob = (folder / WEIGHTS).read_bytes()
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{folder}: the model cannot be read ({error}); copy it again") from None
+    if description.get("format") != FORMAT:
+        raise ModelError(
+            f"{folder}: model format {description.get('format')} is not format {FORMAT}; "
+            "convert it again with this version of mri2pet"
+        )
+    if hashlib.sha256(blob).hexdigest() != description.get("sha256"):
+        raise ModelError(f"{folder}: the weights do not have the recorded hash; copy it again")
+    try:
+        network = Network(parse_config({"model": description["model"]}).model)
+        state = safetensors.torch.load(blob)
+        network.load_state_dict({k: v.to(torch.float32) for k, v in state.items()})
+    except (KeyError, RuntimeError, UsageError) as error:
+        raise ModelError(f"{folder}: weights and description do not fit: {error}") from None
+    network.requires_grad_(False).eval().to(device)
+    return Model(
+        network,
+        network.config,
+        float(description["pet_mean"]),
+        float(description["pet_std"]),
+        name=str(model) if str(model) in bundled_models() else folder.resolve().name,
+        sha256=description["sha256"],
+        provenance=description.get("provenance", {}),
+    )

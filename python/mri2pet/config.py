@@ -1,0 +1,126 @@
+"""The configuration: one frozen tree, validated at the edge; the presets are data."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from importlib import resources
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from mri2pet.errors import UsageError
+
+Shape = tuple[int, int, int]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ModelConfig(_Frozen):
+    """The network. Shapes are (K, I, J): axial slices, left to right, posterior to anterior."""
+
+    mri_shape: Shape
+    pet_shape: Shape
+    prediction: Literal["epsilon", "v"] = "epsilon"
+    cond: Literal["embedding", "concat"] = "embedding"
+
+    @field_validator("mri_shape")
+    @classmethod
+    def _mri_can_be_halved(cls, shape: Shape) -> Shape:
+        if any(n < 16 for n in shape):
+            raise ValueError(f"{shape}: every axis must have at least 16 voxels")
+        return shape
+
+    @field_validator("pet_shape")
+    @classmethod
+    def _pet_halves_exactly(cls, shape: Shape) -> Shape:
+        if any(n < 16 or n % 16 for n in shape) or min(shape[1:]) < 32:
+            raise ValueError(f"{shape}: multiples of 16 are needed, at least 32 within a slice")
+        return shape
+
+
+class TrainingConfig(_Frozen):
+    """One training run. Its progress is counted in volumes, not in epochs of unknown length."""
+
+    volumes: int = Field(640_000, ge=1)
+    batch_size: int = Field(128, ge=1)
+    micro_batch: int = Field(1, ge=1)
+    lr: float = Field(1e-4, gt=0)
+    lr_schedule: Literal["constant", "cosine"] = "constant"
+    warmup_volumes: int = Field(0, ge=0)
+    grad_clip: float = Field(0.5, gt=0)
+    laplacian_weight: float = Field(0.25, ge=0)
+    ema_decay: float = Field(0.999, ge=0, lt=1)
+    precision: Literal["fp32", "bf16"] = "fp32"
+    augment: bool = True
+    validate_every: int = Field(2_000, ge=1)
+    checkpoint_every: int = Field(1_000, ge=1)
+    seed: int = Field(0, ge=0)
+
+
+class DataConfig(_Frozen):
+    """How a cohort becomes tensors; `truth` uses the transforms a simulated cohort knows."""
+
+    registration: Literal["estimate", "truth"] = "estimate"
+    jobs: int = Field(1, ge=1)
+
+
+class Config(_Frozen):
+    model: ModelConfig
+    training: TrainingConfig = TrainingConfig()
+    data: DataConfig = DataConfig()
+
+
+def preset_names() -> list[str]:
+    """The presets that come with the package."""
+    folder = resources.files("mri2pet") / "presets"
+    return sorted(f.name.removesuffix(".json") for f in folder.iterdir() if f.name.endswith("json"))
+
+
+def load_config(preset: str, settings: Sequence[str] = ()) -> Config:
+    """A preset with `key=value` settings applied, e.g. `training.lr=4e-4`.
+
+    Raises:
+        UsageError: an unknown preset or key, or a value that its field does not take.
+    """
+    if preset not in preset_names():
+        raise UsageError(f"unknown preset {preset!r}; there are {', '.join(preset_names())}")
+    text = (resources.files("mri2pet") / "presets" / f"{preset}.json").read_text()
+    tree = json.loads(text)
+    for setting in settings:
+        _apply(tree, setting)
+    return parse_config(tree)
+
+
+def parse_config(tree: dict[str, Any]) -> Config:
+    """A validated configuration from a plain tree, as a run folder or a model stores it.
+
+    Raises:
+        UsageError: names the first field that is wrong.
+    """
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        hint = f" ({first['input']!r} was given)" if first["type"] != "missing" else ""
+        raise UsageError(f"configuration: {field}: {first['msg']}{hint}") from None
+
+
+def _apply(tree: dict[str, Any], setting: str) -> None:
+    key, equals, text = setting.partition("=")
+    *parents, leaf = key.split(".")
+    if not equals or not leaf or not parents:
+        raise UsageError(f"setting {setting!r} must read section.key=value")
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError:
+        value = text
+    node = tree
+    for parent in parents:
+        node = node.setdefault(parent, {})
+        if not isinstance(node, dict):
+            raise UsageError(f"setting {setting!r}: {parent!r} is no section")
+    node[leaf] = value

@@ -1,0 +1,55 @@
+"""The training objective of one micro-batch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from mri2pet.diffusion import schedule
+from mri2pet.ops import laplacian_pyramid_loss
+
+
+@dataclass(frozen=True)
+class Objective:
+    """The loss and its two terms, scalars."""
+
+    total: Tensor
+    mse: Tensor
+    laplacian: Tensor
+
+
+def training_objective(
+    network: nn.Module,
+    prediction: str,
+    mri: Tensor,
+    x0: Tensor,
+    t: Tensor,
+    noise: Tensor,
+    laplacian_weight: float,
+) -> Objective:
+    """mean (target − output)² + λ · Lap(x_0, x̃_0), equations 5–7 of the paper.
+
+    Args:
+        network: called as network(x_t, t, mri).
+        prediction: "epsilon" or "v".
+        mri: [B, 1, K, I, J] in [0, 1].
+        x0: standardised PET [B, 1, K, I, J].
+        t: int64 [B], 1 … 999.
+        noise: standard normal, the shape of x0.
+        laplacian_weight: λ (0.25 in the paper's fine-tuning, 0 in its pre-training).
+    """
+    x_t = schedule.add_noise(x0, noise, t)
+    output = network(x_t, t, mri)
+    a = schedule.alpha_bar().to(t.device)[t]
+    if prediction == "epsilon":
+        target, weight = noise, (1 - a) / a
+    else:
+        target, weight = schedule.velocity(x0, noise, t), 1 - a
+    return Objective(*laplacian_pyramid_loss(output, target, weight, laplacian_weight))
+
+
+def draw_steps(count: int, generator: torch.Generator) -> Tensor:
+    """Uniform time steps 1 … 999, int64 [count]."""
+    return torch.randint(1, schedule.STEPS, (count,), generator=generator)

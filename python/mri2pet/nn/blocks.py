@@ -1,0 +1,108 @@
+"""The blocks of the U-Net. Tensors are [B, C, K, I, J]; `bias` is one value a channel, [B, C]."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mri2pet.ops import group_norm_gelu, linear_attention
+from mri2pet.ops.linear_attention import HEADS
+
+EMBEDDING = 256
+
+
+@contextlib.contextmanager
+def exact_gradients(x: Tensor) -> Iterator[Tensor]:
+    """Gives x in float32 with autocast off where torch's CPU convolution is wrong in bf16.
+
+    Seen with torch 2.13: a 3 × 3 × 3 convolution over a volume of depth 2 gives weight gradients
+    of 1e34 or NaN in bf16 on the CPU. Depth 4 and more is right.
+    """
+    if x.device.type != "cpu" or x.shape[2] >= 4 or not torch.is_autocast_enabled("cpu"):
+        yield x
+        return
+    with torch.autocast("cpu", enabled=False):
+        yield x.float()
+
+
+class Norm(nn.Module):
+    """GroupNorm with one group over all of a sample's values."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(
+        self,
+        x: Tensor,
+        *,
+        gelu: bool,
+        residual: Tensor | None = None,
+        channel_bias: Tensor | None = None,
+    ) -> Tensor:
+        return group_norm_gelu(x, self.weight, self.bias, residual, channel_bias, gelu)
+
+
+class DoubleConv(nn.Module):
+    """conv · norm · GELU · conv · norm; with `residual` GELU(x + body(x))."""
+
+    def __init__(self, cin: int, cout: int, mid: int | None = None, residual: bool = False) -> None:
+        super().__init__()
+        mid = mid or cout
+        self.residual = residual
+        self.conv1 = nn.Conv3d(cin, mid, 3, padding=1, bias=False)
+        self.norm1 = Norm(mid)
+        self.conv2 = nn.Conv3d(mid, cout, 3, padding=1, bias=False)
+        self.norm2 = Norm(cout)
+
+    def forward(self, x: Tensor, channel_bias: Tensor | None = None) -> Tensor:
+        with exact_gradients(x) as x:
+            h = self.norm1(self.conv1(x), gelu=True)
+            h = self.conv2(h)
+            if self.residual:
+                return self.norm2(h, gelu=True, residual=x.to(h.dtype))
+            return self.norm2(h, gelu=False, channel_bias=channel_bias)
+
+
+class Down(nn.Module):
+    """Halves the volume: max-pool, residual DoubleConv, DoubleConv plus the block's bias."""
+
+    def __init__(self, cin: int, cout: int) -> None:
+        super().__init__()
+        self.residual = DoubleConv(cin, cin, residual=True)
+        self.conv = DoubleConv(cin, cout)
+
+    def forward(self, x: Tensor, bias: Tensor) -> Tensor:
+        return self.conv(self.residual(F.max_pool3d(x, 2)), bias)
+
+
+class Up(nn.Module):
+    """Doubles the volume, joins the skip connection, two DoubleConvs plus the block's bias."""
+
+    def __init__(self, cin: int, cout: int) -> None:
+        super().__init__()
+        self.residual = DoubleConv(cin, cin, residual=True)
+        self.conv = DoubleConv(cin, cout, mid=cin // 2)
+
+    def forward(self, x: Tensor, skip: Tensor, bias: Tensor) -> Tensor:
+        x = F.interpolate(x, size=skip.shape[2:], mode="trilinear", align_corners=True)
+        x = torch.cat((skip, x.to(skip.dtype)), dim=1)
+        return self.conv(self.residual(x), bias)
+
+
+class Attention(nn.Module):
+    """Linear attention with 4 heads of 32; its output replaces its input."""
+
+    def __init__(self, channels: int, width: int = 32) -> None:
+        super().__init__()
+        self.to_qkv = nn.Conv3d(channels, 3 * HEADS * width, 1, bias=False)
+        self.to_out = nn.Conv3d(HEADS * width, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        assert self.to_out.bias is not None
+        return linear_attention(x, self.to_qkv.weight, self.to_out.weight, self.to_out.bias)

@@ -1,0 +1,47 @@
+"""The 3D U-Net that sees a noisy PET volume and, through its block biases, step and MRI."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mri2pet.nn.blocks import EMBEDDING, Attention, DoubleConv, Down, Up
+
+DOWN = ((8, 16), (16, 32), (32, 64), (64, 128))
+UP = ((192, 64), (96, 32), (48, 16), (24, 8))
+BIAS_SIZES = tuple(cout for _, cout in DOWN + UP)
+
+
+class UNet(nn.Module):
+    """x_t [B, cin, K, I, J] and block biases [B, 360] → the network's output [B, 1, K, I, J]."""
+
+    def __init__(self, cin: int = 1) -> None:
+        super().__init__()
+        self.cin = cin
+        self.stem = DoubleConv(cin, 8)
+        self.down = nn.ModuleList(Down(*channels) for channels in DOWN)
+        self.down_attention = nn.ModuleList(Attention(cout) for _, cout in DOWN)
+        self.bottleneck = nn.ModuleList(DoubleConv(128, 128) for _ in range(3))
+        self.up = nn.ModuleList(Up(*channels) for channels in UP)
+        self.up_attention = nn.ModuleList(Attention(cout) for _, cout in UP)
+        self.head = nn.Conv3d(8, 1, 1)
+        self.bias_layers = nn.ModuleList(nn.Linear(EMBEDDING, size) for size in BIAS_SIZES)
+
+    def block_biases(self, embedding: Tensor) -> Tensor:
+        """All that the blocks take from time and MRI: [B, 256] → [B, 360], one row a sample."""
+        activated = F.silu(embedding)
+        return torch.cat([layer(activated) for layer in self.bias_layers], dim=1)
+
+    def forward(self, x: Tensor, block_biases: Tensor) -> Tensor:
+        biases = block_biases.split(BIAS_SIZES, dim=1)
+        x = self.stem(x)
+        skips = []
+        for block, attention, bias in zip(self.down, self.down_attention, biases[:4], strict=True):
+            skips.append(x)
+            x = attention(block(x, bias))
+        for block in self.bottleneck:
+            x = block(x)
+        for block, attention, bias in zip(self.up, self.up_attention, biases[4:], strict=True):
+            x = attention(block(x, skips.pop(), bias))
+        return self.head(x)

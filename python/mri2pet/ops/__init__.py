@@ -1,0 +1,18 @@
+"""The four operations that the network, the loss and the sampling loop are made of.
+
+Each file holds one op: its plain-torch `reference` and the public function that the rest calls.
+"""
+
+from mri2pet.ops.group_norm_gelu import group_norm_gelu
+from mri2pet.ops.laplacian_pyramid_loss import laplacian_pyramid_loss
+from mri2pet.ops.linear_attention import linear_attention
+from mri2pet.ops.philox import philox_normal
+from mri2pet.ops.sampler_step import sampler_step
+
+__all__ = [
+    "group_norm_gelu",
+    "laplacian_pyramid_loss",
+    "linear_attention",
+    "philox_normal",
+    "sampler_step",
+]
