@@ -52,7 +52,9 @@ def _shared(part: str) -> Path:
     root = Path(os.environ.get("MRI2PET_SHARED", REPOSITORY.parent / "shared"))
     folder = root / part
     if not folder.is_dir():
-        pytest.skip(f"no test data in {folder}; set MRI2PET_SHARED to the folder that holds {part}/")
+        pytest.skip(
+            f"no test data in {folder}; set MRI2PET_SHARED to the folder that holds {part}/"
+        )
     return folder
 
 
