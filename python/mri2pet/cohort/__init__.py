@@ -1,0 +1,1 @@
+"""Cohorts: finding pairs in a BIDS folder, splits, the model-space cache and the dataset."""

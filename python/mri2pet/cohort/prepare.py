@@ -1,0 +1,126 @@
+"""One subject from its files to model space, with estimated or with known transforms."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from mri2pet.cohort.manifest import ManifestRow
+from mri2pet.cohort.pet import read_image, register_to_t1, static_pet
+from mri2pet.errors import InputError, UsageError
+from mri2pet.imaging.volume import Volume
+
+Shape = tuple[int, int, int]
+Registration = Literal["estimate", "truth"]
+
+
+@dataclass(frozen=True)
+class ModelSpaceSubject:
+    """A subject on the model's grids.
+
+    Attributes:
+        mri: float32 `[K, I, J]` on the MRI grid, in [0, 1].
+        brain: float32 `[K, I, J]` on the PET grid, the fraction of each voxel that is brain.
+        pet: float32 `[K, I, J]` on the PET grid, SUVR, or None for an MRI alone.
+        details: transforms and checks, as JSON takes them.
+    """
+
+    mri: np.ndarray
+    brain: np.ndarray
+    pet: np.ndarray | None
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+def prepare(
+    row: ManifestRow, mri_shape: Shape, pet_shape: Shape, registration: Registration
+) -> ModelSpaceSubject:
+    """The subject of a manifest row in model space.
+
+    Raises:
+        InputError: a file that cannot be used; the message names it.
+        UsageError: unknown `registration`.
+    """
+    if registration == "truth":
+        return _prepare_with_truth(row, mri_shape, pet_shape)
+    if registration == "estimate":
+        return _prepare_with_estimate(row, mri_shape, pet_shape)
+    raise UsageError(f"registration {registration!r} is neither 'estimate' nor 'truth'")
+
+
+def _prepare_with_truth(row: ManifestRow, mri_shape: Shape, pet_shape: Shape) -> ModelSpaceSubject:
+    from mri2pet.imaging.model_space import (
+        mask_to_model_space,
+        pet_to_model_space,
+        to_model_space,
+    )
+
+    if row.truth is None:
+        raise InputError(
+            f"{row.t1}: has no truth file; registration 'truth' is for simulated cohorts, "
+            "use registration 'estimate'."
+        )
+    template_from_t1 = _matrix(row.truth, "template_from_t1")
+    data, affine = read_image(row.t1)
+    mask_path = Path(str(row.truth).replace("_truth.json", "_space-T1w_desc-brain_mask.nii.gz"))
+    brain_mask = read_image(mask_path)[0] > 0
+    if data.shape != brain_mask.shape:
+        raise InputError(f"{mask_path}: shape {brain_mask.shape} is not its T1's {data.shape}.")
+    t1 = Volume(data, affine)
+    mri = to_model_space(t1, template_from_t1, brain_mask, mri_shape, interpolation="cubic")
+    brain = mask_to_model_space(brain_mask, affine, template_from_t1, pet_shape)
+    pet = None
+    if row.pet is not None:
+        if row.pet_truth is None:
+            raise InputError(f"{row.pet}: has no truth file; use registration 'estimate'.")
+        # The PET's own session knows its MRI and its way to the template.
+        template_from_pet = _matrix(row.pet_truth, "template_from_t1") @ _matrix(
+            row.pet_truth, "t1_from_pet"
+        )
+        raw = static_pet(row.pet)
+        suvr = raw.data * np.float32(_truth_value(row.pet_truth, "pet_scale_to_suvr"))
+        pet = pet_to_model_space(
+            Volume(suvr, raw.affine, "SUVR"), template_from_pet, brain, pet_shape
+        )
+    return ModelSpaceSubject(mri, brain, pet, {"template_from_t1": template_from_t1.tolist()})
+
+
+def _prepare_with_estimate(
+    row: ManifestRow, mri_shape: Shape, pet_shape: Shape
+) -> ModelSpaceSubject:
+    from mri2pet.imaging.model_space import mask_to_model_space, pet_to_model_space
+    from mri2pet.imaging.pipeline import preprocess
+    from mri2pet.imaging.regions import region_mean
+
+    done = preprocess(row.t1, mri_shape=mri_shape, pet_shape=pet_shape)
+    t1, template_from_t1 = done.t1.volume, done.record.template_from_subject
+    brain = mask_to_model_space(done.brain_mask, t1.affine, template_from_t1, pet_shape)
+    details: dict[str, Any] = {"template_from_t1": template_from_t1.tolist()}
+    pet = None
+    if row.pet is not None:
+        raw = static_pet(row.pet)
+        t1_from_pet = register_to_t1(raw, t1, done.brain_mask)
+        pet = pet_to_model_space(raw, template_from_t1 @ t1_from_pet, brain, pet_shape)
+        cerebellum = region_mean(pet, "cerebellum", pet_shape)
+        if not cerebellum > 0:
+            raise InputError(f"{row.pet}: holds no signal in the cerebellum after registration.")
+        pet /= np.float32(cerebellum)
+        details |= {"t1_from_pet": t1_from_pet.tolist(), "pet_scale_to_suvr": 1 / cerebellum}
+    return ModelSpaceSubject(done.mri, brain, pet, details)
+
+
+def _truth_value(path: Path, key: str) -> Any:
+    try:
+        return json.loads(path.read_text())[key]
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"{path}: holds no usable {key!r} ({error}).") from None
+
+
+def _matrix(path: Path, key: str) -> np.ndarray:
+    matrix = np.asarray(_truth_value(path, key), dtype=np.float64)
+    if matrix.shape != (4, 4):
+        raise InputError(f"{path}: {key!r} is not a 4 x 4 matrix.")
+    return matrix

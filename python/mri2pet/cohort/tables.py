@@ -1,0 +1,67 @@
+"""Tab-separated tables and files that are either whole or absent."""
+
+from __future__ import annotations
+
+import csv
+import os
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """A temporary name beside `path` that takes its final name when the block ends well.
+
+    Two writers of the same file do not meet: each has its own temporary name, the last one wins.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=".part-", suffix=path.suffix, dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        temporary.chmod(0o644)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_tsv(path: Path) -> list[dict[str, str]]:
+    """The rows of a table as dictionaries; an absent table has no rows; `n/a` reads as ''."""
+    if not path.is_file():
+        return []
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        rows = csv.DictReader(file, delimiter="\t")
+        return [{k: _text(v) for k, v in row.items() if k} for row in rows]
+
+
+def write_tsv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Writes rows in the given column order; None is written as `n/a`. Whole or not at all."""
+    with written_whole(path) as part, part.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, delimiter="\t", lineterminator="\n")
+        writer.writerow(columns)
+        for row in rows:
+            writer.writerow([_cell(row.get(column)) for column in columns])
+
+
+def number(text: str | None) -> float | None:
+    """A table cell as a number, or None when it holds none."""
+    try:
+        return float(text) if text else None
+    except ValueError:
+        return None
+
+
+def _text(cell: str | None) -> str:
+    return "" if cell is None or cell.strip().lower() == "n/a" else cell.strip()
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "n/a"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return str(value).replace("\t", " ").replace("\n", " ")

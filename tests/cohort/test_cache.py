@@ -1,0 +1,235 @@
+"""The model-space cache: right values, atomic, resumable, shared by several writers."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from mri2pet.cohort import cache as cache_module
+from mri2pet.cohort.cache import build_cache, default_cache_dir
+from mri2pet.cohort.dataset import ModelSpaceDataset
+from mri2pet.cohort.pet import static_pet
+from mri2pet.cohort.prepare import ModelSpaceSubject
+from mri2pet.cohort.tables import read_tsv
+from mri2pet.errors import InputError, Mri2petError, UsageError
+from mri2pet.imaging.grid import grid_affine, to_kij
+
+from .conftest import MRI_SHAPE, PET_SHAPE, TinyCohort, ellipsoid
+
+
+def build(cohort: TinyCohort, **options):
+    settings = {"mri_shape": MRI_SHAPE, "pet_shape": PET_SHAPE, "registration": "truth"}
+    return build_cache(cohort.root, **{**settings, **options})
+
+
+@pytest.fixture
+def prepared_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Replaces the imaging work: what is tested is how its results are kept."""
+
+    def prepare(row, mri_shape, pet_shape, registration):
+        pet = None if row.pet is None else np.asarray(static_pet(row.pet).data[:16, :16, :16])
+        return ModelSpaceSubject(np.ones(mri_shape), np.ones(pet_shape), pet)
+
+    monkeypatch.setattr(cache_module, "prepare", prepare)
+
+
+def files(cache) -> dict[str, int]:
+    paths = (cache.root / "rows").rglob("*")
+    return {str(p): p.stat().st_mtime_ns for p in paths if p.is_file()}
+
+
+def test_arrays_are_in_model_space_and_in_suvr(tiny_cohort):
+    cache = build(tiny_cohort)
+    assert cache.mri_shape == MRI_SHAPE
+    assert cache.pet_shape == PET_SHAPE
+    assert len(cache.rows()) == 5
+    assert not cache.failures
+    k, i, j = PET_SHAPE
+    brain = to_kij(ellipsoid((i, j, k), grid_affine(PET_SHAPE), np.eye(4)))
+    well_inside = to_kij(
+        ellipsoid((i, j, k), grid_affine(PET_SHAPE), np.eye(4), (45.0, 60.0, 40.0))
+    )
+    far_outside = ~to_kij(
+        ellipsoid((i, j, k), grid_affine(PET_SHAPE), np.eye(4), (90.0, 105.0, 85.0))
+    )
+    for row in cache.rows():
+        mri, pet = cache.mri(row), cache.pet(row)
+        assert mri.shape == MRI_SHAPE
+        assert pet.shape == PET_SHAPE
+        assert isinstance(mri, np.memmap)
+        assert mri.min() >= 0
+        assert mri.max() == 1
+        found = cache.brain(row) > 0.5
+        assert 2 * (found & brain).sum() / (found.sum() + brain.sum()) > 0.95
+        assert pet[well_inside] == pytest.approx(tiny_cohort.level[row.subject], rel=0.01)
+        assert not pet[far_outside].any()
+
+
+@pytest.mark.usefixtures("prepared_at_once")
+def test_mean_and_std_are_those_of_the_training_pets(tiny_cohort):
+    cache = build(tiny_cohort)
+    pets = np.stack([cache.pet(row) for row in cache.rows("train")]).astype(np.float64)
+    assert len(pets) < 5
+    assert cache.pet_mean == pytest.approx(pets.mean(), rel=1e-9)
+    assert cache.pet_std == pytest.approx(pets.std(), rel=1e-9)
+
+
+@pytest.mark.usefixtures("prepared_at_once")
+def test_unpaired_subjects_come_when_asked_for(tiny_cohort):
+    assert len(build(tiny_cohort).rows(paired=False)) == 5
+    cache = build(tiny_cohort, include_unpaired=True)
+    assert len(cache.rows(paired=False)) == 6
+    assert len(cache.rows()) == 5
+
+
+@pytest.mark.usefixtures("prepared_at_once")
+def test_a_second_build_does_no_work_and_a_changed_file_is_redone(tiny_cohort):
+    first = build(tiny_cohort)
+    before = files(first)
+    calls: list[tuple] = []
+    second = build(tiny_cohort, on_subject=lambda *call: calls.append(call))
+    assert files(second) == before
+    assert calls == []
+    os.utime(tiny_cohort.t1("sub-0002"), (1, 1))
+    third = build(tiny_cohort, on_subject=lambda *call: calls.append(call))
+    assert calls == [(1, 1, "sub-0002_ses-01", None)]
+    changed = {path for path, date in files(third).items() if before[path] != date}
+    assert changed
+    assert all("sub-0002" in path for path in changed)
+
+
+@pytest.mark.usefixtures("prepared_at_once")
+def test_other_settings_have_another_key(tiny_cohort):
+    first, second = build(tiny_cohort), build(tiny_cohort, mri_shape=(16, 32, 32))
+    assert first.root != second.root
+    assert first.root.parent == second.root.parent == default_cache_dir(tiny_cohort.root)
+
+
+@pytest.mark.usefixtures("prepared_at_once")
+def test_failures_are_listed_and_tried_again(tiny_cohort):
+    pet = tiny_cohort.pet("sub-0003")
+    whole = pet.read_bytes()
+    pet.write_bytes(whole[: len(whole) // 2])
+    cache = build(tiny_cohort)
+    assert list(cache.failures) == ["sub-0003_ses-01"]
+    assert len(cache.rows()) == 4
+    (failure,) = read_tsv(cache.root / "failures.tsv")
+    assert failure["subject"] == "sub-0003"
+    assert str(pet) in failure["error"]
+    pet.write_bytes(whole)
+    cache = build(tiny_cohort)
+    assert not cache.failures
+    assert len(cache.rows()) == 5
+    assert read_tsv(cache.root / "failures.tsv") == []
+
+
+def test_a_cohort_of_failures_only_is_an_error(tiny_cohort):
+    for path in tiny_cohort.root.glob("derivatives/truth/*/*/*_truth.json"):
+        path.unlink()
+    with pytest.raises(InputError, match=r"no subject could be prepared.*no truth file"):
+        build(tiny_cohort)
+
+
+def test_a_full_disk_leaves_no_row_half_written(tiny_cohort, prepared_at_once, monkeypatch):
+    def full(file, array):
+        file.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cache_module.np, "save", full)
+        with pytest.raises(InputError, match="No space left"):
+            build(tiny_cohort)
+    cache = build(tiny_cohort)
+    assert len(cache.rows()) == 5
+    assert not list((cache.root / "rows").glob(".part-*"))
+
+
+def test_a_cache_folder_that_cannot_be_written_is_one_sentence(tiny_cohort, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(Mri2petError, match="cannot be written"):
+        build(tiny_cohort, cache_dir=tmp_path / "file")
+
+
+def test_jobs_below_one_are_refused(tiny_cohort):
+    with pytest.raises(UsageError, match="jobs"):
+        build(tiny_cohort, jobs=0)
+
+
+def test_a_killed_build_goes_on_where_it_was(tiny_cohort, tmp_path):
+    code = (
+        "import os, signal, sys\n"
+        "from mri2pet.cohort.cache import build_cache\n"
+        "def stop(done, total, name, error):\n"
+        "    if done == 2: os.kill(os.getpid(), signal.SIGKILL)\n"
+        f"build_cache(sys.argv[1], mri_shape={MRI_SHAPE}, pet_shape={PET_SHAPE},\n"
+        "            registration='truth', on_subject=stop)\n"
+    )
+    killed = subprocess.run([sys.executable, "-c", code, str(tiny_cohort.root)], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    (root,) = default_cache_dir(tiny_cohort.root).iterdir()
+    (root / "rows" / ".part-left-over").mkdir()
+    done: list[str] = []
+    cache = build(tiny_cohort, on_subject=lambda d, n, name, e: done.append(name))
+    assert len(done) == 3
+    assert len(cache.rows()) == 5
+    assert not list((root / "rows").glob(".part-*"))
+
+
+def test_two_writers_take_turns(tiny_cohort, prepared_at_once, monkeypatch):
+    make, active, most = cache_module._make_row, [], []
+
+    def watched(task):
+        active.append(task)
+        most.append(len(active))
+        time.sleep(0.02)
+        result = make(task)
+        active.pop()
+        return result
+
+    monkeypatch.setattr(cache_module, "_make_row", watched)
+    threads = [threading.Thread(target=build, args=(tiny_cohort,)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert max(most) == 1
+    assert len(most) == 5
+    assert len(build(tiny_cohort).rows()) == 5
+
+
+def test_worker_processes_give_the_same_arrays(tiny_cohort, tmp_path):
+    alone = build(tiny_cohort, cache_dir=tmp_path / "alone")
+    beside = build(tiny_cohort, cache_dir=tmp_path / "beside", jobs=2)
+    for row in alone.rows():
+        np.testing.assert_array_equal(alone.pet(row), beside.pet(row))
+        np.testing.assert_array_equal(alone.mri(row), beside.mri(row))
+    assert alone.pet_mean == beside.pet_mean
+
+
+@pytest.mark.usefixtures("prepared_at_once")
+def test_settings_are_written_down(tiny_cohort):
+    cache = build(tiny_cohort, split_seed=7)
+    assert json.loads((cache.root / "settings.json").read_text()) == cache.settings
+    assert (cache.root / "manifest_seed-7.tsv").is_file()
+
+
+@pytest.mark.usefixtures("prepared_at_once")
+def test_the_dataset_gives_tensors_of_its_split(tiny_cohort):
+    cache = build(tiny_cohort)
+    dataset = ModelSpaceDataset(cache, "train")
+    assert len(dataset) == len(cache.rows("train"))
+    mri, pet, name = dataset[0]
+    assert mri.shape == (1, *MRI_SHAPE)
+    assert pet.shape == (1, *PET_SHAPE)
+    assert str(mri.dtype) == str(pet.dtype) == "torch.float32"
+    assert name == cache.rows("train")[0].name
+    with pytest.raises(InputError, match="holdout split"):
+        ModelSpaceDataset(cache, "holdout")
