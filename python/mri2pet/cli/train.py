@@ -1,0 +1,99 @@
+"""`mri2pet train`: a cohort becomes a model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+
+def train(
+    run: Annotated[Path, typer.Argument(help="Folder of the run; the same command resumes it.")],
+    data: Annotated[Path, typer.Option(help="The cohort, a BIDS folder.")],
+    preset: Annotated[str, typer.Option(help="paper or compact.")] = "compact",
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="A setting, section.key=value; can be repeated."),
+    ] = None,
+    cache: Annotated[
+        Path | None, typer.Option(help="Where the cohort in model space is kept.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the configuration and stop.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
+) -> None:
+    """Train a model on a cohort, or go on with a run that was stopped."""
+    if dry_run:
+        from mri2pet.config import load_config
+
+        typer.echo(load_config(preset, settings or ()).model_dump_json(indent=2))
+        return
+    from mri2pet.training import train as run_training
+
+    with _Display(quiet) as display:
+        model = run_training(
+            run,
+            data=data,
+            preset=preset,
+            settings=settings or (),
+            cache=cache,
+            device=device,
+            on_event=display.event,
+        )
+    typer.echo(f"model: {model}")
+
+
+class _Display:
+    """Progress bars on a terminal; validation results as plain lines everywhere."""
+
+    def __init__(self, quiet: bool) -> None:
+        import sys
+
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self.quiet = quiet
+        self.progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=Console(stderr=True),
+            disable=quiet or not sys.stderr.isatty(),
+        )
+        self.tasks: dict[str, Any] = {}
+
+    def __enter__(self) -> _Display:
+        self.progress.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.progress.stop()
+
+    def event(self, kind: str, facts: dict[str, Any]) -> None:
+        if kind == "prepare":
+            self._bar("preparing the cohort", facts["done"], facts["of"], facts["name"])
+            if facts["error"]:
+                self._say(f"{facts['name']}: {facts['error']}")
+        elif kind in ("start", "step"):
+            note = ""
+            if "loss" in facts:
+                note = f"loss {facts['loss']:.4f}  {facts['volumes_per_second']:.2f} volumes/s"
+            self._bar("training", facts["volumes"], facts["of"], note)
+        elif kind == "validation":
+            self._say(f"volume {facts['volumes']}: validation loss {facts['val_loss']:.4f}")
+        elif kind == "note":
+            self._say(facts["text"])
+
+    def _bar(self, name: str, done: int, of: int, note: str) -> None:
+        if name not in self.tasks:
+            self.tasks[name] = self.progress.add_task(name, total=of, note="")
+        self.progress.update(self.tasks[name], completed=done, total=of, note=note)
+
+    def _say(self, text: str) -> None:
+        if not self.quiet:
+            self.progress.console.print(text, highlight=False, soft_wrap=True)

@@ -1,0 +1,67 @@
+"""The run's diary: one JSON object a line, and a figure of the losses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+LOG, FIGURE = "log.jsonl", "losses.png"
+
+
+def append(run: Path, record: dict[str, Any]) -> None:
+    """Adds one line."""
+    with (run / LOG).open("a") as file:
+        file.write(json.dumps(record) + "\n")
+
+
+def read(run: Path) -> list[dict[str, Any]]:
+    """All whole lines; a last line that a kill cut short is left out."""
+    if not (run / LOG).exists():
+        return []
+    records = []
+    for line in (run / LOG).read_text().splitlines():
+        try:
+            records.append(json.loads(line))
+        except json.JSONDecodeError:
+            continue
+    return records
+
+
+def forget_after(run: Path, volumes: int) -> None:
+    """Drops what was logged after the checkpoint that a resumed run goes on from."""
+    kept = [r for r in read(run) if r["volumes"] <= volumes]
+    part = run / f".{LOG}.part"
+    part.write_text("".join(json.dumps(r) + "\n" for r in kept))
+    part.replace(run / LOG)
+
+
+def plot(run: Path) -> None:
+    """Draws training and validation loss against volumes seen."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    records = read(run)
+    steps = [r for r in records if "loss" in r]
+    checks = [r for r in records if "val_loss" in r]
+    if not steps:
+        return
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    for key, label in (("loss", "loss"), ("mse", "noise MSE"), ("laplacian", "Laplacian")):
+        axes.plot([r["volumes"] for r in steps], [r[key] for r in steps], lw=0.8, label=label)
+    axes.plot(
+        [r["volumes"] for r in checks],
+        [r["val_loss"] for r in checks],
+        "ko-",
+        ms=3,
+        lw=1,
+        label="validation loss (moving average)",
+    )
+    axes.set(xlabel="training volumes", ylabel="loss", yscale="log")
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False)
+    part = run / f".part-{FIGURE}"
+    figure.savefig(part, dpi=130)
+    part.replace(run / FIGURE)

@@ -1,0 +1,217 @@
+"""A training run: a folder with its configuration, diary, checkpoints and model; it resumes."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mri2pet import __version__
+from mri2pet.checkpoint import save_model, write_atomically
+from mri2pet.cohort.cache import CohortCache, build_cache
+from mri2pet.cohort.dataset import ModelSpaceDataset
+from mri2pet.config import Config, load_config
+from mri2pet.errors import UsageError
+from mri2pet.nn import Network
+from mri2pet.training import log
+from mri2pet.training.batches import TrainingBatches
+from mri2pet.training.state import TrainingState, load_state, save_state
+from mri2pet.training.step import training_step
+from mri2pet.training.validation import validate
+
+CONFIG = "config.json"
+LOG_EVERY = 5  # updates
+
+OnEvent = Callable[[str, dict[str, Any]], None]
+
+
+def train(
+    run: str | Path,
+    *,
+    data: str | Path,
+    preset: str = "compact",
+    settings: Sequence[str] = (),
+    cache: str | Path | None = None,
+    device: str = "auto",
+    on_event: OnEvent | None = None,
+) -> Path:
+    """Trains a model, or goes on with a run that was stopped.
+
+    Args:
+        run: the run's folder; gets config.json, log.jsonl, losses.png, checkpoints/ and model/.
+        data: a BIDS cohort.
+        preset: "paper" or "compact".
+        settings: `section.key=value`, see `mri2pet.config`.
+        cache: where the cohort in model space is kept (default: beside the cohort).
+        device: "auto", "cpu" or "cuda".
+        on_event: called as (kind, facts) with kind "prepare", "note", "step", "validation".
+
+    Returns:
+        The model's folder, which `mri2pet synthesize --model` takes.
+
+    Raises:
+        UsageError: a wrong setting, or the folder holds a run of another configuration.
+        InputError: the cohort has no usable pairs.
+        Mri2petError: the loss is not finite, or no checkpoint can be read.
+    """
+    run = Path(run)
+    config = load_config(preset, settings)
+    _open_run(run, config)
+    notify = on_event or (lambda kind, facts: None)
+    target = _device(device)
+    cohort = build_cache(
+        data,
+        cache,
+        mri_shape=config.model.mri_shape,
+        pet_shape=config.model.pet_shape,
+        registration=config.data.registration,
+        jobs=config.data.jobs,
+        on_subject=lambda done, of, name, error: notify(
+            "prepare", {"done": done, "of": of, "name": name, "error": error}
+        ),
+    )
+    trainer = Trainer(run, config, cohort, target, notify)
+    trainer.resume()
+    trainer.run_to_the_end()
+    return run / "model"
+
+
+class Trainer:
+    """One run in memory."""
+
+    def __init__(
+        self, run: Path, config: Config, cohort: CohortCache, device: torch.device, notify: OnEvent
+    ) -> None:
+        self.run, self.config, self.cohort = run, config, cohort
+        self.device, self.notify = device, notify
+        training = config.training
+        torch.manual_seed(training.seed)
+        network = _network(config, device)
+        self.state = TrainingState(network, training.lr, training.ema_decay)
+        self.batches = TrainingBatches(
+            ModelSpaceDataset(cohort, "train"),
+            cohort.pet_mean,
+            cohort.pet_std,
+            training.seed,
+            training.augment,
+        )
+        self.validation = ModelSpaceDataset(cohort, "val")
+        self.averaged = _network(config, device)
+        self.began = time.perf_counter()
+        self.volumes_at_start = 0
+
+    def resume(self) -> None:
+        """Goes on from the newest readable checkpoint, if there is one."""
+        note = load_state(self.run / "checkpoints", self.state)
+        if note:
+            self.notify("note", {"text": note})
+        log.forget_after(self.run, self.state.volumes)
+        self.volumes_at_start = self.state.volumes
+        self.notify("start", {"volumes": self.state.volumes, "of": self.config.training.volumes})
+
+    def run_to_the_end(self) -> None:
+        """Steps until the configured number of volumes; validates and saves on the way."""
+        training, state = self.config.training, self.state
+        if state.volumes >= training.volumes:
+            return
+        while state.volumes < training.volumes:
+            before = state.volumes
+            facts = training_step(state, self.batches, self.config, self.device)
+            rate = (state.volumes - self.volumes_at_start) / (time.perf_counter() - self.began)
+            record = {"volumes": state.volumes, **facts, "volumes_per_second": rate}
+            if state.updates % LOG_EVERY == 0:
+                log.append(self.run, record)
+            self.notify("step", {"of": training.volumes, **record})
+            if _crossed(before, state.volumes, training.validate_every):
+                self._validate()
+            if _crossed(before, state.volumes, training.checkpoint_every):
+                self._save()
+        self._validate()
+        self._save()
+
+    def _validate(self) -> None:
+        self.averaged.load_state_dict(self.state.average)
+        facts = validate(
+            self.averaged,
+            self.validation,
+            self.cohort.pet_mean,
+            self.cohort.pet_std,
+            self.config,
+            self.device,
+        )
+        record = {"volumes": self.state.volumes, **facts}
+        log.append(self.run, record)
+        log.plot(self.run)
+        self.notify("validation", record)
+
+    def _save(self) -> None:
+        save_state(self.run / "checkpoints", self.state)
+        self.averaged.load_state_dict(self.state.average)
+        save_model(
+            self.run / "model",
+            self.averaged,
+            pet_mean=self.cohort.pet_mean,
+            pet_std=self.cohort.pet_std,
+            provenance={
+                "mri2pet": __version__,
+                "torch": torch.__version__,
+                "config": self.config.model_dump(mode="json"),
+                "training_subjects": len({r.subject for r in self.batches.dataset.rows}),
+                "training_pairs": len(self.batches.dataset),
+                "volumes": self.state.volumes,
+                "updates": self.state.updates,
+            },
+        )
+
+
+def _network(config: Config, device: torch.device) -> Network:
+    network = Network(config.model).to(device)
+    network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    return network
+
+
+def _crossed(before: int, after: int, every: int) -> bool:
+    return before // every != after // every
+
+
+def _open_run(run: Path, config: Config) -> None:
+    """Writes the configuration of a new run, or checks that of an old one."""
+    path = run / CONFIG
+    tree = config.model_dump(mode="json")
+    if path.exists():
+        stored = json.loads(path.read_text())
+        different = _differences(stored, tree)
+        if different:
+            raise UsageError(
+                f"{run} holds a run with other settings ({', '.join(different)}); "
+                "give the same settings to go on with it, or another folder"
+            )
+        return
+    if run.exists() and any(run.iterdir()):
+        raise UsageError(f"{run} is not empty and holds no run; choose another folder")
+    run.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, json.dumps(tree, indent=2).encode() + b"\n")
+
+
+def _differences(stored: dict[str, Any], given: dict[str, Any]) -> list[str]:
+    """Names of the settings that differ and change the result; jobs do not."""
+    return [
+        f"{section}.{key}: {stored.get(section, {}).get(key)} → {value}"
+        for section, values in given.items()
+        for key, value in values.items()
+        if stored.get(section, {}).get(key) != value and (section, key) != ("data", "jobs")
+    ]
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name not in ("cpu", "cuda"):
+        raise UsageError(f"device {name!r} is none of auto, cpu, cuda")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UsageError("device cuda was asked for and torch sees no CUDA device")
+    return torch.device(name)

@@ -1,0 +1,110 @@
+"""What a run needs to go on: parameters, their average, Adam's moments and the progress."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from mri2pet.checkpoint import write_atomically
+from mri2pet.errors import Mri2petError
+
+LAST, PREVIOUS = "last.safetensors", "previous.safetensors"
+
+
+class TrainingState:
+    """The network, its exponential moving average and the optimiser of one run."""
+
+    def __init__(self, network: nn.Module, lr: float, ema_decay: float) -> None:
+        self.network = network
+        self.ema_decay = ema_decay
+        self.average = {k: v.detach().clone() for k, v in network.state_dict().items()}
+        self.optimizer = torch.optim.Adam(network.parameters(), lr=lr)
+        self.volumes = 0
+        self.updates = 0
+
+    @torch.no_grad()
+    def update_average(self) -> None:
+        """average ← d · average + (1 − d) · parameters, d rising to its value at the start."""
+        decay = min(self.ema_decay, (1 + self.updates) / (10 + self.updates))
+        for name, value in self.network.state_dict().items():
+            self.average[name].lerp_(value, 1 - decay)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Every tensor of the state under one flat name."""
+        named = dict(self.network.named_parameters())
+        tensors = {f"network.{k}": v for k, v in self.network.state_dict().items()}
+        tensors |= {f"average.{k}": v for k, v in self.average.items()}
+        for name, parameter in named.items():
+            for key, value in self.optimizer.state.get(parameter, {}).items():
+                tensors[f"adam.{key}.{name}"] = value
+        return {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
+
+    def load(self, tensors: dict[str, Tensor], progress: dict[str, Any]) -> None:
+        """Takes over what `tensors` gave."""
+        parts: dict[str, dict[str, Tensor]] = {"network": {}, "average": {}, "adam": {}}
+        for name, value in tensors.items():
+            part, _, rest = name.partition(".")
+            parts[part][rest] = value
+        self.network.load_state_dict(parts["network"])
+        for name, value in parts["average"].items():
+            self.average[name].copy_(value)
+        for name, parameter in self.network.named_parameters():
+            state = {
+                key: parts["adam"][f"{key}.{name}"]
+                for key in ("step", "exp_avg", "exp_avg_sq")
+                if f"{key}.{name}" in parts["adam"]
+            }
+            if state:
+                self.optimizer.state[parameter] = {
+                    k: v.to(parameter.device) if k != "step" else v for k, v in state.items()
+                }
+        self.volumes, self.updates = progress["volumes"], progress["updates"]
+
+
+def save_state(folder: Path, state: TrainingState) -> None:
+    """Writes the state as the last checkpoint and keeps the one before."""
+    folder.mkdir(parents=True, exist_ok=True)
+    progress = {"volumes": state.volumes, "updates": state.updates}
+    blob = safetensors.torch.save(state.tensors(), metadata={"progress": json.dumps(progress)})
+    last = folder / LAST
+    if last.exists():
+        last.replace(folder / PREVIOUS)
+    write_atomically(last, blob)
+
+
+def load_state(folder: Path, state: TrainingState) -> str | None:
+    """Loads the newest checkpoint that can be read; None when there is none yet.
+
+    Returns:
+        A sentence about a damaged last checkpoint that was passed over, or "".
+
+    Raises:
+        Mri2petError: there are checkpoints and none can be read.
+    """
+    candidates = [folder / name for name in (LAST, PREVIOUS) if (folder / name).exists()]
+    for path in candidates:
+        try:
+            with safetensors.safe_open(path, framework="pt") as file:
+                progress = json.loads(file.metadata()["progress"])
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            state.load(tensors, progress)
+        except (
+            OSError,
+            KeyError,
+            TypeError,
+            ValueError,
+            RuntimeError,
+            safetensors.SafetensorError,
+        ):
+            continue
+        damaged = path.name != LAST
+        return f"{folder / LAST} is damaged or missing; going on from {path}" if damaged else ""
+    if candidates:
+        raise Mri2petError(f"{folder}: no checkpoint can be read; remove the run to start again")
+    return None
