@@ -116,8 +116,6 @@ class Trainer:
     def run_to_the_end(self) -> None:
         """Steps until the configured number of volumes; validates and saves on the way."""
         training, state = self.config.training, self.state
-        if state.volumes >= training.volumes:
-            return
         while state.volumes < training.volumes:
             before = state.volumes
             facts = training_step(state, self.batches, self.config, self.device)
@@ -126,12 +124,11 @@ class Trainer:
             if state.updates % LOG_EVERY == 0:
                 log.append(self.run, record)
             self.notify("step", {"of": training.volumes, **record})
-            if _crossed(before, state.volumes, training.validate_every):
+            done = state.volumes >= training.volumes
+            if done or _crossed(before, state.volumes, training.validate_every):
                 self._validate()
-            if _crossed(before, state.volumes, training.checkpoint_every):
+            if done or _crossed(before, state.volumes, training.checkpoint_every):
                 self._save()
-        self._validate()
-        self._save()
 
     def _validate(self) -> None:
         self.averaged.load_state_dict(self.state.average)

@@ -1,0 +1,69 @@
+"""A cohort in memory: bright blobs on the MRI that the PET shows as well."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+SHAPE = (16, 32, 32)
+SETTINGS = (
+    "model.mri_shape=[16,32,32]",
+    "model.pet_shape=[16,32,32]",
+    "training.precision=fp32",
+    "training.batch_size=2",
+    "training.micro_batch=2",
+    "training.warmup_volumes=0",
+    "training.checkpoint_every=4",
+    "training.validate_every=8",
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    name: str
+
+    @property
+    def subject(self) -> str:
+        return self.name
+
+
+class MemoryCohort:
+    """What training asks of a cohort cache, from arrays in memory."""
+
+    def __init__(self, subjects: int = 8) -> None:
+        self.manifest = SimpleNamespace(root="memory")
+        self.pet_mean, self.pet_std = 0.4, 0.5
+        self._rows = [Row(f"sub-{i:02d}") for i in range(subjects)]
+
+    def rows(self, split):
+        return self._rows[-2:] if split == "val" else self._rows[:-2]
+
+    def mri(self, row):
+        rng = np.random.default_rng(int(row.name[-2:]))
+        k, i, j = np.indices(SHAPE)
+        centre = rng.uniform([6, 10, 10], [10, 22, 22])
+        distance = sum((x - c) ** 2 for x, c in zip((k, i, j), centre, strict=True))
+        return np.exp(-distance / 60).astype(np.float16)
+
+    def pet(self, row):
+        return self.mri(row) * np.float16(1.5)
+
+
+@pytest.fixture
+def cohort():
+    return MemoryCohort()
+
+
+@pytest.fixture
+def settings():
+    return SETTINGS
+
+
+@pytest.fixture
+def memory_cohort(monkeypatch, cohort):
+    """`mri2pet.train` finds the cohort in memory, whatever folder it is given."""
+    monkeypatch.setattr("mri2pet.training.run.build_cache", lambda *args, **kwargs: cohort)
+    return cohort

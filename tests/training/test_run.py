@@ -1,0 +1,129 @@
+"""A run learns, resumes to the same bits, survives a damaged checkpoint, and refuses nonsense."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import safetensors.torch
+import torch
+
+from mri2pet.checkpoint import load_model
+from mri2pet.errors import Mri2petError, UsageError
+from mri2pet.training import log, train
+
+
+class Killed(BaseException):
+    pass
+
+
+def killer(at_volume):
+    def on_event(kind, facts):
+        if kind == "step" and facts["volumes"] == at_volume:
+            raise Killed
+
+    return on_event
+
+
+def weights(run):
+    return safetensors.torch.load_file(run / "model" / "model.safetensors")
+
+
+@pytest.fixture
+def go(memory_cohort, settings, tmp_path):
+    def run(name, *more, **options):
+        folder = tmp_path / name
+        train(folder, data=tmp_path, settings=(*settings, *more), device="cpu", **options)
+        return folder
+
+    return run
+
+
+def test_a_run_learns_and_leaves_a_model(go):
+    run = go(
+        "run",
+        "training.volumes=80",
+        "training.checkpoint_every=1000",
+        "training.lr=2e-3",
+        "training.augment=false",
+    )
+    checks = [r["val_loss"] for r in log.read(run) if "val_loss" in r]
+    assert checks[-1] < 0.75 * checks[0]
+    model = load_model(run)
+    assert (model.pet_mean, model.pet_std) == (0.4, 0.5)
+    assert model.provenance["volumes"] == 80
+    assert model.provenance["training_pairs"] == 6
+    assert json.loads((run / "config.json").read_text())["training"]["lr"] == 2e-3
+    assert (run / "losses.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.fixture
+def whole(go):
+    return go("whole", "training.volumes=8")
+
+
+def same_weights(run, other):
+    ours, theirs = weights(run), weights(other)
+    return all(torch.equal(value, theirs[name]) for name, value in ours.items())
+
+
+def test_a_killed_run_goes_on_to_the_same_bits(go, whole):
+    with pytest.raises(Killed):
+        go("killed", "training.volumes=8", on_event=killer(6))
+    killed = go("killed", "training.volumes=8")
+    assert same_weights(whole, killed)
+    assert [r["volumes"] for r in log.read(killed)] == [r["volumes"] for r in log.read(whole)]
+
+
+def test_a_damaged_checkpoint_is_passed_over(go, whole):
+    before = weights(whole)
+    last = whole / "checkpoints" / "last.safetensors"
+    last.write_bytes(last.read_bytes()[:-1000])
+    told = []
+    go(
+        "whole",
+        "training.volumes=8",
+        on_event=lambda kind, facts: told.append(facts) if kind in ("note", "start") else None,
+    )
+    assert "damaged" in told[0]["text"]
+    assert told[1]["volumes"] == 4
+    after = weights(whole)
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
+    for path in (whole / "checkpoints").iterdir():
+        path.write_bytes(b"nothing")
+    with pytest.raises(Mri2petError, match="no checkpoint can be read"):
+        go("whole", "training.volumes=8")
+
+
+def test_a_finished_run_is_left_alone(go, whole):
+    before = {p: p.stat().st_mtime_ns for p in whole.rglob("*") if p.is_file()}
+    go("whole", "training.volumes=8")
+    changed = {p.name for p, time in before.items() if p.stat().st_mtime_ns != time}
+    assert changed <= {"log.jsonl"}
+
+
+def test_another_configuration_or_a_foreign_folder_is_refused(go, tmp_path):
+    go("run", "training.volumes=2")
+    with pytest.raises(UsageError, match=r"training\.lr: 0\.0004 → 0\.001"):
+        go("run", "training.volumes=2", "training.lr=1e-3")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thesis.txt").write_text("mine")
+    with pytest.raises(UsageError, match="holds no run"):
+        go("other", "training.volumes=2")
+
+
+def test_a_loss_that_is_not_finite_names_the_volumes(go, memory_cohort, monkeypatch):
+    monkeypatch.setattr(type(memory_cohort), "pet", lambda self, row: self.mri(row) * float("nan"))
+    with pytest.raises(Mri2petError, match=r"not finite at volume 0 \(sub-0\d, sub-0\d\)"):
+        go("run", "training.volumes=2")
+
+
+def test_settings_are_checked_before_any_work(go):
+    with pytest.raises(UsageError, match="training.speed"):
+        go("run", "training.speed=9")
+    with pytest.raises(UsageError, match="training.volumes"):
+        go("run", "training.volumes=0")
+    with pytest.raises(UsageError, match="unknown preset 'huge'"):
+        go("run", preset="huge")
+    with pytest.raises(UsageError, match=r"section\.key=value"):
+        go("run", "volumes")
