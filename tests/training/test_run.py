@@ -119,9 +119,9 @@ def test_a_loss_that_is_not_finite_names_the_volumes(go, memory_cohort, monkeypa
 
 
 def test_settings_are_checked_before_any_work(go):
-    with pytest.raises(UsageError, match="training.speed"):
+    with pytest.raises(UsageError, match=r"training\.speed"):
         go("run", "training.speed=9")
-    with pytest.raises(UsageError, match="training.volumes"):
+    with pytest.raises(UsageError, match=r"training\.volumes"):
         go("run", "training.volumes=0")
     with pytest.raises(UsageError, match="unknown preset 'huge'"):
         go("run", preset="huge")
