@@ -1,0 +1,85 @@
+"""The command `mri2pet`: its subcommands, and errors as one line and an exit code."""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+
+from mri2pet import WARNING, __version__
+from mri2pet.errors import Mri2petError
+
+COMMANDS = ("synthesize", "info", "train", "convert")
+FAILED, MISUSED, INTERRUPTED = 1, 2, 130
+
+# The base of all that the parser raises; which library defines it differs between versions.
+ParserError: type[Exception] = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
+
+app = typer.Typer(
+    name="mri2pet",
+    help=f"A synthetic AV45 (amyloid) PET volume from a T1-weighted brain MRI.\n\n{WARNING}",
+    epilog="Exit codes: 0 done, 1 failed, 2 misuse, 3 some subjects failed.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"mri2pet {__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    context: typer.Context,
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+        raise typer.Exit(MISUSED)
+
+
+for _name in COMMANDS:
+    app.command(_name)(getattr(importlib.import_module(f"mri2pet.cli.{_name}"), _name))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command line and return its exit code; errors go to stderr in one line."""
+    try:
+        code = app(args=arguments, prog_name="mri2pet", standalone_mode=False)
+    except Mri2petError as error:
+        return _refuse(str(error), error.exit_code)
+    except ParserError as error:
+        return _refuse(_parser_message(error), MISUSED)
+    except (KeyboardInterrupt, typer.Abort):
+        return _refuse("interrupted; the same command goes on where it stopped", INTERRUPTED)
+    except BrokenPipeError:
+        return FAILED
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        return _refuse("the disk is full; make room and run the same command again", FAILED)
+    return code if isinstance(code, int) else 0
+
+
+def _parser_message(error: Any) -> str:
+    return f"{error.format_message().rstrip('.')} (see mri2pet --help)"
+
+
+def _refuse(message: str, code: int) -> int:
+    print(f"mri2pet: error: {' '.join(message.split())}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,109 @@
+"""Progress bars on a terminal; plain lines, one per subject, elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from mri2pet.synthesis.observer import Observer
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+    from mri2pet.synthesis.result import SynthesisResult
+
+
+@contextmanager
+def watch(*, quiet: bool) -> Iterator[Observer]:
+    """An observer that suits where the output goes: bars, lines, or errors alone."""
+    if quiet or not (sys.stdout.isatty() and sys.stderr.isatty()):
+        yield Lines(quiet=quiet)
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        yield Bars(progress)
+
+
+class Lines(Observer):
+    """One line per finished subject on stdout; failures on stderr, quiet or not."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self.quiet = quiet
+
+    def subject_finished(self, result: SynthesisResult) -> None:
+        if result.status == "failed":
+            print(f"mri2pet: error: {one_line(result)}", file=sys.stderr, flush=True)
+        elif not self.quiet:
+            print(one_line(result), flush=True)
+
+
+class Bars(Observer):
+    """A bar over the subjects and one over the sampler's steps, with the time left."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.progress = progress
+        self.subjects: TaskID | None = None
+        self.work: TaskID | None = None
+
+    def run_started(self, subjects: int) -> None:
+        if subjects > 1:
+            self.subjects = self.progress.add_task("subjects", total=subjects)
+        self.work = self.progress.add_task("loading the model", total=None)
+
+    def subject_started(self, label: str) -> None:
+        if self.subjects is not None:
+            from rich.markup import escape
+
+            self.progress.update(self.subjects, description=f"subjects · {escape(label)}")
+
+    def stage(self, name: str, seconds: float | None) -> None:
+        if seconds is None and self.work is not None:
+            self.progress.reset(self.work, total=None, description=name)
+
+    def sampling_step(self, done: int, total: int) -> None:
+        if self.work is not None:
+            self.progress.update(self.work, total=total, completed=done)
+
+    def subject_finished(self, result: SynthesisResult) -> None:
+        from rich.text import Text
+
+        mark = Text("✗ ", "red") if result.status == "failed" else Text("✓ ", "green")
+        self.progress.console.print(mark + Text(one_line(result)), soft_wrap=True)
+        if self.subjects is not None:
+            self.progress.advance(self.subjects)
+
+
+def one_line(result: SynthesisResult) -> str:
+    """What there is to know of a finished subject."""
+    if result.status == "failed":
+        reason = result.reason
+        return reason if result.label in reason else f"{result.label}: {reason}"
+    cortical = result.sidecar["measurements"]["cortical_suvr"]
+    spread = "" if cortical["std"] is None else f" ± {cortical['std']:.3f}"
+    where = result.paths.folder if result.paths is not None else "in memory"
+    if result.status == "skipped":
+        return f"{result.label}: already done, skipped ({where})"
+    seconds = sum(result.sidecar["seconds"].values())
+    return (
+        f"{result.label}: cortical SUVR {cortical['mean']:.3f}{spread}, "
+        f"{seconds:.0f} s, results in {where}"
+    )

@@ -1,0 +1,100 @@
+"""`mri2pet synthesize`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from mri2pet.synthesis import SynthesisResult
+
+SOME_FAILED = 3
+
+
+def synthesize(
+    images: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="T1... | FOLDER",
+            help="T1-weighted images (NIfTI, MGZ, Analyze), or a folder: its *_T1w images, "
+            "else all NIfTI and MGZ images in it.",
+            show_default=False,
+        ),
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="OUT", help="Output folder.", show_default=False)
+    ],
+    model: Annotated[
+        str, typer.Option(metavar="demo|PATH", help="A bundled model, or a model or run folder.")
+    ] = "demo",
+    samples: Annotated[int, typer.Option(help="Volumes to draw; their mean is the PET.")] = 4,
+    sampler: Annotated[
+        str, typer.Option(metavar="dpmpp|ddim|ddpm", help="How to sample.")
+    ] = "dpmpp",
+    steps: Annotated[int, typer.Option(help="Network evaluations per sample, 1 to 999.")] = 25,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same volumes.")] = 0,
+    device: Annotated[
+        str, typer.Option(metavar="auto|cpu|cuda", help="Where the network runs.")
+    ] = "auto",
+    skull_stripped: Annotated[
+        bool, typer.Option("--skull-stripped", help="The images show the brain alone.")
+    ] = False,
+    brain_mask: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A brain mask on the grid of the one image.")
+    ] = None,
+    assume_ras: Annotated[
+        bool, typer.Option("--assume-ras", help="Take an image without an affine as RAS+.")
+    ] = False,
+    extractor: Annotated[
+        str, typer.Option(metavar="template|hd-bet", help="How to find the brain.")
+    ] = "template",
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Redo subjects that are done.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
+) -> None:
+    """Synthesise an AV45 PET volume in SUVR from each T1-weighted MRI.
+
+    Writes OUT/SUBJECT/ with the mean and the spread of the samples on the grid of the MRI, a
+    JSON sidecar and report.html. Subjects that are done are skipped; those that fail are listed
+    in OUT/failures.tsv and the rest go on.
+
+    Research software, not a medical device. This image was predicted from an MRI: no tracer was
+    given and no amyloid was measured.
+    """
+    from mri2pet.cli.progress import watch
+    from mri2pet.synthesis import synthesize as run
+
+    with watch(quiet=quiet) as observer:
+        results = run(
+            list(images),
+            out,
+            model=model,
+            samples=samples,
+            sampler=sampler,
+            steps=steps,
+            seed=seed,
+            device=device,
+            skull_stripped=skull_stripped,
+            brain_mask=brain_mask,
+            assume_ras=assume_ras,
+            extractor=extractor,
+            overwrite=overwrite,
+            observer=observer,
+        )
+    failed = [result for result in results if result.status == "failed"]
+    if failed:
+        _tell(failed, len(results), out)
+        raise typer.Exit(1 if len(failed) == len(results) else SOME_FAILED)
+
+
+def _tell(failed: list[SynthesisResult], total: int, out: Path) -> None:
+    from mri2pet.synthesis.outputs import FAILURES
+
+    print(
+        f"mri2pet: error: {len(failed)} of {total} images failed; see {out / FAILURES}",
+        file=sys.stderr,
+    )

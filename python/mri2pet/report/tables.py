@@ -1,0 +1,149 @@
+"""The numbers of a page: cards for the first look, tables for all of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from html import escape
+from typing import Any
+
+UNITS = {"_mm": "mm", "_ml": "ml", "_s": "s", "_mib": "MiB", "_deg": "°"}
+STRIP_RANGE_SUVR = (0.75, 2.25)
+
+
+def cards(sidecar: Mapping[str, Any]) -> str:
+    """The figures that a reader looks for first."""
+    cortical = sidecar["measurements"]["cortical_suvr"]
+    cerebellum = sidecar["measurements"]["cerebellum_suvr"]["mean"]
+    checks, seconds = sidecar["checks"], sidecar["seconds"]
+    spread = "" if cortical["std"] is None else f" <small>± {cortical['std']:.3f}</small>"
+    items = [
+        _card("Cortical SUVR", f"{cortical['mean']:.3f}{spread}", _strip(cortical["samples"])),
+        _card(
+            "Cerebellum",
+            f"{cerebellum:.3f} <small>SUVR</small>",
+            "reference region, expected near 1",
+        ),
+        _card(
+            "Registration",
+            f"{_number(checks.get('correlation_with_template'), 2)} <small>correlation</small>",
+            f"Dice {_number(checks.get('dice_with_template'), 2)} with the template's brain",
+        ),
+        _card(
+            "Brain mask",
+            f"{_number(checks.get('mask_volume_ml'), 0)} <small>ml</small>",
+            "volume in the subject's space",
+        ),
+        _card(
+            "Time",
+            f"{sum(seconds.values()):.0f} <small>s</small>",
+            escape(f"{sidecar['device']}, peak {_memory(sidecar['peak_memory_mib'])}"),
+        ),
+    ]
+    return f'<div class="cards">{"".join(items)}</div>'
+
+
+def notes(warnings: Iterable[str]) -> str:
+    """What the program wants looked at, if anything."""
+    items = "".join(f"<li>{escape(text)}</li>" for text in warnings)
+    return f'<div class="notes"><strong>Please note</strong><ul>{items}</ul></div>' if items else ""
+
+
+def tables(sidecar: Mapping[str, Any]) -> str:
+    """Measurements, checks, times and provenance."""
+    model = sidecar["model"]
+    described = {key: value for key, value in model.items() if key != "provenance"}
+    parts = [
+        _table("Measurements", _measurements(sidecar["measurements"])),
+        _table("Registration and mask", sidecar["checks"]),
+        _table("Time", {name: f"{value:.1f} s" for name, value in sidecar["seconds"].items()}),
+        _table("Input", sidecar["input"]),
+        _table("Model", {**described, **_flat(model["provenance"])}),
+        _table("Settings", sidecar["settings"]),
+        _table("Software", {**sidecar["versions"], "device": sidecar["device"]}),
+    ]
+    inner = "".join(part for part in parts if part)
+    return f'<section><h2>Numbers and provenance</h2><div class="tables">{inner}</div></section>'
+
+
+def _measurements(measurements: Mapping[str, Any]) -> dict[str, str]:
+    cortical = measurements["cortical_suvr"]
+    rows = {"cortical SUVR, mean": f"{cortical['mean']:.3f}"}
+    if cortical["std"] is not None:
+        rows["cortical SUVR, standard deviation"] = f"{cortical['std']:.3f}"
+    rows["cortical SUVR of each sample"] = ", ".join(f"{v:.3f}" for v in cortical["samples"])
+    rows["cerebellum, mean SUVR"] = f"{measurements['cerebellum_suvr']['mean']:.3f}"
+    rows["cortical region"] = "composite of frontal, temporal, parietal and precuneus cortex"
+    rows["reference"] = "whole cerebellum"
+    return rows
+
+
+def _card(name: str, value: str, detail: str) -> str:
+    return (
+        f'<div class="card"><div class="name">{name}</div><div class="value">{value}</div>'
+        f'<div class="detail">{detail}</div></div>'
+    )
+
+
+def _strip(samples: Iterable[float]) -> str:
+    """One dot per sample on a fixed axis."""
+    low, high = STRIP_RANGE_SUVR
+
+    def place(value: float) -> float:
+        return 8 + 184 * min(max((value - low) / (high - low), 0.0), 1.0)
+
+    dots = "".join(f'<circle cx="{place(v):.1f}" cy="10" r="4"/>' for v in samples)
+    ticks = "".join(
+        f'<text x="{place(v):.1f}" y="31" text-anchor="middle">{v:g}</text>'
+        for v in (1.0, 1.25, 1.5, 1.75, 2.0)
+    )
+    return (
+        '<svg class="strip" viewBox="0 0 200 34" role="img" aria-label="cortical SUVR of each '
+        f'sample"><line x1="8" x2="192" y1="10" y2="10"/>{dots}{ticks}</svg>'
+    )
+
+
+def _table(caption: str, rows: Mapping[str, Any]) -> str:
+    lines = "".join(
+        f'<tr><th scope="row">{escape(_label(key))}</th><td>{escape(_text(value))}</td></tr>'
+        for key, value in _flat(rows).items()
+    )
+    return f"<div><table><caption>{caption}</caption>{lines}</table></div>" if lines else ""
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    rows: dict[str, Any] = {}
+    for key, value in tree.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            rows.update(_flat(value, f"{name}: "))
+        else:
+            rows[name] = value
+    return rows
+
+
+def _label(key: str) -> str:
+    for ending, unit in UNITS.items():
+        if key.endswith(ending):
+            return f"{key.removesuffix(ending).replace('_', ' ')} ({unit})"
+    return key.replace("_", " ")
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "—"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, (list, tuple)):
+        return ", ".join(_text(item) for item in value)
+    return str(value)
+
+
+def _number(value: Any, digits: int) -> str:
+    return "—" if value is None else f"{float(value):.{digits}f}"
+
+
+def _memory(peak: Mapping[str, int | None]) -> str:
+    parts = [f"{v / 1024:.1f} GiB{' GPU' if k == 'cuda' else ''}" for k, v in peak.items() if v]
+    return " + ".join(parts) or "memory unknown"

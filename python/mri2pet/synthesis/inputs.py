@@ -1,0 +1,129 @@
+"""From what a user names (files, folders, images in memory) to one entry per subject."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mri2pet.errors import InputError, UsageError
+
+if TYPE_CHECKING:
+    import nibabel
+
+    Input = str | os.PathLike[str] | nibabel.spatialimages.SpatialImage
+
+FOLDER_SUFFIXES = (".nii.gz", ".nii", ".mgz")
+SUFFIXES = (*FOLDER_SUFFIXES, ".mgh", ".img.gz", ".hdr.gz", ".img", ".hdr")
+OWN_OUTPUT = re.compile(r"_desc-synthetic(std)?_pet\.")
+ENTITY_FOLDER = re.compile(r"(sub|ses)-[0-9A-Za-z]+")
+
+
+@dataclass(frozen=True)
+class SubjectInput:
+    """One T1-weighted image and the name its results go by."""
+
+    source: Any
+    stem: str
+
+    @property
+    def label(self) -> str:
+        """The path as the user will recognise it, or the stem of an image in memory."""
+        return str(self.source) if isinstance(self.source, Path) else self.stem
+
+
+def find_inputs(inputs: Input | Sequence[Input], out: Path | None = None) -> list[SubjectInput]:
+    """The subjects behind files, folders and nibabel images, in a stable order.
+
+    A folder stands for its `*_T1w` images, or for all its NIfTI and MGZ images where none is
+    named so, at any depth. Derivatives, hidden folders, earlier results of this program and
+    the output folder `out` are left out. A file named twice counts once.
+
+    Raises:
+        InputError: a folder without a usable image.
+        UsageError: nothing is named, or two images would get the same output names.
+    """
+    if isinstance(inputs, (str, os.PathLike)) or not isinstance(inputs, Sequence):
+        inputs = [inputs]
+    if not inputs:
+        raise UsageError("no T1-weighted image is given")
+    subjects: list[SubjectInput] = []
+    for number, item in enumerate(inputs, start=1):
+        if not isinstance(item, (str, os.PathLike)):
+            subjects.append(_image_in_memory(item, number, len(inputs)))
+        elif (path := Path(item)).is_dir():
+            subjects.extend(SubjectInput(found, output_stem(found)) for found in _search(path, out))
+        else:
+            subjects.append(SubjectInput(path, output_stem(path)))
+    subjects = _without_repeats(subjects)
+    _refuse_collisions(subjects)
+    return subjects
+
+
+def output_stem(path: Path) -> str:
+    """The name of the results of an image: its own without suffixes and a trailing `_T1w`.
+
+    Where the name carries no BIDS subject but the folders above do (`sub-01/ses-02/anat`),
+    their entities come first, so that equal file names of several subjects stay apart.
+    """
+    name = path.name
+    for suffix in SUFFIXES:
+        if name.lower().endswith(suffix) and len(name) > len(suffix):
+            name = name[: -len(suffix)]
+            break
+    stem = name.removesuffix("_T1w") or "T1w"
+    if stem.startswith("sub-"):
+        return stem
+    folders = [part for part in path.absolute().parts[-4:-1] if ENTITY_FOLDER.fullmatch(part)]
+    return "_".join([*folders, stem])
+
+
+def _search(folder: Path, out: Path | None) -> list[Path]:
+    own = out.resolve() if out is not None else None
+    skip = own if own is not None and folder.resolve() in own.parents else None
+    images = [path for path in _images_below(folder) if skip not in path.resolve().parents]
+    named = [path for path in images if re.search(r"_T1w\.", path.name)]
+    if named or images:
+        return named or images
+    dicom = any(path.suffix.lower() in (".dcm", ".ima") for path in folder.rglob("*"))
+    hint = "convert the DICOM series with dcm2niix first" if dicom else "name the image itself"
+    raise InputError(f"{folder}: no T1-weighted NIfTI or MGZ image in this folder; {hint}")
+
+
+def _images_below(folder: Path) -> Iterable[Path]:
+    for parent, folders, files in os.walk(folder):
+        folders[:] = sorted(f for f in folders if f != "derivatives" and not f.startswith("."))
+        for name in sorted(files):
+            usable = name.lower().endswith(FOLDER_SUFFIXES) and not name.startswith(".")
+            if usable and not OWN_OUTPUT.search(name):
+                yield Path(parent) / name
+
+
+def _image_in_memory(image: Any, number: int, total: int) -> SubjectInput:
+    filename = image.get_filename() if hasattr(image, "get_filename") else None
+    if filename:
+        return SubjectInput(image, output_stem(Path(filename)))
+    return SubjectInput(image, f"image-{number}" if total > 1 else "image")
+
+
+def _without_repeats(subjects: list[SubjectInput]) -> list[SubjectInput]:
+    unique: dict[Any, SubjectInput] = {}
+    for subject in subjects:
+        in_file = isinstance(subject.source, Path)
+        key = os.path.abspath(subject.source) if in_file else id(subject.source)
+        unique.setdefault(key, subject)
+    return list(unique.values())
+
+
+def _refuse_collisions(subjects: list[SubjectInput]) -> None:
+    taken: dict[str, SubjectInput] = {}
+    for subject in subjects:
+        other = taken.setdefault(subject.stem.casefold(), subject)
+        if other is not subject:
+            raise UsageError(
+                f"{other.label} and {subject.label} would both be written as {subject.stem!r}; "
+                "rename one, or run them apart with two output folders"
+            )

@@ -1,0 +1,104 @@
+"""What a user can choose about a synthesis, checked before any work."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mri2pet.errors import InputError, UsageError
+
+if TYPE_CHECKING:
+    from mri2pet.checkpoint import Model
+
+SAMPLERS = ("dpmpp", "ddim", "ddpm")
+DEVICES = ("auto", "cpu", "cuda")
+EXTRACTORS = ("template", "hd-bet")
+MAX_STEPS = 999
+MAX_SEED = 2**32 - 1
+
+
+@dataclass(frozen=True)
+class SynthesisOptions:
+    """The choices of one run, the same for all its subjects.
+
+    Raises:
+        UsageError: a value out of its range, or two options that exclude each other.
+    """
+
+    model: str | Path | Model = "demo"
+    samples: int = 4
+    sampler: str = "dpmpp"
+    steps: int = 25
+    seed: int = 0
+    device: str = "auto"
+    skull_stripped: bool = False
+    brain_mask: Path | None = None
+    assume_ras: bool = False
+    extractor: str = "template"
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        _require_choice("sampler", self.sampler, SAMPLERS)
+        _require_choice("device", self.device, DEVICES)
+        _require_choice("extractor", self.extractor, EXTRACTORS)
+        if self.samples < 1:
+            raise UsageError(f"--samples {self.samples}: at least one sample is needed")
+        if not 1 <= self.steps <= MAX_STEPS:
+            raise UsageError(f"--steps {self.steps}: choose a number from 1 to {MAX_STEPS}")
+        if not 0 <= self.seed <= MAX_SEED:
+            raise UsageError(f"--seed {self.seed}: choose a number from 0 to {MAX_SEED}")
+        if self.skull_stripped and self.brain_mask is not None:
+            raise UsageError("--skull-stripped and --brain-mask exclude each other: give one")
+        if self.extractor == "hd-bet" and importlib.util.find_spec("HD_BET") is None:
+            raise UsageError(
+                "--extractor hd-bet: HD-BET is not installed; "
+                "run 'pip install hd-bet' or leave the option out"
+            )
+
+    def settings(self) -> dict[str, Any]:
+        """What decides the result beside the image and the model, as the sidecar stores it.
+
+        Raises:
+            InputError: the brain mask cannot be read.
+        """
+        return {
+            "seed": self.seed,
+            "sampler": self.sampler,
+            "steps": self.steps,
+            "samples": self.samples,
+            "skull_stripped": self.skull_stripped,
+            "brain_mask_sha256": _file_sha256(self.brain_mask) if self.brain_mask else None,
+            "assume_ras": self.assume_ras,
+            "extractor": self.extractor,
+        }
+
+    def resolve_device(self) -> str:
+        """`cpu` or `cuda`.
+
+        Raises:
+            UsageError: cuda is asked for and torch sees none.
+        """
+        if self.device == "cpu":
+            return "cpu"
+        import torch
+
+        if torch.cuda.is_available():
+            return "cuda"
+        if self.device == "cuda":
+            raise UsageError("--device cuda: torch sees no CUDA device here; use --device cpu")
+        return "cpu"
+
+
+def _require_choice(option: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise UsageError(f"--{option} {value}: choose one of {', '.join(choices)}")
+
+
+def _file_sha256(path: Path) -> str:
+    try:
+        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    except OSError as error:
+        raise InputError(f"{path}: cannot read the brain mask ({error.strerror})") from None

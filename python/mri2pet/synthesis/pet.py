@@ -1,0 +1,113 @@
+"""One subject: model space, sampling, SUVR, and the way back to the image's own grid."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from mri2pet.synthesis.observer import Observer, stage
+from mri2pet.synthesis.options import SynthesisOptions
+
+if TYPE_CHECKING:
+    import nibabel
+    import numpy as np
+
+    from mri2pet.checkpoint import Model
+    from mri2pet.imaging.pipeline import Preprocessed
+
+HEADER_DESCRIPTION = b"synthetic AV45 SUVR"
+
+
+@dataclass(frozen=True)
+class SyntheticPet:
+    """Arrays of one subject.
+
+    Attributes:
+        mean: [X, Y, Z] float32 on the subject's grid, mean of the samples in SUVR.
+        std: [X, Y, Z] float32, standard deviation over the samples in SUVR (n - 1); None for one.
+        measurements: cortical and cerebellar SUVR, per sample and over the samples.
+        seconds: wall time of the stages here, by name.
+    """
+
+    mean: np.ndarray
+    std: np.ndarray | None
+    measurements: dict[str, Any]
+    seconds: dict[str, float]
+
+
+def synthetic_pet(
+    prepared: Preprocessed,
+    model: Model,
+    subject: int,
+    options: SynthesisOptions,
+    observer: Observer,
+) -> SyntheticPet:
+    """Sample synthetic PET volumes and bring their mean and spread back to the subject's grid.
+
+    Args:
+        subject: number of the image that keys the noise, beside the seed.
+    """
+    seconds: dict[str, float] = {}
+    with stage("sampling", seconds, observer):
+        suvr = _sample(prepared, model, subject, options, observer)
+    with stage("way back", seconds, observer):
+        mean, std = _way_back(suvr, prepared)
+    return SyntheticPet(mean, std, measure(suvr), seconds)
+
+
+def measure(suvr: np.ndarray) -> dict[str, Any]:
+    """Cortical SUVR (composite over whole cerebellum) and cerebellum mean of [S, K, I, J]."""
+    import numpy as np
+
+    from mri2pet.imaging.regions import cortical_suvr, region_mean
+
+    cortical = [float(cortical_suvr(sample)) for sample in suvr]
+    cerebellum = [float(region_mean(sample, "cerebellum", sample.shape)) for sample in suvr]
+    return {
+        "cortical_suvr": {
+            "mean": float(np.mean(cortical)),
+            "std": float(np.std(cortical, ddof=1)) if len(cortical) > 1 else None,
+            "samples": cortical,
+        },
+        "cerebellum_suvr": {"mean": float(np.mean(cerebellum))},
+    }
+
+
+def pet_image(prepared: Preprocessed, array: np.ndarray) -> nibabel.Nifti1Image:
+    """A NIfTI image on the grid of the input whose header says that it is synthetic."""
+    image = prepared.record.nifti(array, "SUVR")
+    image.header["descrip"] = HEADER_DESCRIPTION
+    return image
+
+
+def _sample(
+    prepared: Preprocessed,
+    model: Model,
+    subject: int,
+    options: SynthesisOptions,
+    observer: Observer,
+) -> np.ndarray:
+    """Samples in SUVR, [S, K, I, J] float32."""
+    import torch
+
+    from mri2pet.diffusion.loop import sample
+
+    mri = torch.from_numpy(prepared.mri)[None, None]
+    standardised = sample(
+        model,
+        mri,
+        samples=options.samples,
+        sampler=options.sampler,
+        steps=options.steps,
+        seed=options.seed,
+        subject=subject,
+        on_step=observer.sampling_step,
+    )
+    return (standardised[:, 0].float().cpu() * model.pet_std + model.pet_mean).numpy()
+
+
+def _way_back(suvr: np.ndarray, prepared: Preprocessed) -> tuple[np.ndarray, np.ndarray | None]:
+    mean = prepared.record.to_subject(suvr.mean(axis=0))
+    if len(suvr) == 1:
+        return mean, None
+    return mean, prepared.record.to_subject(suvr.std(axis=0, ddof=1))

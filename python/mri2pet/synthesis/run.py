@@ -1,0 +1,126 @@
+"""`mri2pet.synthesize`: all subjects of one call, with the model loaded once."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mri2pet.errors import UsageError
+from mri2pet.synthesis.inputs import SubjectInput, find_inputs
+from mri2pet.synthesis.observer import Observer
+from mri2pet.synthesis.options import SynthesisOptions
+from mri2pet.synthesis.outputs import check_output_folder, remove_if_empty, write_failures
+from mri2pet.synthesis.result import SynthesisResult
+from mri2pet.synthesis.subject import SubjectRunner
+
+if TYPE_CHECKING:
+    from mri2pet.checkpoint import Model
+    from mri2pet.synthesis.inputs import Input
+
+log = logging.getLogger(__name__)
+
+
+def synthesize(
+    inputs: Input | Sequence[Input],
+    out: str | os.PathLike[str] | None = None,
+    *,
+    model: str | Path | Model = "demo",
+    samples: int = 4,
+    sampler: str = "dpmpp",
+    steps: int = 25,
+    seed: int = 0,
+    device: str = "auto",
+    skull_stripped: bool = False,
+    brain_mask: str | os.PathLike[str] | None = None,
+    assume_ras: bool = False,
+    extractor: str = "template",
+    overwrite: bool = False,
+    observer: Observer | None = None,
+) -> list[SynthesisResult]:
+    """Synthetic AV45 PET volumes in SUVR from T1-weighted images, on the images' own grids.
+
+    Args:
+        inputs: files, folders (their `*_T1w` images, else all NIfTI and MGZ images) or nibabel
+            images.
+        out: output folder, one folder per subject in it; None keeps the results in memory.
+        model: name of a bundled model, model or run folder, or a loaded model.
+        samples: volumes to draw; their mean is the PET, their standard deviation its spread.
+        sampler: `dpmpp` (DPM-Solver++(2M)), `ddim` or `ddpm`.
+        steps: network evaluations per sample, 1 … 999; `ddpm` with 999 is the paper's sampling.
+        seed: 0 … 2³²−1; the same seed, image, model and sampler give the same volumes.
+        device: `auto`, `cpu` or `cuda`.
+        skull_stripped: the image shows the brain alone.
+        brain_mask: a mask file on the image's grid; for a single input.
+        assume_ras: take an image without an affine as RAS+.
+        extractor: brain extraction, `template` or `hd-bet` (if installed).
+        overwrite: redo subjects that are done.
+        observer: hears of the progress.
+
+    Returns:
+        One result per subject. A subject whose files in `out` come from the same image, model
+        and settings is skipped.
+
+    Raises:
+        UsageError: an option makes no sense.
+        ModelError: the model is unknown or corrupted.
+        Mri2petError: the output folder is not writable; or the only subject of the call failed.
+            Of several subjects the failed ones are in the result and in `failures.tsv`.
+    """
+    options = SynthesisOptions(
+        model=model,
+        samples=samples,
+        sampler=sampler,
+        steps=steps,
+        seed=seed,
+        device=device,
+        skull_stripped=skull_stripped,
+        brain_mask=Path(brain_mask) if brain_mask is not None else None,
+        assume_ras=assume_ras,
+        extractor=extractor,
+        overwrite=overwrite,
+    )
+    folder = Path(out) if out is not None else None
+    subjects = find_inputs(inputs, folder)
+    if options.brain_mask is not None and len(subjects) > 1:
+        raise UsageError("--brain-mask belongs to one image: give the images one at a time")
+    made = check_output_folder(folder) if folder is not None else []
+    try:
+        return _run_all(subjects, options, folder, observer or Observer())
+    finally:
+        remove_if_empty(made)
+
+
+def _run_all(
+    subjects: list[SubjectInput], options: SynthesisOptions, out: Path | None, observer: Observer
+) -> list[SynthesisResult]:
+    observer.run_started(len(subjects))
+    settings = options.settings()
+    runner = SubjectRunner(_loaded(options), options, settings, out, observer)
+    results = []
+    for subject in subjects:
+        observer.subject_started(subject.label)
+        try:
+            result = runner.run(subject)
+        except Exception as error:
+            if len(subjects) == 1:
+                raise
+            log.debug("%s failed", subject.label, exc_info=True)
+            result = SynthesisResult(subject.label, "failed", error=error)
+        observer.subject_finished(result)
+        results.append(result)
+    if out is not None:
+        write_failures(out, [(r.label, r.reason) for r in results if r.error is not None])
+    return results
+
+
+def _loaded(options: SynthesisOptions) -> Model:
+    """The model on the device asked for; a loaded one is taken as it is."""
+    if not isinstance(options.model, (str, Path)):
+        return options.model
+    from mri2pet.checkpoint import find_model, load_model
+
+    find_model(options.model)
+    return load_model(options.model, options.resolve_device())

@@ -1,0 +1,110 @@
+"""The JSON sidecar: everything needed to know, judge and repeat a result."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+from mri2pet import WARNING, __version__
+
+if TYPE_CHECKING:
+    from mri2pet.checkpoint import Model
+
+FORMAT = 1
+
+
+def make_sidecar(
+    *,
+    image: Mapping[str, str],
+    model: Model,
+    settings: Mapping[str, Any],
+    measurements: Mapping[str, Any],
+    checks: Mapping[str, Any],
+    warnings: list[str],
+    seconds: Mapping[str, float],
+    outputs: Mapping[str, str],
+) -> dict[str, Any]:
+    """A tree of plain JSON values; keys with BIDS names have their BIDS meaning."""
+    return {
+        "format": FORMAT,
+        "synthetic": True,
+        "warning": WARNING,
+        "Units": "SUVR",
+        "ReferenceRegion": "whole cerebellum",
+        "TracerName": "AV45 (florbetapir), simulated: no tracer was given",
+        "input": dict(image),
+        "model": {
+            "name": model.name,
+            "sha256": model.sha256,
+            "prediction": model.config.prediction,
+            "cond": model.config.cond,
+            "mri_shape": list(model.config.mri_shape),
+            "pet_shape": list(model.config.pet_shape),
+            "provenance": plain(model.provenance),
+        },
+        "settings": dict(settings),
+        "measurements": plain(measurements),
+        "checks": plain(checks),
+        "warnings": list(warnings),
+        "seconds": {name: round(float(value), 3) for name, value in seconds.items()},
+        "peak_memory_mib": peak_memory_mib(model.device.type),
+        "device": device_name(model.device.type),
+        "versions": versions(),
+        "outputs": dict(outputs),
+        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    }
+
+
+def plain(value: Any) -> Any:
+    """The same with numpy numbers, arrays, tuples and paths turned into JSON values.
+
+    Numbers that JSON does not know (NaN, infinity) become null.
+    """
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if hasattr(value, "tolist"):
+        return plain(value.tolist())
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if isinstance(value, float):
+        return value if abs(value) < float("inf") else None
+    return value if value is None or isinstance(value, (bool, int, str)) else str(value)
+
+
+def peak_memory_mib(device: str) -> dict[str, int | None]:
+    """Peak memory of this process so far, MiB: resident, and on the GPU when one is used."""
+    peak: dict[str, int | None] = {"process": None}
+    if sys.platform != "win32":
+        import resource
+
+        unit = 2**20 if sys.platform == "darwin" else 2**10
+        peak["process"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // unit
+    if device == "cuda":
+        import torch
+
+        peak["cuda"] = torch.cuda.max_memory_allocated() // 2**20
+    return peak
+
+
+def device_name(device: str) -> str:
+    """`cpu (4 threads)` or the name of the GPU."""
+    import torch
+
+    if device == "cuda":
+        return f"cuda ({torch.cuda.get_device_name()})"
+    return f"{device} ({torch.get_num_threads()} threads)"
+
+
+def versions() -> dict[str, str | None]:
+    """Versions of this program, of what it was built from, and of the libraries that compute."""
+    from mri2pet.build import native_build, package_versions
+
+    return {
+        "mri2pet": __version__,
+        "git_revision": native_build()["revision"],
+        "python": platform.python_version(),
+        **package_versions(),
+    }

@@ -1,0 +1,170 @@
+"""One subject from its image to its files: read, prepare, sample, measure, report, write."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from mri2pet.synthesis.inputs import SubjectInput
+from mri2pet.synthesis.observer import Observer, stage
+from mri2pet.synthesis.options import SynthesisOptions
+from mri2pet.synthesis.outputs import (
+    OutputPaths,
+    find_done,
+    image_writer,
+    text_writer,
+    write_together,
+)
+from mri2pet.synthesis.result import SynthesisResult
+
+if TYPE_CHECKING:
+    import nibabel
+
+    from mri2pet.checkpoint import Model
+    from mri2pet.imaging.pipeline import Preprocessed
+    from mri2pet.synthesis.pet import SyntheticPet
+
+
+@dataclass(frozen=True)
+class SubjectRunner:
+    """What all subjects of a run share."""
+
+    model: Model
+    options: SynthesisOptions
+    settings: dict[str, Any]
+    out: Path | None
+    observer: Observer
+
+    def run(self, subject: SubjectInput) -> SynthesisResult:
+        """Synthesise one subject, or return its finished result of an earlier run.
+
+        Raises:
+            Mri2petError: the image cannot be used, or the results cannot be written.
+        """
+        from mri2pet.imaging.pipeline import preprocess, read_t1
+        from mri2pet.synthesis.pet import synthetic_pet
+
+        seconds: dict[str, float] = {}
+        with stage("read", seconds, self.observer):
+            t1 = read_t1(subject.source, assume_ras=self.options.assume_ras)
+        image = {"file": _file_of(subject), "sha256": t1.sha256}
+        paths = OutputPaths.of(self.out, subject.stem) if self.out is not None else None
+        if paths is not None:
+            done = find_done(paths, image, self.model.sha256, self.settings)
+            if done is not None and not self.options.overwrite:
+                return _from_files(subject.label, "skipped", paths, done)
+
+        def on_stage(name: str, taken: float | None) -> None:
+            if taken is not None:
+                seconds[name] = taken
+            self.observer.stage(name, taken)
+
+        config = self.model.config
+        prepared = preprocess(
+            t1,
+            mri_shape=config.mri_shape,
+            pet_shape=config.pet_shape,
+            brain_mask=self.options.brain_mask,
+            skull_stripped=self.options.skull_stripped,
+            assume_ras=self.options.assume_ras,
+            extractor=self.options.extractor,
+            on_stage=on_stage,
+        )
+        number = int(t1.sha256[:16], 16)
+        pet = synthetic_pet(prepared, self.model, number, self.options, self.observer)
+        seconds.update(pet.seconds)
+        return self._finish(subject, image, prepared, pet, seconds, paths)
+
+    def _finish(
+        self,
+        subject: SubjectInput,
+        image: dict[str, str],
+        prepared: Preprocessed,
+        pet: SyntheticPet,
+        seconds: dict[str, float],
+        paths: OutputPaths | None,
+    ) -> SynthesisResult:
+        from mri2pet.synthesis.sidecar import make_sidecar
+
+        sidecar = make_sidecar(
+            image=image,
+            model=self.model,
+            settings=self.settings,
+            measurements=pet.measurements,
+            checks=prepared.checks,
+            warnings=prepared.warnings,
+            seconds=seconds,
+            outputs=_output_names(paths, pet) if paths is not None else {},
+        )
+        images = _images(prepared, pet)
+        with stage("report", seconds, self.observer):
+            page = _report(subject.stem, prepared, pet, sidecar)
+        sidecar["seconds"]["report"] = round(seconds["report"], 3)
+        if paths is None:
+            return SynthesisResult(
+                subject.label, "done", images["pet"], images.get("std"), sidecar, page
+            )
+        with stage("write", seconds, self.observer):
+            write_together(
+                {
+                    **{getattr(paths, name): image_writer(img) for name, img in images.items()},
+                    paths.report: text_writer(page),
+                    paths.sidecar: text_writer(json.dumps(sidecar, indent=2) + "\n"),
+                }
+            )
+            if pet.std is None:
+                paths.std.unlink(missing_ok=True)
+        return _from_files(subject.label, "done", paths, sidecar)
+
+
+def _file_of(subject: SubjectInput) -> str:
+    return str(subject.source.resolve()) if isinstance(subject.source, Path) else subject.label
+
+
+def _output_names(paths: OutputPaths, pet: SyntheticPet) -> dict[str, str]:
+    names = ["pet", "report"] if pet.std is None else ["pet", "std", "report"]
+    return {name: getattr(paths, name).name for name in names}
+
+
+def _images(prepared: Preprocessed, pet: SyntheticPet) -> dict[str, nibabel.Nifti1Image]:
+    from mri2pet.synthesis.pet import pet_image
+
+    images = {"pet": pet_image(prepared, pet.mean)}
+    if pet.std is not None:
+        images["std"] = pet_image(prepared, pet.std)
+    return images
+
+
+def _report(stem: str, prepared: Preprocessed, pet: SyntheticPet, sidecar: dict[str, Any]) -> str:
+    from mri2pet.report import ReportInput, make_report
+
+    return make_report(
+        ReportInput(
+            title=stem,
+            t1=prepared.t1.volume,
+            brain_mask=prepared.brain_mask,
+            pet=pet.mean,
+            std=pet.std,
+            template_from_subject=prepared.record.template_from_subject,
+            sidecar=sidecar,
+        )
+    )
+
+
+def _from_files(
+    label: str, status: Literal["done", "skipped"], paths: OutputPaths, sidecar: dict[str, Any]
+) -> SynthesisResult:
+    """The result of a subject whose images stay on the disk until they are used."""
+    import nibabel
+
+    has_std = "std" in sidecar["outputs"]
+    return SynthesisResult(
+        label,
+        status,
+        nibabel.Nifti1Image.from_filename(paths.pet),
+        nibabel.Nifti1Image.from_filename(paths.std) if has_std else None,
+        sidecar,
+        paths=paths,
+    )
