@@ -1,4 +1,5 @@
-# make demo    synthesise a PET volume from a real T1 (T1=path for your own) and write a report
+# make demo    synthesise a PET volume from a real T1 and write a report; for a scan of your own:
+#              make demo T1=path [ARGS="--skull-stripped"]
 # make test    run the tests against the installed wheel
 # make check   formatter, linter, types and tests
 # make bench   time one network evaluation of each preset
@@ -12,7 +13,7 @@ BIN := $(CURDIR)/$(VENV)/bin
 WHEELS := build/wheel
 DEMO := build/demo
 T1 ?=
-SYNTHESIZE ?=
+ARGS ?=
 
 SOURCES := pyproject.toml CMakeLists.txt README.md LICENSE \
   $(shell find csrc python bench -type f ! -path '*/__pycache__/*')
@@ -47,7 +48,7 @@ $(VENV)/installed-dev: $(WHEELS)/built constraints.txt
 	$(call install,[dev])
 
 demo: $(VENV)/installed
-	@PATH="$(BIN):$$PATH" T1="$(T1)" OUT="$(DEMO)" sh tools/demo.sh $(SYNTHESIZE)
+	@PATH="$(BIN):$$PATH" sh tools/demo.sh $(DEMO) "$(T1)" $(ARGS)
 
 test: $(VENV)/installed-test
 	$(PYTEST) -m "not packaging" $(PYTEST_ARGS) $(CURDIR)/tests

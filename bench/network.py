@@ -84,7 +84,8 @@ def format_table(result: dict[str, Any]) -> str:
         f"torch {place['torch']}, mri2pet revision {place['revision']}",
         f"batch {result['batch']}, {result['dtype']}",
         "",
-        f"{'preset':<10}{'part':<12}{'median s':>10}{'min s':>10}{'max s':>10}{'n':>4}{'peak MiB':>10}",
+        f"{'preset':<10}{'part':<12}{'median s':>10}{'min s':>10}{'max s':>10}"
+        f"{'n':>4}{'peak MiB':>10}",
     ]
     for row in result["rows"]:
         peak = row["peak_memory_bytes"]

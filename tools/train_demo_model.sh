@@ -1,0 +1,16 @@
+#!/bin/sh
+# Makes the bundled demo model again, from nothing: simulated cohort, training, evaluation, bundle.
+#   tools/train_demo_model.sh WORKING_FOLDER
+# Each command resumes where it was stopped. Times and results: docs/demo_model.md
+set -eu
+work=$1
+here=$(cd "$(dirname "$0")/.." && pwd)
+jobs=$(nproc)
+
+mri2pet phantom "$work/cohort" --pairs 400 --unpaired 0 --seed 2026 --jobs "$jobs"
+mri2pet train "$work/run" --data "$work/cohort" --preset compact \
+  --set data.registration=truth --set "data.jobs=$jobs" --set training.volumes=16000
+mri2pet phantom "$work/held_out" --pairs 32 --unpaired 0 --seed 7 --jobs "$jobs"
+python "$here/tools/bundle_model.py" "$work/run" "$here/python/mri2pet/models/demo"
+mri2pet evaluate "$work/run" --data "$work/held_out" -o "$work/evaluation" --split all \
+  --registration estimate --samples 8 --training-cohort "$work/cohort"
