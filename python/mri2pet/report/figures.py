@@ -24,7 +24,7 @@ from mri2pet.report.planes import NORMAL_AXIS, PLANES, Box, cut, sample_box
 CUT_POINT_MNI_MM = (-6.0, -24.0, 14.0)
 MASK_COLOUR = (255, 92, 92)
 TEMPLATE_COLOUR = (64, 220, 255)
-WHITE_MATTER_COLOUR = (255, 208, 64)
+WHITE_MATTER_COLOUR = (255, 140, 0)
 MONTAGE_SLICES = 12
 VIEWER_MM = 1.5
 
@@ -109,6 +109,8 @@ def mask_pictures(scan: Scan) -> dict[str, Picture]:
 
 def registration_pictures(scan: Scan) -> dict[str, Picture]:
     """The registered T1 with the template's brain and white-matter outlines, template space."""
+    from scipy.ndimage import gaussian_filter
+
     brain, white_matter = template_mask(1), template_wm(1)
     box = Box.around(brain, margin_mm=10.0)
     subject_from_template = np.linalg.inv(scan.template_from_subject)
@@ -117,7 +119,8 @@ def registration_pictures(scan: Scan) -> dict[str, Picture]:
         position = CUT_POINT_MNI_MM[NORMAL_AXIS[plane]]
         registered = cut(scan.t1, plane, position, box, volume_from_display=subject_from_template)
         picture = grey(registered, scan.grey_top)
-        picture = outline(picture, cut(white_matter, plane, position, box), WHITE_MATTER_COLOUR, 1)
+        smooth = gaussian_filter(cut(white_matter, plane, position, box), 2.0)
+        picture = outline(picture, smooth, WHITE_MATTER_COLOUR, 1.5)
         picture = outline(picture, cut(brain, plane, position, box), TEMPLATE_COLOUR)
         drawn = lettered(picture, plane)
         pictures[plane] = Picture(jpeg_uri(drawn), f"template outlines, {plane} plane")

@@ -74,7 +74,7 @@ def lettered(picture: np.ndarray, plane: str) -> np.ndarray:
 
     image = Image.fromarray(np.rint(np.clip(picture, 0, 255)).astype(np.uint8))
     draw = ImageDraw.Draw(image)
-    font = ImageFont.load_default(size=max(11, image.width // 20))
+    font = ImageFont.load_default(size=max(11, min(image.size) // 18))
     inset, middle = 6, image.height // 2
     for text, x, anchor in zip(
         LETTERS[plane], (inset, image.width - inset), ("lm", "rm"), strict=True
