@@ -158,9 +158,10 @@ def test_a_cache_folder_that_cannot_be_written_is_one_sentence(tiny_cohort, tmp_
         build(tiny_cohort, cache_dir=tmp_path / "file")
 
 
-def test_jobs_below_one_are_refused(tiny_cohort):
-    with pytest.raises(UsageError, match="jobs"):
-        build(tiny_cohort, jobs=0)
+@pytest.mark.parametrize("option", [{"jobs": 0}, {"registration": "guess"}])
+def test_impossible_settings_are_refused(tiny_cohort, option):
+    with pytest.raises(UsageError, match=next(iter(option))):
+        build(tiny_cohort, **option)
 
 
 def test_a_killed_build_goes_on_where_it_was(tiny_cohort, tmp_path):

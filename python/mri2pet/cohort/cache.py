@@ -29,7 +29,7 @@ import numpy as np
 
 from mri2pet.cohort.manifest import Manifest, ManifestRow, build_manifest
 from mri2pet.cohort.parallel import single_threaded_map
-from mri2pet.cohort.prepare import ModelSpaceSubject, Registration, Shape, prepare
+from mri2pet.cohort.prepare import REGISTRATIONS, ModelSpaceSubject, Shape, prepare
 from mri2pet.cohort.tables import write_tsv, written_whole
 from mri2pet.errors import InputError, Mri2petError, UsageError
 
@@ -137,7 +137,7 @@ def build_cache(
     *,
     mri_shape: Shape,
     pet_shape: Shape,
-    registration: Registration = "estimate",
+    registration: str = "estimate",
     jobs: int = 1,
     split_seed: int = 0,
     include_unpaired: bool = False,
@@ -162,6 +162,8 @@ def build_cache(
     """
     if jobs < 1:
         raise UsageError(f"jobs is {jobs}; it must be at least 1")
+    if registration not in REGISTRATIONS:
+        raise UsageError(f"registration {registration!r} is none of {', '.join(REGISTRATIONS)}")
     manifest = build_manifest(data, seed=split_seed)
     settings = {
         "format": FORMAT,
@@ -170,8 +172,7 @@ def build_cache(
         "pet_shape": list(_shape(pet_shape)),
         "registration": registration,
     }
-    key = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
-    root = Path(cache_dir or default_cache_dir(data)) / key
+    root = Path(cache_dir or default_cache_dir(data)) / _key(settings)
     cache = CohortCache(root, settings, manifest)
     wanted = manifest.select(paired=not include_unpaired)
     try:
@@ -189,6 +190,10 @@ def build_cache(
         name, reason = next(iter(failures.items()))
         raise InputError(f"{manifest.root}: no subject could be prepared; {name}: {reason}")
     return CohortCache(root, settings, manifest, failures)
+
+
+def _key(settings: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _fill(

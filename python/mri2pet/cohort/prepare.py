@@ -5,17 +5,17 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from mri2pet.cohort.manifest import ManifestRow
 from mri2pet.cohort.pet import read_image, register_to_t1, static_pet
-from mri2pet.errors import InputError, UsageError
+from mri2pet.errors import InputError
 from mri2pet.imaging.volume import Volume
 
 Shape = tuple[int, int, int]
-Registration = Literal["estimate", "truth"]
+REGISTRATIONS = ("estimate", "truth")
 
 
 @dataclass(frozen=True)
@@ -36,19 +36,19 @@ class ModelSpaceSubject:
 
 
 def prepare(
-    row: ManifestRow, mri_shape: Shape, pet_shape: Shape, registration: Registration
+    row: ManifestRow, mri_shape: Shape, pet_shape: Shape, registration: str
 ) -> ModelSpaceSubject:
     """The subject of a manifest row in model space.
 
     Raises:
         InputError: a file that cannot be used; the message names it.
-        UsageError: unknown `registration`.
+        ValueError: unknown `registration`.
     """
     if registration == "truth":
         return _prepare_with_truth(row, mri_shape, pet_shape)
     if registration == "estimate":
         return _prepare_with_estimate(row, mri_shape, pet_shape)
-    raise UsageError(f"registration {registration!r} is neither 'estimate' nor 'truth'")
+    raise ValueError(f"registration {registration!r} is none of {', '.join(REGISTRATIONS)}")
 
 
 def _prepare_with_truth(row: ManifestRow, mri_shape: Shape, pet_shape: Shape) -> ModelSpaceSubject:

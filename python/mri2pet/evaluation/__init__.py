@@ -1,0 +1,1 @@
+"""How good synthetic PETs are: image metrics, SUVR, intervals, rivals and tables."""

@@ -1,0 +1,91 @@
+"""The picture of an evaluation: measured and synthetic PETs of four subjects."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mri2pet.cohort.cache import CohortCache
+from mri2pet.cohort.tables import written_whole
+from mri2pet.imaging.grid import MODEL_BOX_MM
+from mri2pet.report.pictures import SPREAD, SUVR, ColourScale
+
+SUBJECTS = 4
+SLICE_MM = 22.0
+_GREY = ColourScale("gray", 0.0, 1.0, "")
+
+
+def draw_figure(
+    path: Path,
+    cohort: CohortCache,
+    records: list[dict[str, Any]],
+    arrays_of: Callable[[str], Path],
+) -> None:
+    """One line per subject: T1, measured PET, synthetic mean, spread, warped cohort mean.
+
+    The subjects lie evenly over the range of measured cortical SUVR. The axial slice is at
+    z = 22 mm of the template, left of the subject on the left.
+
+    Args:
+        path: the PNG.
+        records: as `evaluate_row` returns.
+        arrays_of: row name → its npz.
+    """
+    from matplotlib.figure import Figure
+
+    chosen = _evenly(sorted(records, key=lambda r: r["measured_cortical_suvr"]))
+    figure = Figure(figsize=(11.5, 2.35 * len(chosen) + 0.6), dpi=110, layout="constrained")
+    axes = figure.subplots(len(chosen), 5, squeeze=False)
+    rows = {row.name: row for row in cohort.rows()}
+    for line, record in zip(axes, chosen, strict=True):
+        row = rows[record["row"]]
+        with np.load(arrays_of(row.name)) as arrays:
+            pictures = (
+                ("T1", cohort.mri(row), _GREY),
+                ("measured PET", cohort.pet(row), SUVR),
+                ("synthetic PET (mean)", arrays["mean"], SUVR),
+                ("spread of the samples", arrays["spread"], SPREAD),
+                ("cohort mean, warped", arrays["cohort_mean_warped"], SUVR),
+            )
+        shown = [
+            _show(axis, kij, scale) for axis, (_, kij, scale) in zip(line, pictures, strict=True)
+        ]
+        if line is axes[0]:
+            for axis, (title, _, _) in zip(line, pictures, strict=True):
+                axis.set_title(title, fontsize=10)
+        suvr = record["methods"]["mean_of_samples"]["cortical_suvr"]
+        line[0].set_ylabel(
+            f"{record['diagnosis'] or row.subject}\ncortical SUVR\n"
+            f"measured {record['measured_cortical_suvr']:.2f}\nsynthetic {suvr:.2f}",
+            fontsize=8,
+        )
+    figure.colorbar(shown[2], ax=axes[:, 2], shrink=0.6, label="SUVR", location="bottom")
+    figure.colorbar(shown[3], ax=axes[:, 3], shrink=0.6, label="SUVR", location="bottom")
+    with written_whole(path) as part:
+        figure.savefig(part, format="png")
+
+
+def _evenly(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    if len(records) <= SUBJECTS:
+        return records
+    return [records[round(i)] for i in np.linspace(0, len(records) - 1, SUBJECTS)]
+
+
+def _show(axis: Any, kij: np.ndarray, scale: ColourScale) -> Any:
+    low, high = MODEL_BOX_MM[2]
+    k = int((SLICE_MM - low) / (high - low) * kij.shape[0])
+    (x0, x1), (y0, y1), _ = MODEL_BOX_MM
+    axis.set_xticks([])
+    axis.set_yticks([])
+    return axis.imshow(
+        np.asarray(kij[k], dtype=np.float32).T,
+        origin="lower",
+        extent=(x0, x1, y0, y1),
+        cmap=scale.name,
+        vmin=scale.low,
+        vmax=scale.high,
+        interpolation="bilinear",
+    )

@@ -1,0 +1,113 @@
+"""Trivial predictors that a model has to beat, fitted to the training set of a cohort."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from mri2pet.cohort.cache import CohortCache
+from mri2pet.errors import InputError
+from mri2pet.imaging.grid import grid_affine, to_kij, to_xyz
+from mri2pet.imaging.model_space import rescale
+
+
+@dataclass(frozen=True)
+class Rivals:
+    """The training set's means and the linear map.
+
+    Attributes:
+        mean_mri: float32 `[K, I, J]` on the MRI grid, in [0, 1].
+        mean_pet: float32 `[K, I, J]` on the PET grid, SUVR.
+        slope, intercept: SUVR = slope · MRI + intercept inside the brain.
+    """
+
+    mean_mri: np.ndarray
+    mean_pet: np.ndarray
+    slope: float
+    intercept: float
+
+    def cohort_mean(self) -> np.ndarray:
+        """The mean PET of the training set: float32 `[K, I, J]`, SUVR."""
+        return self.mean_pet
+
+    def warped_cohort_mean(self, mri: np.ndarray) -> np.ndarray:
+        """The mean PET taken to a subject by registering the mean MRI to the subject's MRI.
+
+        Symmetric normalisation (SyN, Avants et al. 2008) in model space, by ANTs.
+
+        Args:
+            mri: `[K, I, J]` in [0, 1] on the MRI grid.
+
+        Returns:
+            float32 `[K, I, J]` on the PET grid, SUVR ≥ 0.
+        """
+        import ants
+
+        fixed, moving = _ants_image(mri), _ants_image(self.mean_mri)
+        result = ants.registration(
+            fixed=fixed, moving=moving, type_of_transform="SyN", random_seed=1
+        )
+        try:
+            warped = ants.apply_transforms(
+                fixed=_ants_image(np.zeros_like(self.mean_pet)),
+                moving=_ants_image(self.mean_pet),
+                transformlist=result["fwdtransforms"],
+            )
+        finally:
+            for path in {*result["fwdtransforms"], *result["invtransforms"]}:
+                Path(path).unlink(missing_ok=True)
+        return np.clip(to_kij(warped.numpy()), 0, None).astype(np.float32)
+
+    def linear_map(self, mri: np.ndarray) -> np.ndarray:
+        """The MRI mapped to SUVR: float32 `[K, I, J]` on the PET grid, ≥ 0.
+
+        Args:
+            mri: `[K, I, J]` in [0, 1] on the MRI grid.
+        """
+        on_pet_grid = rescale(mri, self.mean_pet.shape)  # type: ignore[arg-type]
+        return np.clip(self.slope * on_pet_grid + self.intercept, 0, None).astype(np.float32)
+
+
+def fit_rivals(cache: CohortCache) -> Rivals:
+    """Means and least squares over the training rows; the squares over their brain voxels.
+
+    Raises:
+        InputError: the training split has no usable pair.
+    """
+    rows = cache.rows("train")
+    if not rows:
+        raise InputError(f"{cache.manifest.root}: no training subject with a PET is usable.")
+    mri_sum = np.zeros(cache.mri_shape)
+    pet_sum = np.zeros(cache.pet_shape)
+    moments = np.zeros(5)
+    for row in rows:
+        mri, pet = cache.mri(row), cache.pet(row)
+        mri_sum += mri
+        pet_sum += pet
+        brain = cache.brain(row) > 0.5
+        x = rescale(mri, cache.pet_shape)[brain].astype(np.float64)
+        y = pet[brain].astype(np.float64)
+        moments += np.array([x.size, x.sum(), y.sum(), x @ x, x @ y])
+    count, sum_x, sum_y, sum_xx, sum_xy = moments
+    slope = (count * sum_xy - sum_x * sum_y) / (count * sum_xx - sum_x**2)
+    return Rivals(
+        mean_mri=(mri_sum / len(rows)).astype(np.float32),
+        mean_pet=(pet_sum / len(rows)).astype(np.float32),
+        slope=float(slope),
+        intercept=float((sum_y - slope * sum_x) / count),
+    )
+
+
+def _ants_image(kij: np.ndarray):
+    """A model-space array as an ants image; both grids lie in the same mm of the model's box."""
+    import ants
+
+    k, i, j = kij.shape
+    affine = grid_affine((k, i, j))
+    return ants.from_numpy(
+        np.ascontiguousarray(to_xyz(kij), dtype=np.float32),
+        origin=tuple(affine[:3, 3]),
+        spacing=tuple(np.diag(affine)[:3]),
+    )

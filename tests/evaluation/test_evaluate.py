@@ -1,0 +1,195 @@
+"""An evaluation from the model to its tables."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from mri2pet.cohort import cache as cache_module
+from mri2pet.cohort.splits import split_subjects
+from mri2pet.cohort.tables import read_tsv
+from mri2pet.errors import InputError, ModelError, UsageError
+from mri2pet.evaluation import evaluate as module
+from mri2pet.evaluation.evaluate import Sampling, evaluate
+from mri2pet.evaluation.methods import METHODS, within_support
+from mri2pet.evaluation.metrics import mean_absolute_error
+
+from .conftest import SUBJECTS, level_of
+
+QUICK = Sampling(samples=2, steps=2)
+
+
+@pytest.fixture
+def quick_warp(monkeypatch):
+    """Registration is tested elsewhere."""
+    monkeypatch.setattr(module.Rivals, "warped_cohort_mean", lambda self, mri: self.mean_pet)
+
+
+def run(model_folder, cohort_root, out, **options):
+    settings = {"split": "train", "sampling": QUICK, "device": "cpu", "limit": 3}
+    return evaluate(model_folder, data=cohort_root, out=out, **{**settings, **options})
+
+
+@pytest.mark.usefixtures("quick_warp")
+def test_figures_are_those_of_the_predictions(model_folder, cohort_root, cohort_cache, tmp_path):
+    out = tmp_path / "out"
+    result = run(model_folder, cohort_root, out)
+    lines = read_tsv(out / "metrics.tsv")
+    assert len(lines) == 3 * len(METHODS)
+    assert {line["method"] for line in lines} == set(METHODS)
+    rows = cohort_cache.rows("train")[:3]
+    for row in rows:
+        with np.load(out / "subjects" / f"{row.name}.npz") as arrays:
+            mean = arrays["mean"].astype(np.float32)
+            assert arrays["spread"].max() > 0
+        pet = np.asarray(cohort_cache.pet(row), dtype=np.float32)
+        brain = np.asarray(cohort_cache.brain(row)) > 0.5
+        (line,) = (x for x in lines if x["row"] == row.name and x["method"] == "mean_of_samples")
+        assert float(line["mae"]) == pytest.approx(mean_absolute_error(mean, pet, brain), rel=2e-3)
+        assert float(line["true_cortical_suvr"]) == pytest.approx(level_of(row.subject))
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary["rows"] == summary["subjects"] == 3
+    maes = [float(x["mae"]) for x in lines if x["method"] == "linear_map"]
+    assert summary["methods"]["linear_map"]["mae"]["value"] == pytest.approx(np.mean(maes), 1e-4)
+    table = (out / "table.md").read_text()
+    assert table == result.table
+    assert "| mean of 2 samples |" in table
+    assert "2.5 SUVR" in table
+    assert (out / "figure.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.usefixtures("quick_warp")
+def test_done_subjects_are_kept_and_more_can_be_added(
+    model_folder, cohort_root, tmp_path, monkeypatch
+):
+    out, seen = tmp_path / "out", []
+    original = module.evaluate_row
+
+    def watched(network, cohort, row, *rest):
+        seen.append(row.name)
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+        return original(network, cohort, row, *rest)
+
+    monkeypatch.setattr(module, "evaluate_row", watched)
+    with pytest.raises(KeyboardInterrupt):
+        run(model_folder, cohort_root, out)
+    run(model_folder, cohort_root, out)
+    assert len(seen) == 4
+    assert seen[1] == seen[2]
+    done = {p: p.stat().st_mtime_ns for p in (out / "subjects").iterdir()}
+    run(model_folder, cohort_root, out, limit=4)
+    assert len(seen) == 5
+    assert all(p.stat().st_mtime_ns == date for p, date in done.items())
+    assert len(read_tsv(out / "metrics.tsv")) == 4 * len(METHODS)
+
+
+@pytest.mark.usefixtures("quick_warp")
+def test_the_same_settings_give_the_same_figures(model_folder, cohort_root, tmp_path):
+    first = run(model_folder, cohort_root, tmp_path / "a", limit=1)
+    second = run(
+        model_folder,
+        cohort_root,
+        tmp_path / "b",
+        limit=1,
+        sampling=Sampling(samples=2, steps=2, batch=2),
+    )
+    for name in ("mae", "ssim", "psnr"):
+        a, b = (r.summary["methods"]["one_sample"][name]["value"] for r in (first, second))
+        assert a == pytest.approx(b, rel=1e-4)
+
+
+@pytest.mark.usefixtures("quick_warp")
+def test_other_settings_are_refused(model_folder, cohort_root, tmp_path):
+    run(model_folder, cohort_root, tmp_path / "out", limit=1)
+    with pytest.raises(UsageError, match="another samples"):
+        run(model_folder, cohort_root, tmp_path / "out", sampling=Sampling(samples=1, steps=2))
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "file").touch()
+    with pytest.raises(UsageError, match="not empty"):
+        run(model_folder, cohort_root, tmp_path / "full")
+
+
+@pytest.mark.usefixtures("quick_warp")
+def test_failures_are_listed_and_the_rest_goes_on(
+    model_folder, cohort_root, cohort_cache, tmp_path, monkeypatch
+):
+    first, second = (row.name for row in cohort_cache.rows("train")[:2])
+    prepare = cache_module.prepare
+
+    def failing(row, *rest):
+        if row.name == first:
+            raise InputError(f"{row.t1}: is bad.")
+        return prepare(row, *rest)
+
+    monkeypatch.setattr(cache_module, "prepare", failing)
+    original = module.evaluate_row
+
+    def surprised(network, cohort, row, *rest):
+        if row.name == second:
+            raise RuntimeError("surprise")
+        return original(network, cohort, row, *rest)
+
+    monkeypatch.setattr(module, "evaluate_row", surprised)
+    out = tmp_path / "out"
+    result = run(model_folder, cohort_root, out, cache=tmp_path / "another-cache")
+    assert set(result.failures) == {first, second}
+    assert [line["row"] for line in read_tsv(out / "failures.tsv")] == [first, second]
+    assert "is bad" in (out / "failures.tsv").read_text()
+    assert result.summary["rows"] == 1
+
+
+def test_bad_options_are_refused(model_folder, cohort_root, tmp_path):
+    out = tmp_path / "out"
+    for options in (
+        {"split": "holdout"},
+        {"limit": 0},
+        {"device": "tpu"},
+        {"sampling": Sampling(samples=0)},
+        {"sampling": Sampling(steps=0)},
+        {"sampling": Sampling(sampler="euler")},
+    ):
+        with pytest.raises(UsageError):
+            run(model_folder, cohort_root, out, **options)
+    with pytest.raises(ModelError):
+        run(tmp_path / "absent", cohort_root, out)
+    assert not out.exists()
+
+
+def test_an_empty_split_is_an_error(model_folder, cohort_root, tmp_path):
+    subjects = [f"sub-{i:02d}" for i in range(1, SUBJECTS + 1)]
+    for subject, split in split_subjects(subjects).items():
+        if split == "test":
+            next(cohort_root.glob(f"{subject}/pet/*")).unlink()
+    with pytest.raises(InputError, match="test split has no MRI-PET pair"):
+        run(model_folder, cohort_root, tmp_path / "out", split="test")
+
+
+def test_predictions_have_values_in_the_dilated_brain_only():
+    brain = np.zeros((8, 8, 8), dtype=np.float16)
+    brain[3:5, 3:5, 3:5] = 1
+    kept = within_support(np.full((8, 8, 8), 2.0), brain)
+    assert kept[2, 3, 3] == 2
+    assert kept[1, 3, 3] == 0
+    assert within_support(np.full((8, 8, 8), -1.0), brain).max() == 0
+
+
+@pytest.mark.usefixtures("quick_warp")
+def test_the_command_prints_the_table(model_folder, cohort_root, tmp_path):
+    import typer
+    from typer.testing import CliRunner
+
+    from mri2pet.cli.evaluate import evaluate as command
+
+    app = typer.Typer()
+    app.command()(command)
+    out = tmp_path / "out"
+    options = f"{model_folder} --data {cohort_root} -o {out} --split train --limit 2"
+    quick = "--samples 1 --steps 1 --device cpu"
+    result = CliRunner().invoke(app, [*options.split(), *quick.split()])
+    assert result.exit_code == 0, result.output
+    assert "| one sample |" in result.output
+    again = CliRunner().invoke(app, [*options.split(), *quick.split(), "--samples", "2"])
+    assert isinstance(again.exception, UsageError)
