@@ -44,7 +44,7 @@ def test_help_of_a_command_loads_no_heavy_library(command: str) -> None:
         "import sys; from mri2pet.cli.main import main; "
         f"code = main([{command!r}, '--help']); "
         f"loaded = [m for m in {HEAVY!r} if m in sys.modules]; "
-        "sys.exit(code or ' '.join(loaded))"
+        "sys.exit(code or ' '.join(loaded) or 0)"
     )
     finished = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=False

@@ -77,7 +77,8 @@ class Bars(Observer):
 
     def stage(self, name: str, seconds: float | None) -> None:
         if seconds is None and self.work is not None:
-            self.progress.reset(self.work, total=None, description=name)
+            self.progress.remove_task(self.work)
+            self.work = self.progress.add_task(name, total=None)
 
     def sampling_step(self, done: int, total: int) -> None:
         if self.work is not None:
