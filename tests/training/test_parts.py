@@ -10,6 +10,7 @@ from mri2pet.config import load_config
 from mri2pet.nn import Network
 from mri2pet.training.augmentation import augment
 from mri2pet.training.batches import TrainingBatches
+from mri2pet.training.distributed import World
 from mri2pet.training.state import TrainingState
 from mri2pet.training.step import learning_rate, training_step
 
@@ -64,7 +65,7 @@ def one_step(config, batches, micro_batch):
     config = config.model_copy(update={"training": training})
     torch.manual_seed(0)
     state = TrainingState(Network(config.model), 1e-3, 0.9)
-    facts = training_step(state, batches, config, torch.device("cpu"))
+    facts = training_step(state, batches, config, World(0, 1, torch.device("cpu")))
     return facts, [p.grad.clone() for p in state.network.parameters()]
 
 

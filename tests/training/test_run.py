@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 
 import pytest
 import safetensors.torch
@@ -11,6 +13,7 @@ import torch
 from mri2pet.checkpoint import load_model
 from mri2pet.errors import Mri2petError, UsageError
 from mri2pet.training import log, train
+from mri2pet.training.run import Stopped
 
 
 class Killed(BaseException):
@@ -100,6 +103,23 @@ def test_a_finished_run_is_left_alone(go, whole):
     go("whole", "training.volumes=8")
     changed = {p.name for p, time in before.items() if p.stat().st_mtime_ns != time}
     assert changed <= {"log.jsonl"}
+
+
+def test_sigterm_saves_before_it_stops(go, whole):
+    def terminate(kind, facts):
+        if kind == "step" and facts["volumes"] == 6:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(Stopped, match="stopped at volume 6, which is saved"):
+        go("told", "training.volumes=8", on_event=terminate)
+    starts = []
+    told = go(
+        "told",
+        "training.volumes=8",
+        on_event=lambda kind, facts: starts.append(facts["volumes"]) if kind == "start" else None,
+    )
+    assert starts == [6]
+    assert same_weights(whole, told)
 
 
 def test_another_configuration_or_a_foreign_folder_is_refused(go, tmp_path):

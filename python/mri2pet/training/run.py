@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import signal
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +18,21 @@ from mri2pet.checkpoint import save_model, write_atomically
 from mri2pet.cohort.cache import CohortCache, build_cache
 from mri2pet.cohort.dataset import ModelSpaceDataset
 from mri2pet.config import Config, load_config
-from mri2pet.errors import UsageError
+from mri2pet.errors import Mri2petError, UsageError
 from mri2pet.nn import Network
 from mri2pet.training import log
 from mri2pet.training.batches import TrainingBatches
+from mri2pet.training.distributed import World, join_world
 from mri2pet.training.state import TrainingState, load_state, save_state
 from mri2pet.training.step import training_step
 from mri2pet.training.validation import validate
+
+
+class Stopped(Mri2petError):
+    """The run was told to stop (SIGTERM) and can go on."""
+
+    exit_code = 128 + signal.SIGTERM
+
 
 CONFIG = "config.json"
 LOG_EVERY = 5  # updates
@@ -60,23 +71,28 @@ def train(
     """
     run = Path(run)
     config = load_config(preset, settings)
-    _open_run(run, config)
-    notify = on_event or (lambda kind, facts: None)
-    target = _device(device)
-    cohort = build_cache(
-        data,
-        cache,
-        mri_shape=config.model.mri_shape,
-        pet_shape=config.model.pet_shape,
-        registration=config.data.registration,
-        jobs=config.data.jobs,
-        on_subject=lambda done, of, name, error: notify(
-            "prepare", {"done": done, "of": of, "name": name, "error": error}
-        ),
-    )
-    trainer = Trainer(run, config, cohort, target, notify)
-    trainer.resume()
-    trainer.run_to_the_end()
+    with join_world(device) as world:
+        if config.training.batch_size % world.size:
+            raise UsageError(
+                f"training.batch_size {config.training.batch_size} is not a multiple of the "
+                f"{world.size} processes"
+            )
+        _open_run(run, config, world)
+        notify = on_event if on_event is not None and world.first else lambda kind, facts: None
+        cohort = build_cache(
+            data,
+            cache,
+            mri_shape=config.model.mri_shape,
+            pet_shape=config.model.pet_shape,
+            registration=config.data.registration,
+            jobs=config.data.jobs,
+            on_subject=lambda done, of, name, error: notify(
+                "prepare", {"done": done, "of": of, "name": name, "error": error}
+            ),
+        )
+        trainer = Trainer(run, config, cohort, world, notify)
+        trainer.resume()
+        trainer.run_to_the_end()
     return run / "model"
 
 
@@ -84,14 +100,16 @@ class Trainer:
     """One run in memory."""
 
     def __init__(
-        self, run: Path, config: Config, cohort: CohortCache, device: torch.device, notify: OnEvent
+        self, run: Path, config: Config, cohort: CohortCache, world: World, notify: OnEvent
     ) -> None:
         self.run, self.config, self.cohort = run, config, cohort
-        self.device, self.notify = device, notify
+        self.world, self.notify = world, notify
         training = config.training
         torch.manual_seed(training.seed)
-        network = _network(config, device)
-        self.state = TrainingState(network, training.lr, training.ema_decay)
+        network = _network(config, world.device)
+        self.state = TrainingState(
+            network, training.lr, training.ema_decay, parallel=world.size > 1
+        )
         self.batches = TrainingBatches(
             ModelSpaceDataset(cohort, "train"),
             cohort.pet_mean,
@@ -100,7 +118,7 @@ class Trainer:
             training.augment,
         )
         self.validation = ModelSpaceDataset(cohort, "val")
-        self.averaged = _network(config, device)
+        self.averaged = _network(config, world.device)
         self.began = time.perf_counter()
         self.volumes_at_start = 0
 
@@ -109,26 +127,44 @@ class Trainer:
         note = load_state(self.run / "checkpoints", self.state)
         if note:
             self.notify("note", {"text": note})
-        log.forget_after(self.run, self.state.volumes)
+        if self.world.first:
+            log.forget_after(self.run, self.state.volumes)
         self.volumes_at_start = self.state.volumes
         self.notify("start", {"volumes": self.state.volumes, "of": self.config.training.volumes})
 
     def run_to_the_end(self) -> None:
-        """Steps until the configured number of volumes; validates and saves on the way."""
+        """Steps until the configured number of volumes; validates and saves on the way.
+
+        Raises:
+            Stopped: SIGTERM came; the state was saved first.
+        """
         training, state = self.config.training, self.state
-        while state.volumes < training.volumes:
-            before = state.volumes
-            facts = training_step(state, self.batches, self.config, self.device)
-            rate = (state.volumes - self.volumes_at_start) / (time.perf_counter() - self.began)
-            record = {"volumes": state.volumes, **facts, "volumes_per_second": rate}
-            if state.updates % LOG_EVERY == 0:
-                log.append(self.run, record)
-            self.notify("step", {"of": training.volumes, **record})
-            done = state.volumes >= training.volumes
-            if done or _crossed(before, state.volumes, training.validate_every):
-                self._validate()
-            if done or _crossed(before, state.volumes, training.checkpoint_every):
-                self._save()
+        with _termination() as terminated:
+            while state.volumes < training.volumes:
+                before = state.volumes
+                facts = training_step(state, self.batches, self.config, self.world)
+                if not self.world.first:
+                    continue
+                self._report(facts)
+                done = state.volumes >= training.volumes
+                if done or _crossed(before, state.volumes, training.validate_every):
+                    self._validate()
+                stop = terminated.is_set() and not done
+                if done or stop or _crossed(before, state.volumes, training.checkpoint_every):
+                    self._save()
+                if stop:
+                    raise Stopped(
+                        f"{self.run}: stopped at volume {state.volumes}, which is saved; "
+                        "the same command goes on from there"
+                    )
+
+    def _report(self, facts: dict[str, float]) -> None:
+        state = self.state
+        rate = (state.volumes - self.volumes_at_start) / (time.perf_counter() - self.began)
+        record = {"volumes": state.volumes, **facts, "volumes_per_second": rate}
+        if state.updates % LOG_EVERY == 0:
+            log.append(self.run, record)
+        self.notify("step", {"of": self.config.training.volumes, **record})
 
     def _validate(self) -> None:
         self.averaged.load_state_dict(self.state.average)
@@ -138,7 +174,7 @@ class Trainer:
             self.cohort.pet_mean,
             self.cohort.pet_std,
             self.config,
-            self.device,
+            self.world.device,
         )
         record = {"volumes": self.state.volumes, **facts}
         log.append(self.run, record)
@@ -175,8 +211,24 @@ def _crossed(before: int, after: int, every: int) -> bool:
     return before // every != after // every
 
 
-def _open_run(run: Path, config: Config) -> None:
+@contextmanager
+def _termination() -> Iterator[threading.Event]:
+    """An event that SIGTERM sets, as a scheduler sends it before it takes the machine away."""
+    event = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield event
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: event.set())
+    try:
+        yield event
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _open_run(run: Path, config: Config, world: World) -> None:
     """Writes the configuration of a new run, or checks that of an old one."""
+    if not world.first:
+        return
     path = run / CONFIG
     tree = config.model_dump(mode="json")
     if path.exists():
@@ -202,13 +254,3 @@ def _differences(stored: dict[str, Any], given: dict[str, Any]) -> list[str]:
         for key, value in values.items()
         if stored.get(section, {}).get(key) != value and (section, key) != ("data", "jobs")
     ]
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name not in ("cpu", "cuda"):
-        raise UsageError(f"device {name!r} is none of auto, cpu, cuda")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise UsageError("device cuda was asked for and torch sees no CUDA device")
-    return torch.device(name)

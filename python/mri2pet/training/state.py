@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from mri2pet.checkpoint import write_atomically
 from mri2pet.errors import Mri2petError
@@ -18,15 +20,27 @@ LAST, PREVIOUS = "last.safetensors", "previous.safetensors"
 
 
 class TrainingState:
-    """The network, its exponential moving average and the optimiser of one run."""
+    """The network, its exponential moving average and the optimiser of one run.
 
-    def __init__(self, network: nn.Module, lr: float, ema_decay: float) -> None:
+    `forward` is the network, or its wrapper that averages gradients over the processes.
+    """
+
+    def __init__(
+        self, network: nn.Module, lr: float, ema_decay: float, *, parallel: bool = False
+    ) -> None:
         self.network = network
+        self.forward = DistributedDataParallel(network) if parallel else network
         self.ema_decay = ema_decay
         self.average = {k: v.detach().clone() for k, v in network.state_dict().items()}
         self.optimizer = torch.optim.Adam(network.parameters(), lr=lr)
         self.volumes = 0
         self.updates = 0
+
+    def synchronised(self, now: bool) -> AbstractContextManager[object]:
+        """The context of a backward pass: gradients are exchanged at its end if `now`."""
+        if now or not isinstance(self.forward, DistributedDataParallel):
+            return nullcontext()
+        return self.forward.no_sync()
 
     @torch.no_grad()
     def update_average(self) -> None:

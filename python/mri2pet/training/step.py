@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from mri2pet.config import Config
-from mri2pet.diffusion.objective import training_objective
+from mri2pet.diffusion.objective import Objective, training_objective
 from mri2pet.errors import Mri2petError
 from mri2pet.training.batches import Batch, TrainingBatches
+from mri2pet.training.distributed import World, sum_over_world
 from mri2pet.training.state import TrainingState
 
 
@@ -43,9 +44,11 @@ def learning_rate(config: Config, volumes: int) -> float:
 
 
 def training_step(
-    state: TrainingState, batches: TrainingBatches, config: Config, device: torch.device
+    state: TrainingState, batches: TrainingBatches, config: Config, world: World
 ) -> dict[str, float]:
-    """One step over `batch_size` volumes, `micro_batch` at a time.
+    """One step over `batch_size` volumes, shared among the processes, `micro_batch` at a time.
+
+    Gradients travel once a step, with the last micro-batch.
 
     Returns:
         loss, mse and laplacian (means over the batch), grad_norm before clipping, and lr.
@@ -57,27 +60,21 @@ def training_step(
     state.network.train()
     state.optimizer.zero_grad(set_to_none=True)
     sums = torch.zeros(3)
-    for offset in range(0, training.batch_size, training.micro_batch):
-        count = min(training.micro_batch, training.batch_size - offset)
-        batch = to_device(batches.batch(state.volumes + offset, count), device)
-        with autocast(device, training.precision):
-            objective = training_objective(
-                state.network,
-                config.model.prediction,
-                batch.mri,
-                batch.pet,
-                batch.t,
-                batch.noise,
-                training.laplacian_weight,
-            )
-        share = count / training.batch_size
-        (objective.total * share).backward()
+    share = training.batch_size // world.size
+    end = state.volumes + share * (world.rank + 1)
+    for first in range(end - share, end, training.micro_batch):
+        count = min(training.micro_batch, end - first)
+        batch = to_device(batches.batch(first, count), world.device)
+        with state.synchronised(first + count == end):
+            objective = _objective(state, batch, config)
+            # The processes' gradients are averaged, so each weighs its volumes by their number.
+            (objective.total * (count / share)).backward()
         terms = torch.stack((objective.total, objective.mse, objective.laplacian))
-        sums += terms.detach().cpu() * share
+        sums += terms.detach().cpu() * (count / training.batch_size)
         if not torch.isfinite(sums).all():
             raise Mri2petError(
-                f"the loss is not finite at volume {state.volumes + offset} "
-                f"({', '.join(batch.names)}); look at these scans or lower training.lr"
+                f"the loss is not finite at volume {first} ({', '.join(batch.names)}); "
+                "look at these scans or lower training.lr"
             )
     norm = torch.nn.utils.clip_grad_norm_(state.network.parameters(), training.grad_clip)
     lr = learning_rate(config, state.volumes)
@@ -87,7 +84,7 @@ def training_step(
     state.updates += 1
     state.volumes += training.batch_size
     state.update_average()
-    loss, mse, laplacian = sums.tolist()
+    loss, mse, laplacian = sum_over_world(sums, world).tolist()
     return {
         "loss": loss,
         "mse": mse,
@@ -95,3 +92,16 @@ def training_step(
         "grad_norm": float(norm),
         "lr": lr,
     }
+
+
+def _objective(state: TrainingState, batch: Batch, config: Config) -> Objective:
+    with autocast(batch.mri.device, config.training.precision):
+        return training_objective(
+            state.forward,
+            config.model.prediction,
+            batch.mri,
+            batch.pet,
+            batch.t,
+            batch.noise,
+            config.training.laplacian_weight,
+        )

@@ -1,0 +1,72 @@
+"""One process or many: what `torchrun` started, and the parts that only the first process does."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+
+from mri2pet.errors import UsageError
+
+
+@dataclass(frozen=True)
+class World:
+    """This process among the processes of a run."""
+
+    rank: int
+    size: int
+    device: torch.device
+
+    @property
+    def first(self) -> bool:
+        """Whether this process writes files and talks to the user."""
+        return self.rank == 0
+
+
+@contextmanager
+def join_world(device: str) -> Iterator[World]:
+    """Joins the process group that `torchrun` announces in the environment, if it does.
+
+    Args:
+        device: "auto", "cpu" or "cuda"; with several processes each takes its local CUDA device.
+
+    Raises:
+        UsageError: an unknown device, or CUDA was asked for and torch sees none.
+    """
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    kind = _device_kind(device)
+    if size == 1:
+        yield World(0, 1, torch.device(kind))
+        return
+    local = torch.device(kind)
+    if kind == "cuda":
+        local = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        torch.cuda.set_device(local)
+    dist.init_process_group("nccl" if kind == "cuda" else "gloo")
+    try:
+        yield World(dist.get_rank(), size, local)
+    finally:
+        dist.destroy_process_group()
+
+
+def _device_kind(name: str) -> str:
+    if name not in ("auto", "cpu", "cuda"):
+        raise UsageError(f"device {name!r} is none of auto, cpu, cuda")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UsageError("device cuda was asked for and torch sees no CUDA device")
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return name
+
+
+def sum_over_world(values: torch.Tensor, world: World) -> torch.Tensor:
+    """The sum of a small float32 tensor over all processes (itself with one)."""
+    if world.size == 1:
+        return values
+    total = values.to(world.device)
+    dist.all_reduce(total)
+    return total.cpu()
