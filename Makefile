@@ -7,7 +7,8 @@
 #
 # Each sets up .venv with the pinned versions and installs the built wheel when sources changed.
 
-PYTHON ?= python3
+# The pinned versions were tested with Python 3.11.
+PYTHON ?= $(shell for p in python3.11 python3; do $$p -c '' 2>/dev/null && echo $$p && break; done)
 VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
 WHEELS := build/wheel
