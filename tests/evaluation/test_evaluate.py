@@ -94,7 +94,7 @@ def test_the_same_settings_give_the_same_figures(model_folder, cohort_root, tmp_
         cohort_root,
         tmp_path / "b",
         limit=1,
-        sampling=Sampling(samples=2, steps=2, batch=2),
+        sampling=Sampling(samples=2, steps=2, batch=1),
     )
     for name in ("mae", "ssim", "psnr"):
         a, b = (r.summary["methods"]["one_sample"][name]["value"] for r in (first, second))
@@ -148,6 +148,7 @@ def test_bad_options_are_refused(model_folder, cohort_root, tmp_path):
         {"limit": 0},
         {"device": "tpu"},
         {"sampling": Sampling(samples=0)},
+        {"sampling": Sampling(batch=0)},
         {"sampling": Sampling(steps=0)},
         {"sampling": Sampling(sampler="euler")},
     ):

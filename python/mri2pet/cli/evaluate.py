@@ -32,7 +32,9 @@ def evaluate(
         Path | None, typer.Option(help="Cohort in model space; default: beside the cohort.")
     ] = None,
     jobs: Annotated[int, typer.Option("--jobs", "-j", help="Processes that prepare scans.")] = 1,
-    batch: Annotated[int, typer.Option(help="PETs drawn at once.")] = 1,
+    batch: Annotated[
+        int | None, typer.Option(help="PETs drawn at once; default: what is fastest.")
+    ] = None,
     device: Annotated[
         str, typer.Option(metavar="auto|cpu|cuda", help="Where the network runs.")
     ] = "auto",

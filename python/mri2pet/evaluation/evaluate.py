@@ -46,13 +46,17 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Sampling:
-    """How the model's PETs are drawn."""
+    """How the model's PETs are drawn.
+
+    `batch`: how many at once, which changes the time and not the result; None takes 2 on a CPU,
+    where that was fastest, and all of a subject's elsewhere.
+    """
 
     samples: int = 8
     sampler: str = "dpmpp"
     steps: int = 25
     seed: int = 0
-    batch: int = 1
+    batch: int | None = None
 
 
 def evaluate(
@@ -140,9 +144,9 @@ def _check_sampling(network: Any, sampling: Sampling) -> None:
     from mri2pet.diffusion.samplers import make_table
 
     make_table(sampling.sampler, network.config.prediction, sampling.steps)
-    for name in ("samples", "batch"):
-        if getattr(sampling, name) < 1:
-            raise UsageError(f"{name} must be at least 1, not {getattr(sampling, name)}")
+    for name, value in (("samples", sampling.samples), ("batch", sampling.batch)):
+        if value is not None and value < 1:
+            raise UsageError(f"{name} must be at least 1, not {value}")
 
 
 def _open(
@@ -263,6 +267,7 @@ def draw(network: Any, mri: np.ndarray, row: ManifestRow, sampling: Sampling) ->
 
     from mri2pet.diffusion.loop import sample
 
+    fastest = 2 if network.device.type == "cpu" else sampling.samples
     drawn = sample(
         network,
         torch.from_numpy(mri)[None, None],
@@ -271,7 +276,7 @@ def draw(network: Any, mri: np.ndarray, row: ManifestRow, sampling: Sampling) ->
         steps=sampling.steps,
         seed=sampling.seed,
         subject=noise_subject(row),
-        batch=sampling.batch,
+        batch=sampling.batch or fastest,
     )
     return (drawn * network.pet_std + network.pet_mean).cpu().numpy()[:, 0]
 

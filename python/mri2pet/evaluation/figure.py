@@ -37,8 +37,10 @@ def draw_figure(
     from matplotlib.figure import Figure
 
     chosen = _evenly(sorted(records, key=lambda r: r["measured_cortical_suvr"]))
-    figure = Figure(figsize=(11.5, 2.35 * len(chosen) + 0.6), dpi=110, layout="constrained")
+    height = 2.2 * len(chosen) + 1.0
+    figure = Figure(figsize=(11.8, height), dpi=110)
     axes = figure.subplots(len(chosen), 5, squeeze=False)
+    figure.subplots_adjust(0.07, 0.7 / height, 0.995, 1 - 0.3 / height, 0.02, 0.02)
     rows = {row.name: row for row in cohort.rows()}
     for line, record in zip(axes, chosen, strict=True):
         row = rows[record["row"]]
@@ -53,17 +55,19 @@ def draw_figure(
         shown = [
             _show(axis, kij, scale) for axis, (_, kij, scale) in zip(line, pictures, strict=True)
         ]
-        if line is axes[0]:
-            for axis, (title, _, _) in zip(line, pictures, strict=True):
-                axis.set_title(title, fontsize=10)
         suvr = record["methods"]["mean_of_samples"]["cortical_suvr"]
         line[0].set_ylabel(
             f"{record['diagnosis'] or row.subject}\ncortical SUVR\n"
             f"measured {record['measured_cortical_suvr']:.2f}\nsynthetic {suvr:.2f}",
             fontsize=8,
         )
-    figure.colorbar(shown[2], ax=axes[:, 2], shrink=0.6, label="SUVR", location="bottom")
-    figure.colorbar(shown[3], ax=axes[:, 3], shrink=0.6, label="SUVR", location="bottom")
+    for axis, (title, _, _) in zip(axes[0], pictures, strict=True):
+        axis.set_title(title, fontsize=10)
+    for picture, axis in ((shown[2], axes[-1, 2]), (shown[3], axes[-1, 3])):
+        place = axis.get_position()
+        left, width = place.x0 + 0.1 * place.width, 0.8 * place.width
+        bar = figure.add_axes((left, 0.5 / height, width, 0.1 / height))
+        figure.colorbar(picture, cax=bar, orientation="horizontal", label="SUVR")
     with written_whole(path) as part:
         figure.savefig(part, format="png")
 
