@@ -1,7 +1,246 @@
-"""One call from a T1 to model space: `preprocess`."""
+"""From a T1 to model space in one call: `preprocess`."""
 
 from __future__ import annotations
 
-from mri2pet.imaging.model_space import pet_to_model_space, to_model_space
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
 
-__all__ = ["pet_to_model_space", "to_model_space"]
+import numpy as np
+
+from mri2pet.errors import InputError, UsageError
+from mri2pet.imaging import checks as checking
+from mri2pet.imaging.bias import bias_field
+from mri2pet.imaging.extraction import check_extractor, hd_bet_brain, template_brain
+from mri2pet.imaging.masks import given_mask, stripped_mask
+from mri2pet.imaging.model_space import (
+    mask_to_model_space,
+    pet_to_model_space,
+    to_model_space,
+)
+from mri2pet.imaging.reading import T1Image, read_t1
+from mri2pet.imaging.record import SpaceRecord
+from mri2pet.imaging.registration import (
+    fixed_template,
+    locate_brain,
+    refine,
+    working_volume,
+)
+from mri2pet.imaging.resampling import bounding_box, crop_affine, resample
+from mri2pet.imaging.template import template_mask
+from mri2pet.imaging.volume import Volume, reorder, restore_order
+
+__all__ = [
+    "Preprocessed",
+    "SpaceRecord",
+    "T1Image",
+    "mask_to_model_space",
+    "pet_to_model_space",
+    "preprocess",
+    "read_t1",
+    "to_model_space",
+]
+
+Shape = tuple[int, int, int]
+OnStage = Callable[[str, "float | None"], None]
+
+_HEAD_N4 = (30, 30, 30)
+_BRAIN_N4 = (50, 50, 50)
+_HEAD_N4_REACH_VOXELS = 3
+_CROP_MARGIN_MM = 8.0
+
+
+@dataclass(frozen=True, eq=False)
+class Preprocessed:
+    """A T1 in model space, and the way back.
+
+    Attributes:
+        mri: float32 `[K, I, J]` in [0, 1], brain only.
+        record: the way back to the subject's grid.
+        t1: what was read.
+        brain_mask: bool `[X, Y, Z]` on the subject's grid.
+        checks: registration figures (`checks.RegistrationChecks`) and `seconds` per stage.
+    """
+
+    mri: np.ndarray
+    record: SpaceRecord
+    t1: T1Image
+    brain_mask: np.ndarray
+    checks: dict[str, Any]
+
+    @property
+    def warnings(self) -> list[str]:
+        """What was mended or is doubtful about the input, one sentence each."""
+        return self.t1.warnings
+
+
+def preprocess(
+    t1: Any,
+    *,
+    mri_shape: Shape,
+    pet_shape: Shape,
+    brain_mask: Any = None,
+    skull_stripped: bool = False,
+    assume_ras: bool = False,
+    extractor: str = "template",
+    on_stage: OnStage | None = None,
+) -> Preprocessed:
+    """Bring a T1 to model space.
+
+    All work is done in RAS order, so the 48 stored axis orders of one image give the same
+    result. The same input gives the same result with the same number of ITK threads
+    (`ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS`); another number changes the last digits of the
+    registration, because ITK sums in another order.
+
+    Args:
+        t1: path, nibabel image, or what `read_t1` returned.
+        mri_shape: (K, I, J) of the model's MRI grid.
+        pet_shape: (K, I, J) of its PET grid.
+        brain_mask: file, nibabel image or bool array on the T1's grid; used as it is.
+        skull_stripped: the image holds only brain.
+        assume_ras: as in `read_t1`.
+        extractor: `"template"`, or `"hd-bet"` where HD-BET is installed.
+        on_stage: called with a stage's name and None when it starts, with its seconds when
+            it ends.
+
+    Raises:
+        InputError: the image cannot be used, or its registration failed; with numbers.
+        UsageError: contradictory options, an unknown or missing extractor.
+    """
+    if brain_mask is not None and skull_stripped:
+        raise UsageError("give a brain mask or say skull-stripped, not both.")
+    if brain_mask is None and not skull_stripped:
+        check_extractor(extractor)
+    clock = _Clock(on_stage)
+    if not isinstance(t1, T1Image):
+        with clock("read"):
+            t1 = read_t1(t1, assume_ras=assume_ras)
+    data, affine, order = reorder(t1.volume.data, t1.volume.affine)
+    subject = Volume(data, affine)
+    known = _known_mask(t1, brain_mask, skull_stripped, extractor, clock)
+    with clock("brain position"):
+        head, template_from_subject = locate_brain(_head(subject, known))
+    if known is None:
+        with clock("brain extraction"):
+            mask, template_from_subject = _extract(subject, head, template_from_subject)
+    else:
+        mask = known
+    with clock("bias field"):
+        brain, brain_mask_cropped = _corrected_brain(t1.name, subject, mask)
+    with clock("registration"):
+        stripped = Volume(brain.data * brain_mask_cropped, brain.affine)
+        template_from_subject = refine(working_volume(stripped), template_from_subject)
+    with clock("checks"):
+        figures = checking.measure(brain, brain_mask_cropped, template_from_subject, subject)
+        checking.refuse_failed(t1.name, figures)
+    with clock("resampling"):
+        mri = to_model_space(brain, template_from_subject, brain_mask_cropped, mri_shape, "sinc")
+    stored_mask = restore_order(mask, order)
+    return Preprocessed(
+        mri=mri,
+        record=SpaceRecord(template_from_subject, t1.grid, pet_shape, stored_mask),
+        t1=t1,
+        brain_mask=stored_mask,
+        checks={**figures.as_dict(), "seconds": clock.seconds},
+    )
+
+
+def _known_mask(
+    t1: T1Image, brain_mask: Any, skull_stripped: bool, extractor: str, clock: _Clock
+) -> np.ndarray | None:
+    """A brain mask that needs no registration, bool in RAS order; None for the template's."""
+    if brain_mask is not None:
+        stored = given_mask(brain_mask, t1)
+    elif skull_stripped:
+        stored = stripped_mask(t1)
+    elif extractor == "hd-bet":
+        with clock("brain extraction"):
+            stored = hd_bet_brain(t1.volume)
+    else:
+        return None
+    return reorder(stored, t1.volume.affine)[0]
+
+
+def _head(subject: Volume, mask: np.ndarray | None) -> Volume:
+    """The 2 mm working volume of a head, or of the brain alone where its mask is known."""
+    data = subject.data if mask is None else subject.data * mask
+    head = working_volume(Volume(data, subject.affine))
+    return Volume(np.maximum(head.data, 0.0), head.affine)
+
+
+def _extract(
+    subject: Volume, head: Volume, template_from_head: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Template-based extraction: bias field, affine, SyN, mask back.
+
+    Returns:
+        The brain mask, bool on the subject's grid, and the affine of the head.
+    """
+    from scipy.ndimage import binary_dilation
+
+    reach = resample(
+        binary_dilation(fixed_template().ring, iterations=_HEAD_N4_REACH_VOXELS),
+        template_mask(2).affine,
+        head.shape,
+        head.affine,
+        template_from_head,
+    )
+    near = (reach > 0.5) & (head.data > 0.02 * head.data.max())
+    even = Volume(head.data / bias_field(head, near, _HEAD_N4), head.affine)
+    template_from_head = refine(even, template_from_head)
+    fraction = template_brain(even, template_from_head)
+    box = _box_around(subject, head, fraction)
+    mask = np.zeros(subject.shape, dtype=bool)
+    part = resample(fraction, head.affine, mask[box].shape, crop_affine(subject.affine, box))
+    mask[box] = part > 0.5
+    return mask, template_from_head
+
+
+def _corrected_brain(name: str, subject: Volume, mask: np.ndarray) -> tuple[Volume, np.ndarray]:
+    """The T1 around the brain divided by its bias field (N4 at 2 mm, shrink 4), and its mask."""
+    margin = int(np.ceil(_CROP_MARGIN_MM / subject.voxel_size_mm.min()))
+    box = bounding_box(mask, margin)
+    inside = mask[box]
+    if not inside.any():
+        raise InputError(f"{name}: no brain was found (an empty mask); give a brain mask.")
+    near = Volume(np.maximum(subject.data[box], 0.0), crop_affine(subject.affine, box))
+    coarse = working_volume(near)
+    coarse_mask = working_volume(Volume(inside.astype(np.float32), near.affine))
+    field = bias_field(coarse, (coarse_mask.data > 0.5) & (coarse.data > 0), _BRAIN_N4)
+    there = resample(field, coarse.affine, near.shape, near.affine)
+    return Volume(near.data / np.where(there > 0.1, there, 1.0), near.affine), inside
+
+
+def _box_around(subject: Volume, head: Volume, fraction: np.ndarray) -> tuple[slice, slice, slice]:
+    """The part of the subject's grid that a brain on the working grid can reach."""
+    box = bounding_box(fraction > 0.0, margin=1)
+    corners = np.array(
+        [[x, y, z, 1.0] for x in _ends(box[0]) for y in _ends(box[1]) for z in _ends(box[2])]
+    ).T
+    index = (np.linalg.inv(subject.affine) @ head.affine @ corners)[:3]
+    low = np.clip(np.floor(index.min(axis=1)).astype(int), 0, None)
+    high = np.minimum(np.ceil(index.max(axis=1)).astype(int) + 1, subject.shape)
+    return slice(low[0], high[0]), slice(low[1], high[1]), slice(low[2], high[2])
+
+
+def _ends(part: slice) -> tuple[int, int]:
+    return part.start, part.stop
+
+
+class _Clock:
+    """Seconds per stage, told to a listener as they pass."""
+
+    def __init__(self, on_stage: OnStage | None) -> None:
+        self.seconds: dict[str, float] = {}
+        self._tell = on_stage or (lambda name, seconds: None)
+
+    @contextmanager
+    def __call__(self, name: str) -> Iterator[None]:
+        self._tell(name, None)
+        start = time.perf_counter()
+        yield
+        taken = time.perf_counter() - start
+        self.seconds[name] = round(taken, 3)
+        self._tell(name, taken)
