@@ -27,6 +27,12 @@ def run_python(code: str) -> str:
     ).stdout
 
 
+def run_tool(*command: str) -> str:
+    return subprocess.run(
+        [*command, native.__file__], check=True, capture_output=True, text=True
+    ).stdout
+
+
 def test_one_version_everywhere():
     assert native.build_info()["version"] == mri2pet.__version__ == metadata.version("mri2pet")
 
@@ -55,11 +61,16 @@ def test_native_module_needs_no_torch():
 
 @pytest.mark.skipif(shutil.which("nm") is None, reason="needs nm, of binutils")
 def test_native_module_has_no_torch_symbol():
-    symbols = subprocess.run(
-        ["nm", "-D", "-C", native.__file__], check=True, capture_output=True, text=True
-    ).stdout
+    symbols = run_tool("nm", "-D", "-C")
     assert "PyInit__C" in symbols
-    assert not re.findall(r"\b(?:torch|at|c10)::|libtorch", symbols)
+    assert not re.findall(r"torch|c10|\bat::", symbols)
+
+
+@pytest.mark.skipif(shutil.which("readelf") is None, reason="needs readelf, of binutils")
+def test_native_module_links_neither_torch_nor_a_cuda_library():
+    needed = re.findall(r"\(NEEDED\).*\[(.+)\]", run_tool("readelf", "-d"))
+    assert any(name.startswith("libc.") for name in needed)
+    assert not [name for name in needed if re.search(r"torch|c10|cuda|cudart", name)]
 
 
 def test_import_is_cheap():
