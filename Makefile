@@ -12,7 +12,7 @@ PYTHON ?= $(shell for p in python3.11 python3; do $$p -c '' 2>/dev/null && echo 
 VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
 WHEELS := build/wheel
-DEMO := build/demo
+DEMO := $(CURDIR)/build/demo
 T1 ?=
 ARGS ?=
 

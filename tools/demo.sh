@@ -25,4 +25,4 @@ fi
 start=$(date +%s)
 mri2pet synthesize "$t1" -o "$out" "$@"
 seconds=$(($(date +%s) - start))
-echo "demo: $seconds s; open $(find "$out" -name 'report.html' -o -name '*_report.html' | head -n 1)"
+echo "demo: $seconds s; open $(find "$out" -name report.html)"
