@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,6 @@ from mri2pet.imaging.resampling import bounding_box, crop_affine, resample
 from mri2pet.imaging.volume import Volume
 
 WORKING_MM = 2.0
-_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
 def read_image(path: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -20,15 +20,14 @@ def read_image(path: Path) -> tuple[np.ndarray, np.ndarray]:
     Raises:
         InputError: the file is missing or cannot be read whole.
     """
-    import nibabel
+    from mri2pet.imaging.reading import open_image
+    from mri2pet.imaging.refusals import truncated
 
+    image, name = open_image(path)
     try:
-        image = nibabel.load(path)
-        return np.asarray(image.dataobj, dtype=np.float32), np.asarray(image.affine)  # type: ignore[attr-defined]
-    except FileNotFoundError:
-        raise InputError(f"{path}: there is no such file.") from None
-    except (nibabel.filebasedimages.ImageFileError, EOFError, OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read as an image ({error}).") from None
+        return np.asarray(image.dataobj, dtype=np.float32), np.asarray(image.affine)
+    except (EOFError, OSError, ValueError, zlib.error):
+        raise InputError(truncated(name)) from None
 
 
 def static_pet(path: Path) -> Volume:
@@ -62,29 +61,24 @@ def register_to_t1(pet: Volume, t1: Volume, brain_mask: np.ndarray) -> np.ndarra
     """
     import ants
 
+    from mri2pet.imaging.itk import RANDOM_SEED, moving_from_fixed, scratch, to_ants
+
     fixed, mask = _working_brain(t1, brain_mask)
-    moving = _ants_image(Volume(np.clip(pet.data, 0, None), pet.affine))
-    result = ants.registration(
-        fixed=fixed,
-        moving=moving,
-        mask=mask,
-        type_of_transform="Rigid",
-        aff_metric="mattes",
-        random_seed=1,
-    )
-    found = ants.read_transform(result["fwdtransforms"][0])
-    for path in result["fwdtransforms"]:
-        Path(path).unlink(missing_ok=True)
-    matrix = np.asarray(found.parameters[:9]).reshape(3, 3)
-    centre = np.asarray(found.fixed_parameters)
-    pet_from_t1 = np.eye(4)
-    pet_from_t1[:3, :3] = matrix
-    pet_from_t1[:3, 3] = np.asarray(found.parameters[9:]) + centre - matrix @ centre
-    return np.linalg.inv(_LPS @ pet_from_t1 @ _LPS)
+    with scratch() as folder:
+        result = ants.registration(
+            fixed=to_ants(fixed),
+            moving=to_ants(Volume(np.clip(pet.data, 0, None), pet.affine)),
+            mask=to_ants(mask),
+            type_of_transform="Rigid",
+            outprefix=str(folder / "rigid"),
+            random_seed=RANDOM_SEED,
+        )
+        pet_from_t1 = moving_from_fixed(ants.read_transform(result["fwdtransforms"][0]))
+    return np.linalg.inv(pet_from_t1)
 
 
-def _working_brain(t1: Volume, brain_mask: np.ndarray):
-    """The brain and its mask dilated by about 6 mm on a 2 mm grid, as ants images."""
+def _working_brain(t1: Volume, brain_mask: np.ndarray) -> tuple[Volume, Volume]:
+    """The brain and its mask dilated by about 6 mm, on a grid of about 2 mm."""
     from scipy.ndimage import binary_dilation
 
     box = bounding_box(brain_mask, margin=round(8 / float(t1.voxel_size_mm.min())))
@@ -95,17 +89,4 @@ def _working_brain(t1: Volume, brain_mask: np.ndarray):
     brain = resample((t1.data * brain_mask)[box], affine, shape, grid)  # type: ignore[arg-type]
     mask = resample(brain_mask[box], affine, shape, grid) > 0.5  # type: ignore[arg-type]
     mask = binary_dilation(mask, iterations=3).astype(np.float32)
-    return _ants_image(Volume(brain, grid)), _ants_image(Volume(mask, grid))
-
-
-def _ants_image(volume: Volume):
-    import ants
-
-    lps = _LPS @ volume.affine
-    size = volume.voxel_size_mm
-    return ants.from_numpy(
-        np.ascontiguousarray(volume.data, dtype=np.float32),
-        origin=tuple(lps[:3, 3]),
-        spacing=tuple(size),
-        direction=lps[:3, :3] / size,
-    )
+    return Volume(brain, grid), Volume(mask, grid, "1")

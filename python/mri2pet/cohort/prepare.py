@@ -98,7 +98,11 @@ def _prepare_with_estimate(
     done = preprocess(row.t1, mri_shape=mri_shape, pet_shape=pet_shape)
     t1, template_from_t1 = done.t1.volume, done.record.template_from_subject
     brain = mask_to_model_space(done.brain_mask, t1.affine, template_from_t1, pet_shape)
-    details: dict[str, Any] = {"template_from_t1": template_from_t1.tolist()}
+    details: dict[str, Any] = {
+        "template_from_t1": template_from_t1.tolist(),
+        "checks": done.checks,
+        "warnings": done.warnings,
+    }
     pet = None
     if row.pet is not None:
         raw = static_pet(row.pet)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from mri2pet.cohort.cache import CohortCache
 from mri2pet.errors import InputError
 from mri2pet.imaging.grid import grid_affine, to_kij, to_xyz
 from mri2pet.imaging.model_space import rescale
+from mri2pet.imaging.volume import Volume
 
 
 @dataclass(frozen=True)
@@ -45,19 +46,22 @@ class Rivals:
         """
         import ants
 
-        fixed, moving = _ants_image(mri), _ants_image(self.mean_mri)
-        result = ants.registration(
-            fixed=fixed, moving=moving, type_of_transform="SyN", random_seed=1
-        )
-        try:
+        from mri2pet.imaging.itk import RANDOM_SEED, scratch
+
+        fixed = _ants_image(mri)
+        with scratch() as folder:
+            result = ants.registration(
+                fixed=fixed,
+                moving=_ants_image(self.mean_mri),
+                type_of_transform="SyN",
+                outprefix=str(folder / "syn"),
+                random_seed=RANDOM_SEED,
+            )
             warped = ants.apply_transforms(
-                fixed=_ants_image(np.zeros_like(self.mean_pet)),
+                fixed=_ants_image(self.mean_pet),
                 moving=_ants_image(self.mean_pet),
                 transformlist=result["fwdtransforms"],
             )
-        finally:
-            for path in {*result["fwdtransforms"], *result["invtransforms"]}:
-                Path(path).unlink(missing_ok=True)
         return np.clip(to_kij(warped.numpy()), 0, None).astype(np.float32)
 
     def linear_map(self, mri: np.ndarray) -> np.ndarray:
@@ -100,14 +104,8 @@ def fit_rivals(cache: CohortCache) -> Rivals:
     )
 
 
-def _ants_image(kij: np.ndarray):
-    """A model-space array as an ants image; both grids lie in the same mm of the model's box."""
-    import ants
+def _ants_image(kij: np.ndarray) -> Any:
+    from mri2pet.imaging.itk import to_ants
 
     k, i, j = kij.shape
-    affine = grid_affine((k, i, j))
-    return ants.from_numpy(
-        np.ascontiguousarray(to_xyz(kij), dtype=np.float32),
-        origin=tuple(affine[:3, 3]),
-        spacing=tuple(np.diag(affine)[:3]),
-    )
+    return to_ants(Volume(to_xyz(kij), grid_affine((k, i, j))))

@@ -1,0 +1,83 @@
+"""A real subject's way to model space: transforms are estimated, SUVR is measured."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import nibabel
+import numpy as np
+import pytest
+from scipy.ndimage import gaussian_filter
+
+from mri2pet.cohort.manifest import ManifestRow
+from mri2pet.cohort.prepare import prepare
+from mri2pet.imaging import pipeline
+from mri2pet.imaging.model_space import mask_to_model_space, pet_to_model_space
+from mri2pet.imaging.regions import region_mean
+from mri2pet.imaging.resampling import resample
+from mri2pet.imaging.template import template, template_gm, template_mask, template_wm
+from mri2pet.imaging.volume import Volume
+
+from .conftest import rigid
+
+SHAPE = (32, 64, 64)
+
+
+@pytest.fixture
+def located(monkeypatch):
+    """Finding the brain is tested elsewhere: here the T1 is the template, moved by 5 mm."""
+    template_from_t1 = rigid((0.0, 5.0, 0.0))
+    t1, mask = template(2), template_mask(2)
+    affine = np.linalg.inv(template_from_t1) @ t1.affine
+
+    def preprocess(path, *, mri_shape, pet_shape):
+        return SimpleNamespace(
+            mri=np.ones(mri_shape, dtype=np.float32),
+            t1=SimpleNamespace(volume=Volume(t1.data, affine)),
+            brain_mask=mask.data,
+            record=SimpleNamespace(template_from_subject=template_from_t1),
+            checks={"dice": 0.95},
+            warnings=[],
+        )
+
+    monkeypatch.setattr(pipeline, "preprocess", preprocess)
+    return template_from_t1
+
+
+def test_an_estimated_subject_is_aligned_and_in_suvr(located, tmp_path):
+    uptake = Volume(
+        gaussian_filter(1.5 * template_wm(2).data + template_gm(2).data, 1.5), template(2).affine
+    )
+    t1_from_pet = rigid((6.0, -4.0, 3.0), 0.1)
+    shape, grid = (64, 72, 56), np.diag([3.2, 3.2, 3.2, 1.0])
+    grid[:3, 3] = -100, -130, -90
+    moved = resample(uptake.data, uptake.affine, shape, grid, located @ t1_from_pet)
+    path = tmp_path / "pet.nii.gz"
+    nibabel.save(nibabel.Nifti1Image(7e3 * moved, grid), path)
+    row = ManifestRow("sub-01", "", tmp_path / "t1.nii.gz", pet=path)
+
+    subject = prepare(row, SHAPE, SHAPE, "estimate")
+
+    assert subject.pet is not None
+    assert region_mean(subject.pet, "cerebellum") == pytest.approx(1, abs=1e-4)
+    mask = template_mask(2)
+    brain = mask_to_model_space(mask.data, mask.affine, np.eye(4), SHAPE)
+    expected = pet_to_model_space(uptake, np.eye(4), brain, SHAPE)
+    expected /= region_mean(expected, "cerebellum")
+    assert np.abs(subject.brain - brain).max() < 0.01
+    assert np.abs(subject.pet - expected)[brain > 0.5].mean() < 0.03
+    assert subject.details["checks"] == {"dice": 0.95}
+    found = np.asarray(subject.details["t1_from_pet"])
+    corners = np.array([[x, y, z, 1] for x in (-60, 60) for y in (-90, 60) for z in (-40, 60)])
+    assert np.linalg.norm((corners @ (found - t1_from_pet).T)[:, :3], axis=1).max() < 1.5
+
+
+def test_an_mri_alone_is_prepared(located, tmp_path):
+    subject = prepare(ManifestRow("sub-01", "", tmp_path / "t1.nii.gz"), SHAPE, SHAPE, "estimate")
+    assert subject.pet is None
+    assert subject.mri.shape == SHAPE
+
+
+def test_an_unknown_registration_is_a_mistake(tmp_path):
+    with pytest.raises(ValueError, match="guess"):
+        prepare(ManifestRow("sub-01", "", tmp_path / "t1.nii.gz"), SHAPE, SHAPE, "guess")
