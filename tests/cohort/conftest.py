@@ -74,13 +74,15 @@ def add_subject(
         file = folder / "pet" / f"{name}_trc-18FAV45_pet.nii.gz"
         save(file, pet[..., 0] if frames == 1 else pet, affine)
         cohort.level[subject] = level
+    drifts = [3.0 * (n - (frames - 1) / 2) for n in range(frames)]
+    poses = [(rigid((0, drift, 0)) @ t1_from_pet).tolist() for drift in drifts]
     (truth / f"{name}_truth.json").write_text(
         json.dumps(
             {
                 "template_from_t1": template_from_t1.tolist(),
-                "t1_from_pet": t1_from_pet.tolist(),
+                "t1_from_pet": poses[0],
                 "pet_scale_to_suvr": 1 / 2500.0,
-                "frames": frames,
+                "frames": [{"t1_from_frame": pose} for pose in poses],
                 "diagnosis": "CN",
                 "cortical_suvr": level,
             }

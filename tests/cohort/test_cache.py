@@ -16,8 +16,9 @@ import pytest
 from mri2pet.cohort import cache as cache_module
 from mri2pet.cohort.cache import build_cache, default_cache_dir
 from mri2pet.cohort.dataset import ModelSpaceDataset
+from mri2pet.cohort.manifest import build_manifest
 from mri2pet.cohort.pet import static_pet
-from mri2pet.cohort.prepare import ModelSpaceSubject
+from mri2pet.cohort.prepare import ModelSpaceSubject, prepare
 from mri2pet.cohort.tables import read_tsv
 from mri2pet.errors import InputError, Mri2petError, UsageError
 from mri2pet.imaging.grid import grid_affine, to_kij
@@ -34,11 +35,11 @@ def build(cohort: TinyCohort, **options):
 def prepared_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Replaces the imaging work: what is tested is how its results are kept."""
 
-    def prepare(row, mri_shape, pet_shape, registration):
+    def ready(row, mri_shape, pet_shape, registration):
         pet = None if row.pet is None else np.asarray(static_pet(row.pet).data[:16, :16, :16])
         return ModelSpaceSubject(np.ones(mri_shape), np.ones(pet_shape), pet)
 
-    monkeypatch.setattr(cache_module, "prepare", prepare)
+    monkeypatch.setattr(cache_module, "prepare", ready)
 
 
 def files(cache) -> dict[str, int]:
@@ -71,6 +72,16 @@ def test_arrays_are_in_model_space_and_in_suvr(tiny_cohort):
         assert 2 * (found & brain).sum() / (found.sum() + brain.sum()) > 0.95
         assert pet[well_inside] == pytest.approx(tiny_cohort.level[row.subject], rel=0.01)
         assert not pet[far_outside].any()
+
+
+def test_a_dynamic_pet_lies_where_its_frames_lie_on_average(tiny_cohort):
+    row = next(r for r in build_manifest(tiny_cohort.root) if r.subject == "sub-0002")
+    frames = json.loads(row.truth.read_text())["frames"]
+    assert len(frames) == 4
+    found = np.asarray(prepare(row, MRI_SHAPE, PET_SHAPE, "truth").details["t1_from_pet"])
+    expected = np.mean([frame["t1_from_frame"] for frame in frames], axis=0)
+    np.testing.assert_allclose(found, expected, atol=1e-9)
+    assert np.abs(found - frames[0]["t1_from_frame"]).max() > 4
 
 
 @pytest.mark.usefixtures("prepared_at_once")

@@ -72,20 +72,21 @@ def _prepare_with_truth(row: ManifestRow, mri_shape: Shape, pet_shape: Shape) ->
     t1 = Volume(data, affine)
     mri = to_model_space(t1, template_from_t1, brain_mask, mri_shape, interpolation="cubic")
     brain = mask_to_model_space(brain_mask, affine, template_from_t1, pet_shape)
+    details: dict[str, Any] = {"template_from_t1": template_from_t1.tolist()}
     pet = None
     if row.pet is not None:
         if row.pet_truth is None:
             raise InputError(f"{row.pet}: has no truth file; use registration 'estimate'.")
         # The PET's own session knows its MRI and its way to the template.
-        template_from_pet = _matrix(row.pet_truth, "template_from_t1") @ _matrix(
-            row.pet_truth, "t1_from_pet"
-        )
+        t1_from_pet = _t1_from_pet(row.pet_truth)
+        template_from_pet = _matrix(row.pet_truth, "template_from_t1") @ t1_from_pet
+        details["t1_from_pet"] = t1_from_pet.tolist()
         raw = static_pet(row.pet)
         suvr = raw.data * np.float32(_truth_value(row.pet_truth, "pet_scale_to_suvr"))
         pet = pet_to_model_space(
             Volume(suvr, raw.affine, "SUVR"), template_from_pet, brain, pet_shape
         )
-    return ModelSpaceSubject(mri, brain, pet, {"template_from_t1": template_from_t1.tolist()})
+    return ModelSpaceSubject(mri, brain, pet, details)
 
 
 def _prepare_with_estimate(
@@ -114,6 +115,20 @@ def _prepare_with_estimate(
         pet /= np.float32(cerebellum)
         details |= {"t1_from_pet": t1_from_pet.tolist(), "pet_scale_to_suvr": 1 / cerebellum}
     return ModelSpaceSubject(done.mri, brain, pet, details)
+
+
+def _t1_from_pet(truth: Path) -> np.ndarray:
+    """Where the mean of the frames lies: the mean of their rigid transforms, which differ little.
+
+    The rotation is the one nearest to the mean matrix (polar decomposition).
+    """
+    frames = _truth_value(truth, "frames")
+    if len(frames) < 2:
+        return _matrix(truth, "t1_from_pet")
+    mean = np.mean([np.asarray(frame["t1_from_frame"], dtype=np.float64) for frame in frames], 0)
+    left, _, right = np.linalg.svd(mean[:3, :3])
+    mean[:3, :3] = left @ right
+    return mean
 
 
 def _truth_value(path: Path, key: str) -> Any:
