@@ -16,8 +16,8 @@ def test_rows_carry_labels_truth_and_split(tiny_cohort):
     assert [row.mmse for row in manifest] == [29.0] + [None] * 5
     assert all(row.truth is not None for row in manifest)
     assert [row.pet is None for row in manifest] == [False] * 5 + [True]
-    places = split_subjects([row.subject for row in manifest], seed=5)
-    assert {row.subject: row.split for row in manifest} == places
+    places = split_subjects([row.subject for row in manifest if row.pet], seed=5)
+    assert {row.subject: row.split for row in manifest if row.pet} == places
 
 
 def test_select_takes_a_split_with_pets_or_all(tiny_cohort):
@@ -26,6 +26,12 @@ def test_select_takes_a_split_with_pets_or_all(tiny_cohort):
     assert len(manifest.select(paired=False)) == 6
     by_split = [manifest.select(split, paired=False) for split in ("train", "val", "test")]
     assert sum(map(len, by_split)) == 6
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_every_split_of_a_small_cohort_has_a_pet(tiny_cohort, seed):
+    manifest = build_manifest(tiny_cohort.root, seed=seed)
+    assert all(manifest.select(split) for split in ("train", "val", "test"))
 
 
 def test_the_table_reads_back_the_same(tiny_cohort, tmp_path):

@@ -114,6 +114,9 @@ def build_manifest(
     root = Path(data).resolve()
     pairs = find_pairs(root, max_days=max_days)
     split = split_subjects((p.t1.subject for p in pairs), seed=seed, fractions=fractions)
+    # Again for the subjects with a PET: in a small cohort each split must have one of them.
+    with_pet = (p.t1.subject for p in pairs if p.pet is not None)
+    split |= split_subjects(with_pet, seed=seed, fractions=fractions)
     diagnosis = _labels(root, "diagnosis")
     mmse = _labels(root, "mmse")
     rows = [
