@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
-
-if TYPE_CHECKING:
-    import torch
 
 
 @dataclass(frozen=True)
@@ -61,7 +57,7 @@ def sample(field: Field, points_mm: np.ndarray, *, edge: str = "zeros") -> np.nd
         np.multiply(points_mm[axis], np.float32(scale), out=column)
         column += np.float32(shift)
     values = grid_sample(
-        _channels_last(field.data),
+        torch.from_numpy(channels_side_by_side(field.data))[None],
         torch.from_numpy(grid)[None, None, None],
         mode="bilinear",
         padding_mode=edge,
@@ -70,11 +66,9 @@ def sample(field: Field, points_mm: np.ndarray, *, edge: str = "zeros") -> np.nd
     return values[0, :, 0, 0].numpy()
 
 
-def _channels_last(data: np.ndarray) -> torch.Tensor:
-    """[1, C, X, Y, Z] with the channels of a voxel side by side, which samples twice as fast."""
-    import torch
-
-    return torch.from_numpy(data)[None].contiguous(memory_format=torch.channels_last_3d)
+def channels_side_by_side(data: np.ndarray) -> np.ndarray:
+    """The same [C, X, Y, Z] stored with a voxel's channels together: sampled twice as fast."""
+    return np.moveaxis(np.ascontiguousarray(np.moveaxis(data, 0, -1)), -1, 0)
 
 
 def bspline_weights(

@@ -141,20 +141,23 @@ def _candidates(
     coarse = grid.points(subject_from_t1, STEP)
     shape = coarse[0].shape
     template = anatomy.to_template(np.stack([c.ravel() for c in coarse]))
-    distance = sample(template_fields().head, template, edge="border")[1 if keep_head else 0]
+    shared = template_fields()
+    distance = sample(shared.surface if keep_head else shared.hull, template, edge="border")[0]
     return grid.near((distance < 1.0).reshape(shape))
 
 
 def _render(template_mm: np.ndarray, settings: MriSettings) -> tuple[np.ndarray, np.ndarray]:
     """Noise-free signal float32 [N] (white matter 1) and brain mask bool [N]."""
     shared = template_fields()
-    head = sample(shared.head, template_mm, edge="border")
+    hull = sample(shared.hull, template_mm, edge="border")[0]
     signal = np.zeros(template_mm.shape[1], dtype=np.float32)
     share = np.zeros_like(signal)
-    around = head[0] < 6.0
+    around = hull < 6.0
     t1, share[around] = sample(shared.brain, template_mm[:, around])
     if settings.keep_head:
-        signal = _around_the_brain(template_mm, head, settings.contrast)
+        signal += np.float32(settings.contrast.csf)
+        outer = (hull > -1.0) | (template_mm[2] < -71.0)
+        signal[outer] = _around_the_brain(template_mm[:, outer], settings.contrast)
     lookup = _brain_lookup(settings.contrast)
     brain_signal = lookup[np.clip(t1 * 1000.0, 0, len(lookup) - 1).astype(np.int16)]
     weight = share[around]
@@ -172,9 +175,10 @@ def _brain_lookup(contrast: Contrast) -> np.ndarray:
     return np.asarray(curve**contrast.gamma, dtype=np.float32)
 
 
-def _around_the_brain(template_mm: np.ndarray, head: np.ndarray, contrast: Contrast) -> np.ndarray:
+def _around_the_brain(template_mm: np.ndarray, contrast: Contrast) -> np.ndarray:
     """Signal of CSF, skull, muscle, fat, skin, air, eyes and cord: float32 [N]."""
-    hull, surface, air, eyes, texture = head
+    head = template_fields().head
+    hull, surface, air, eyes, texture = sample(head, template_mm, edge="border")
     depth = -surface
     skull = np.float32(contrast.skull_mm) * (1.0 + np.float32(0.12) * texture)
     beyond = hull - np.float32(contrast.dura_mm)

@@ -10,7 +10,13 @@ from functools import lru_cache
 
 import numpy as np
 
-from mri2pet.cohort.phantom.fields import Field, gaussian, halve, spline_field
+from mri2pet.cohort.phantom.fields import (
+    Field,
+    channels_side_by_side,
+    gaussian,
+    halve,
+    spline_field,
+)
 from mri2pet.imaging.regions import (
     REGIONS,
     below_tentorium,
@@ -41,6 +47,7 @@ class TemplateFields:
         brain: 1 mm; T1 (sharpened, CSF outside the brain) and brain mask.
         head: 2 mm; signed distance (mm, negative inside) to the brain's hull, the head's surface,
             the air cavities and the eyes; texture (mean 0, sd 1).
+        hull, surface: the first two channels of `head`.
         tissue: 2 mm; grey matter, white matter, CSF in the brain, brain, tissue of the
             cerebellum, and the masks of whole cerebellum and cortical composite.
         regions: 2 mm, float32 [len(REGIONS), X, Y, Z]: memberships, sum 1 in the brain.
@@ -50,6 +57,8 @@ class TemplateFields:
 
     brain: Field
     head: Field
+    hull: Field
+    surface: Field
     tissue: Field
     regions: np.ndarray
     atrophy: np.ndarray
@@ -61,7 +70,8 @@ def template_fields() -> TemplateFields:
     t1, gm, wm, affine = tissue_maps(1)
     brain = t1 > 0
     origin = (float(affine[0, 3]), float(affine[1, 3]), float(affine[2, 3]))
-    t1_field = Field(np.stack([_sharpen(t1, brain), brain.astype(np.float32)]), origin, 1.0)
+    brain_channels = np.stack([_sharpen(t1, brain), brain.astype(np.float32)])
+    t1_field = Field(channels_side_by_side(brain_channels), origin, 1.0)
     csf = brain * np.clip(1.0 - gm - wm, 0.0, 1.0)
     dark = brain * np.clip((0.6 - t1) / 0.3, 0.0, 1.0)
     tissue = _onto_head_grid([gm, wm, csf, brain.astype(np.float32), dark], origin)
@@ -73,13 +83,20 @@ def template_fields() -> TemplateFields:
     infratentorial_tissue = infratentorial * (tissue[0] + tissue[1])
     references = [_embed(mask(2)) for mask in (cerebellum, cortical_composite)]
     channels = np.stack([*tissue[:4], infratentorial_tissue, *references]).astype(np.float32)
+    head = _head(points, tissue[3] > 0.5)
     return TemplateFields(
         brain=t1_field,
-        head=Field(_head(points, tissue[3] > 0.5), HEAD_ORIGIN_MM, HEAD_SPACING_MM),
-        tissue=Field(channels, HEAD_ORIGIN_MM, HEAD_SPACING_MM),
+        head=_on_head_grid(head),
+        hull=_on_head_grid(head[:1]),
+        surface=_on_head_grid(head[1:2]),
+        tissue=_on_head_grid(channels),
         regions=regions,
         atrophy=atrophy,
     )
+
+
+def _on_head_grid(channels: np.ndarray) -> Field:
+    return Field(channels_side_by_side(channels), HEAD_ORIGIN_MM, HEAD_SPACING_MM)
 
 
 def _sharpen(t1: np.ndarray, brain: np.ndarray) -> np.ndarray:
