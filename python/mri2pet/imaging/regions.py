@@ -159,11 +159,8 @@ def _masks(res_mm: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
     Both stay away from the surface, where the resolution of PET mixes in what lies outside.
     """
-    from scipy import ndimage
-
     t1, gm, wm, affine = tissue_maps(res_mm)
-    sulci_filled = ndimage.binary_closing(np.pad(t1 > 0, 10), iterations=6 // res_mm)
-    depth_mm = ndimage.distance_transform_edt(sulci_filled)[10:-10, 10:-10, 10:-10] * res_mm
+    depth_mm = _depth_mm(t1 > 0, res_mm)
     xyz = voxel_centres_mm(gm.shape, affine)
     infratentorial = below_tentorium(xyz)
     cerebellum = infratentorial & (gm + wm > 0.7) & (depth_mm > 2.0)
@@ -172,6 +169,19 @@ def _masks(res_mm: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     winner = np.argmax(region_weights(xyz[cortex]), axis=0)
     composite[cortex] = np.isin(winner, [REGIONS.index(name) for name in COMPOSITE])
     return cerebellum, composite, affine
+
+
+def _depth_mm(brain: np.ndarray, res_mm: int) -> np.ndarray:
+    """Distance (mm) to the outside of the brain with its sulci filled, same shape."""
+    from scipy import ndimage
+
+    box = ndimage.find_objects(brain.astype(np.uint8))[0]
+    margin = 10
+    filled = ndimage.binary_closing(np.pad(brain[box], margin), iterations=6 // res_mm)
+    inner = (slice(margin, -margin),) * 3
+    depth = np.zeros(brain.shape, dtype=np.float64)
+    depth[box] = ndimage.distance_transform_edt(filled)[inner] * res_mm
+    return depth
 
 
 def _volume(mask: np.ndarray, affine: np.ndarray) -> Volume:
