@@ -6,7 +6,6 @@ import errno
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 
 import pytest
@@ -26,11 +25,13 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_help_answers_at_once() -> None:
+    """In processor time, so that a busy machine changes nothing."""
     seconds = []
     for _ in range(3):
-        start = time.perf_counter()
+        before = os.times()
         finished = run("--help")
-        seconds.append(time.perf_counter() - start)
+        after = os.times()
+        seconds.append(sum(after[2:4]) - sum(before[2:4]))
     assert finished.returncode == 0
     assert min(seconds) < HELP_SECONDS
     text = " ".join(finished.stdout.split())

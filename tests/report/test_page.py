@@ -25,7 +25,11 @@ def sidecar() -> dict[str, Any]:
         "warnings": [],
         "created": "2025-01-02T10:00:00+00:00",
         "settings": {"seed": 7, "sampler": "dpmpp", "steps": 25, "samples": 4},
-        "model": {"name": "demo", "sha256": "ab" * 32, "provenance": {"data": {"pairs": 12}}},
+        "model": {
+            "name": "demo",
+            "sha256": "ab" * 32,
+            "provenance": {"training_pairs": 5671, "config": {"lr": 0.125}},
+        },
         "measurements": {
             "cortical_suvr": {"mean": 1.234, "std": 0.0341, "samples": [1.2, 1.21, 1.26, 1.27]},
             "cerebellum_suvr": {"mean": 1.002},
@@ -99,8 +103,19 @@ def test_shows_every_plane_of_every_volume(page: str) -> None:
 
 
 def test_shows_the_numbers_and_the_provenance(page: str) -> None:
-    for text in ("1.234", "± 0.034", "1.002", "0.951", "1432", "ab" * 32, "cd" * 32, "seed 7"):
+    for text in (
+        "1.234",
+        "± 0.034",
+        "1.002",
+        "0.951",
+        "1432",
+        "ab" * 32,
+        "cd" * 32,
+        "seed 7",
+        "5671",
+    ):
         assert text in page
+    assert "0.125" not in page
 
 
 def test_names_are_escaped(page: str) -> None:

@@ -35,7 +35,7 @@ def test_refused(wrong: dict[str, Any]) -> None:
 
 
 def test_hd_bet_must_be_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(options.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(UsageError, match="not installed"):
         SynthesisOptions(extractor="hd-bet")
 

@@ -17,7 +17,9 @@ COMMANDS = ("synthesize", "info", "train", "phantom", "evaluate", "convert")
 FAILED, MISUSED, INTERRUPTED = 1, 2, 130
 
 # The base of all that the parser raises; which library defines it differs between versions.
-ParserError: type[Exception] = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
+ParserError: type[Exception] = next(
+    c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException"
+)
 
 app = typer.Typer(
     name="mri2pet",

@@ -57,7 +57,7 @@ def tables(sidecar: Mapping[str, Any]) -> str:
         _table("Registration and mask", sidecar["checks"]),
         _table("Time", {name: f"{value:.1f} s" for name, value in sidecar["seconds"].items()}),
         _table("Input", sidecar["input"]),
-        _table("Model", {**described, **_flat(model["provenance"])}),
+        _table("Model", {**described, **_scalars(model["provenance"])}),
         _table("Settings", sidecar["settings"]),
         _table("Software", {**sidecar["versions"], "device": sidecar["device"]}),
     ]
@@ -108,6 +108,11 @@ def _table(caption: str, rows: Mapping[str, Any]) -> str:
         for key, value in _flat(rows).items()
     )
     return f"<div><table><caption>{caption}</caption>{lines}</table></div>" if lines else ""
+
+
+def _scalars(provenance: Mapping[str, Any]) -> dict[str, Any]:
+    """The first level alone: whole configurations stay in the sidecar."""
+    return {key: value for key, value in provenance.items() if not isinstance(value, Mapping)}
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,6 @@ if TYPE_CHECKING:
 
 SAMPLERS = ("dpmpp", "ddim", "ddpm")
 DEVICES = ("auto", "cpu", "cuda")
-EXTRACTORS = ("template", "hd-bet")
 MAX_STEPS = 999
 MAX_SEED = 2**32 - 1
 
@@ -25,7 +23,8 @@ class SynthesisOptions:
     """The choices of one run, the same for all its subjects.
 
     Raises:
-        UsageError: a value out of its range, or two options that exclude each other.
+        UsageError: a value out of its range, or two options that exclude each other, or an
+            extractor that is not installed.
     """
 
     model: str | Path | Model = "demo"
@@ -43,7 +42,6 @@ class SynthesisOptions:
     def __post_init__(self) -> None:
         _require_choice("sampler", self.sampler, SAMPLERS)
         _require_choice("device", self.device, DEVICES)
-        _require_choice("extractor", self.extractor, EXTRACTORS)
         if self.samples < 1:
             raise UsageError(f"--samples {self.samples}: at least one sample is needed")
         if not 1 <= self.steps <= MAX_STEPS:
@@ -52,11 +50,9 @@ class SynthesisOptions:
             raise UsageError(f"--seed {self.seed}: choose a number from 0 to {MAX_SEED}")
         if self.skull_stripped and self.brain_mask is not None:
             raise UsageError("--skull-stripped and --brain-mask exclude each other: give one")
-        if self.extractor == "hd-bet" and importlib.util.find_spec("HD_BET") is None:
-            raise UsageError(
-                "--extractor hd-bet: HD-BET is not installed; "
-                "run 'pip install hd-bet' or leave the option out"
-            )
+        from mri2pet.imaging.extraction import check_extractor
+
+        check_extractor(self.extractor)
 
     def settings(self) -> dict[str, Any]:
         """What decides the result beside the image and the model, as the sidecar stores it.

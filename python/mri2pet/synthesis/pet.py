@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from mri2pet.imaging.pipeline import Preprocessed
 
 HEADER_DESCRIPTION = b"synthetic AV45 SUVR"
+CEREBELLUM_TOLERANCE = 0.15
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,17 @@ def measure(suvr: np.ndarray) -> dict[str, Any]:
         },
         "cerebellum_suvr": {"mean": float(np.mean(cerebellum))},
     }
+
+
+def doubts(measurements: dict[str, Any]) -> list[str]:
+    """What the numbers say against the result, one sentence each."""
+    cerebellum = measurements["cerebellum_suvr"]["mean"]
+    if abs(cerebellum - 1.0) <= CEREBELLUM_TOLERANCE:
+        return []
+    return [
+        f"The cerebellum's mean is {cerebellum:.2f} SUVR where 1 is expected: the scale of this "
+        "result is off, and only ratios within it can be compared."
+    ]
 
 
 def pet_image(prepared: Preprocessed, array: np.ndarray) -> nibabel.Nifti1Image:

@@ -86,6 +86,7 @@ class SubjectRunner:
         seconds: dict[str, float],
         paths: OutputPaths | None,
     ) -> SynthesisResult:
+        from mri2pet.synthesis.pet import doubts
         from mri2pet.synthesis.sidecar import make_sidecar
 
         sidecar = make_sidecar(
@@ -93,8 +94,8 @@ class SubjectRunner:
             model=self.model,
             settings=self.settings,
             measurements=pet.measurements,
-            checks=prepared.checks,
-            warnings=prepared.warnings,
+            checks={k: v for k, v in prepared.checks.items() if k != "seconds"},
+            warnings=[*prepared.warnings, *doubts(pet.measurements)],
             seconds=seconds,
             outputs=_output_names(paths, pet) if paths is not None else {},
         )
