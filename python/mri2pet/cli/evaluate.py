@@ -14,7 +14,9 @@ def evaluate(
     model: Annotated[str, typer.Argument(help="A bundled model, a model folder or a run folder.")],
     data: Annotated[Path, typer.Option("--data", help="A BIDS cohort with MRI and AV45 PET.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the results.")],
-    split: Annotated[str, typer.Option(metavar="train|val|test", help="Which subjects.")] = "test",
+    split: Annotated[
+        str, typer.Option(metavar="train|val|test|all", help="Which subjects.")
+    ] = "test",
     samples: Annotated[int, typer.Option(help="PETs drawn per subject.")] = 8,
     sampler: Annotated[
         str, typer.Option(metavar="dpmpp|ddim|ddpm", help="How to sample.")
@@ -26,6 +28,13 @@ def evaluate(
         typer.Option(
             metavar="estimate|truth", help="truth: the transforms that a simulated cohort brings."
         ),
+    ] = "estimate",
+    training_data: Annotated[
+        Path | None,
+        typer.Option(help="Fit the rivals to this cohort's training split; default: --data's."),
+    ] = None,
+    training_registration: Annotated[
+        str, typer.Option(metavar="estimate|truth", help="As --registration, for --training-data.")
     ] = "estimate",
     limit: Annotated[int | None, typer.Option(help="Only the first so many scans.")] = None,
     cache: Annotated[
@@ -52,6 +61,8 @@ def evaluate(
             split=split,
             sampling=Sampling(samples, sampler, steps, seed, batch),
             registration=registration,
+            training_data=training_data,
+            training_registration=training_registration,
             limit=limit,
             cache=cache,
             jobs=jobs,

@@ -67,6 +67,8 @@ def evaluate(
     split: str = "test",
     sampling: Sampling = Sampling(),
     registration: str = "estimate",
+    training_data: str | Path | None = None,
+    training_registration: str = "estimate",
     limit: int | None = None,
     cache: str | Path | None = None,
     jobs: int = 1,
@@ -81,6 +83,9 @@ def evaluate(
     Args:
         model: a bundled model's name, a model folder, or the folder of a training run.
         data: a BIDS cohort. The rivals are fitted to its training split.
+        split: train, val, test, or all for a cohort that the model has never seen.
+        training_data: fit the rivals to the training split of this cohort instead.
+        training_registration: the `registration` of that cohort's cache.
         limit: the first so many rows of the split; None for all.
         cache, jobs, registration: see `build_cache`.
         device: where the model runs: auto, cpu or cuda.
@@ -94,8 +99,8 @@ def evaluate(
     """
     from mri2pet.checkpoint import load_model
 
-    if split not in SPLITS:
-        raise UsageError(f"unknown split {split!r}; there are {', '.join(SPLITS)}")
+    if split not in (*SPLITS, "all"):
+        raise UsageError(f"unknown split {split!r}; there are {', '.join(SPLITS)}, all")
     if limit is not None and limit < 1:
         raise UsageError(f"limit must be at least 1, not {limit}")
     notify = on_event or (lambda kind, facts: None)
@@ -105,21 +110,21 @@ def evaluate(
 
     out, network = Path(out), load_model(model, _device(device))
     _check_sampling(network, sampling)
-    cohort = build_cache(
-        data,
-        cache,
-        mri_shape=network.config.mri_shape,
-        pet_shape=network.config.pet_shape,
-        registration=registration,
-        jobs=jobs,
-        on_subject=prepared,
-    )
-    wanted = cohort.manifest.select(split)[:limit]
+    shared = {
+        "mri_shape": network.config.mri_shape,
+        "pet_shape": network.config.pet_shape,
+        "jobs": jobs,
+        "on_subject": prepared,
+    }
+    cohort = training = build_cache(data, cache, registration=registration, **shared)
+    if training_data is not None:
+        training = build_cache(training_data, registration=training_registration, **shared)
+    wanted = cohort.manifest.select(None if split == "all" else split)[:limit]
     if not wanted:
         raise InputError(f"{cohort.manifest.root}: the {split} split has no MRI-PET pair.")
     try:
-        settings = _open(out, network, cohort, split, sampling)
-        failures = _evaluate_rows(network, cohort, wanted, out, sampling, notify)
+        settings = _open(out, network, cohort, training, split, sampling)
+        failures = _evaluate_rows(network, cohort, training, wanted, out, sampling, notify)
         return _report(out, settings, cohort, wanted, failures, sampling)
     except OSError as error:
         raise Mri2petError(f"{out}: cannot be written ({error.strerror}).") from error
@@ -150,17 +155,23 @@ def _check_sampling(network: Any, sampling: Sampling) -> None:
 
 
 def _open(
-    out: Path, network: Any, cohort: CohortCache, split: str, sampling: Sampling
+    out: Path,
+    network: Any,
+    cohort: CohortCache,
+    training: CohortCache,
+    split: str,
+    sampling: Sampling,
 ) -> dict[str, Any]:
     """Writes the settings of a new evaluation, or checks those of an old one."""
-    training = "\n".join(row.name for row in cohort.rows("train"))
+    names = "\n".join(row.name for row in training.rows("train"))
     settings = {
         "format": FORMAT,
         "model": network.name,
         "model_sha256": network.sha256,
         "cohort": str(cohort.manifest.root),
         "registration": cohort.settings["registration"],
-        "training_rows_sha256": hashlib.sha256(training.encode()).hexdigest(),
+        "training_cohort": str(training.manifest.root),
+        "training_rows_sha256": hashlib.sha256(names.encode()).hexdigest(),
         "split": split,
         "samples": sampling.samples,
         "sampler": sampling.sampler,
@@ -187,6 +198,7 @@ def _open(
 def _evaluate_rows(
     network: Any,
     cohort: CohortCache,
+    training: CohortCache,
     wanted: list[ManifestRow],
     out: Path,
     sampling: Sampling,
@@ -201,7 +213,7 @@ def _evaluate_rows(
     missing = [row for row in wanted if row.name in usable and not _result_path(out, row).is_file()]
     if not missing:
         return failures
-    rivals = fit_rivals(cohort)
+    rivals = fit_rivals(training)
     for done, row in enumerate(missing, start=1):
         error = None
         try:
