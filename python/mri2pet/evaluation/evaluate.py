@@ -110,7 +110,7 @@ def evaluate(
 
     out, network = Path(out), load_model(model, _device(device))
     _check_sampling(network, sampling)
-    shared = {
+    shared: dict[str, Any] = {
         "mri_shape": network.config.mri_shape,
         "pet_shape": network.config.pet_shape,
         "jobs": jobs,
