@@ -14,47 +14,55 @@ if TYPE_CHECKING:
 SOME_FAILED = 3
 
 
+Images = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="T1... | FOLDER",
+        help="T1-weighted images (NIfTI, MGZ, Analyze), or a folder: its *_T1w images, "
+        "else all NIfTI and MGZ images in it.",
+        show_default=False,
+    ),
+]
+Out = Annotated[
+    Path, typer.Option("--out", "-o", metavar="OUT", help="Output folder.", show_default=False)
+]
+ModelName = Annotated[
+    str, typer.Option(metavar="demo|PATH", help="A bundled model, or a model or run folder.")
+]
+Samples = Annotated[int, typer.Option(help="Volumes to draw; their mean is the PET.")]
+Sampler = Annotated[str, typer.Option(metavar="dpmpp|ddim|ddpm", help="How to sample.")]
+Steps = Annotated[int, typer.Option(help="Network evaluations per sample, 1 to 999.")]
+Seed = Annotated[int, typer.Option(help="The same seed gives the same volumes.")]
+Device = Annotated[str, typer.Option(metavar="auto|cpu|cuda", help="Where the network runs.")]
+SkullStripped = Annotated[
+    bool, typer.Option("--skull-stripped", help="The images show the brain alone.")
+]
+BrainMask = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="A brain mask on the grid of the one image.")
+]
+AssumeRas = Annotated[
+    bool, typer.Option("--assume-ras", help="Take an image without an affine as RAS+.")
+]
+Extractor = Annotated[str, typer.Option(metavar="template|hd-bet", help="How to find the brain.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Redo subjects that are done.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
+
+
 def synthesize(
-    images: Annotated[
-        list[Path],
-        typer.Argument(
-            metavar="T1... | FOLDER",
-            help="T1-weighted images (NIfTI, MGZ, Analyze), or a folder: its *_T1w images, "
-            "else all NIfTI and MGZ images in it.",
-            show_default=False,
-        ),
-    ],
-    out: Annotated[
-        Path, typer.Option("--out", "-o", metavar="OUT", help="Output folder.", show_default=False)
-    ],
-    model: Annotated[
-        str, typer.Option(metavar="demo|PATH", help="A bundled model, or a model or run folder.")
-    ] = "demo",
-    samples: Annotated[int, typer.Option(help="Volumes to draw; their mean is the PET.")] = 4,
-    sampler: Annotated[
-        str, typer.Option(metavar="dpmpp|ddim|ddpm", help="How to sample.")
-    ] = "dpmpp",
-    steps: Annotated[int, typer.Option(help="Network evaluations per sample, 1 to 999.")] = 25,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same volumes.")] = 0,
-    device: Annotated[
-        str, typer.Option(metavar="auto|cpu|cuda", help="Where the network runs.")
-    ] = "auto",
-    skull_stripped: Annotated[
-        bool, typer.Option("--skull-stripped", help="The images show the brain alone.")
-    ] = False,
-    brain_mask: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="A brain mask on the grid of the one image.")
-    ] = None,
-    assume_ras: Annotated[
-        bool, typer.Option("--assume-ras", help="Take an image without an affine as RAS+.")
-    ] = False,
-    extractor: Annotated[
-        str, typer.Option(metavar="template|hd-bet", help="How to find the brain.")
-    ] = "template",
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Redo subjects that are done.")
-    ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
+    images: Images,
+    out: Out,
+    model: ModelName = "demo",
+    samples: Samples = 4,
+    sampler: Sampler = "dpmpp",
+    steps: Steps = 25,
+    seed: Seed = 0,
+    device: Device = "auto",
+    skull_stripped: SkullStripped = False,
+    brain_mask: BrainMask = None,
+    assume_ras: AssumeRas = False,
+    extractor: Extractor = "template",
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
 ) -> None:
     """Synthesise an AV45 PET volume in SUVR from each T1-weighted MRI.
 

@@ -43,8 +43,7 @@ def synthesize(
     """Synthetic AV45 PET volumes in SUVR from T1-weighted images, on the images' own grids.
 
     Args:
-        inputs: files, folders (their `*_T1w` images, else all NIfTI and MGZ images) or nibabel
-            images.
+        inputs: files, folders (their `*_T1w` images, else all in them) or nibabel images.
         out: output folder, one folder per subject in it; None keeps the results in memory.
         model: name of a bundled model, model or run folder, or a loaded model.
         samples: volumes to draw; their mean is the PET, their standard deviation its spread.
@@ -82,13 +81,21 @@ def synthesize(
         extractor=extractor,
         overwrite=overwrite,
     )
-    folder = Path(out) if out is not None else None
-    subjects = find_inputs(inputs, folder)
+    return _run(inputs, Path(out) if out is not None else None, options, observer or Observer())
+
+
+def _run(
+    inputs: Input | Sequence[Input],
+    out: Path | None,
+    options: SynthesisOptions,
+    observer: Observer,
+) -> list[SynthesisResult]:
+    subjects = find_inputs(inputs, out)
     if options.brain_mask is not None and len(subjects) > 1:
         raise UsageError("--brain-mask belongs to one image: give the images one at a time")
-    made = check_output_folder(folder) if folder is not None else []
+    made = check_output_folder(out) if out is not None else []
     try:
-        return _run_all(subjects, options, folder, observer or Observer())
+        return _run_all(subjects, options, out, observer)
     finally:
         remove_if_empty(made)
 
@@ -120,7 +127,6 @@ def _loaded(options: SynthesisOptions) -> Model:
     """The model on the device asked for; a loaded one is taken as it is."""
     if not isinstance(options.model, (str, Path)):
         return options.model
-    from mri2pet.checkpoint import find_model, load_model
+    from mri2pet.checkpoint import load_model
 
-    find_model(options.model)
     return load_model(options.model, options.resolve_device())
