@@ -148,6 +148,8 @@ def load_model(model: str | Path = "demo", device: str | torch.device = "cpu") -
     except (KeyError, RuntimeError, UsageError) as error:
         raise ModelError(f"{folder}: weights and description do not fit: {error}") from None
     network.requires_grad_(False).eval().to(device)
+    # Measured for `compact` on 2 CPU cores: 0.22 s an evaluation against 0.26 s contiguous.
+    network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     return Model(
         network,
         network.config,
