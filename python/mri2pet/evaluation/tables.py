@@ -99,6 +99,8 @@ def markdown_table(summary: dict[str, Any], samples: int) -> str:
         "cohort_mean_warped": "cohort-mean PET warped to the subject",
         "linear_map": "MRI mapped linearly to PET",
     }
+    if samples == 1:
+        del titles["mean_of_samples"]
     headings = ["", *(heading for heading, _ in _HEADINGS.values())]
     lines = ["| " + " | ".join(headings) + " |", "|---" * len(headings) + "|"]
     for method, title in titles.items():
