@@ -28,7 +28,7 @@ struct LinearAttentionForward {
   const void* bias = nullptr;   // Acc [C]
   void* y = nullptr;            // [B, C, N], of the layout of x
   Strides y_strides;
-  // Kept for the backward pass.
+  // Kept for the backward pass of the same device. row_max and row_sum may be to base 2.
   void* row_max = nullptr;  // Acc [B, D]: max_n (Wk x)
   void* row_sum = nullptr;  // Acc [B, D]: sum_n exp(Wk x - row_max)
   void* s = nullptr;        // Acc [B, D, C]

@@ -21,7 +21,7 @@ struct Status {
   bool ok() const { return code == Code::ok; }
 };
 
-inline const char* name(Code code) {
+static inline const char* name(Code code) {
   switch (code) {
     case Code::ok: return "ok";
     case Code::bad_shape: return "unsupported shape";
