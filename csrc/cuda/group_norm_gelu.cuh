@@ -94,10 +94,10 @@ __device__ __forceinline__ float gelu_slope(float h) {
   return 0.5f * (1.0f + erff(h * 0.707106781f)) + h * density;
 }
 
-// What a thread needs of its channels: h = (x - mean) * scale + shift [+ residual].
+// What a thread needs of its channels: h = (x - mean) * rstd * weight + shift [+ residual].
 template <typename T>
 struct Affine {
-  float mean, rstd, scale[kVector<T>], shift[kVector<T>];
+  float mean, rstd, weight[kVector<T>], shift[kVector<T>];
 
   template <typename Params>
   __device__ Affine(const Params& p, const Share<T>& share, std::int64_t channels) {
@@ -108,7 +108,7 @@ struct Affine {
     for (int i = 0; i < kVector<T>; ++i) {
       const std::int64_t c = share.channel_of(i);
       const bool exists = c < channels;
-      scale[i] = exists ? static_cast<const float*>(p.weight)[c] * rstd : 0.0f;
+      weight[i] = exists ? static_cast<const float*>(p.weight)[c] : 0.0f;
       shift[i] = exists ? static_cast<const float*>(p.bias)[c] : 0.0f;
       if (exists && channel_bias) shift[i] += channel_bias[share.sample * channels + c];
     }
@@ -118,7 +118,7 @@ struct Affine {
   __device__ void apply(const Params& p, const Share<T>& share, std::int64_t n, int count,
                         bool vectors, const float (&x)[kVector<T>], float (&h)[kVector<T>]) const {
 #pragma unroll
-    for (int i = 0; i < kVector<T>; ++i) h[i] = (x[i] - mean) * scale[i] + shift[i];
+    for (int i = 0; i < kVector<T>; ++i) h[i] = (x[i] - mean) * rstd * weight[i] + shift[i];
     if (p.residual) {
       float r[kVector<T>];
       load_group(static_cast<const T*>(p.residual) + share.at(p.residual_strides, n), count,

@@ -168,7 +168,7 @@ __global__ void __launch_bounds__(kThreads, kBlocks<T>) input_gradient_kernel(co
 #pragma unroll
     for (int i = 0; i < kWidth; ++i) {
       const float xhat = (x[i] - affine.mean) * affine.rstd;
-      x[i] = affine.scale[i] * dh[i] - affine.rstd * (means.x + xhat * means.y);
+      x[i] = affine.rstd * ((affine.weight[i] * dh[i] - means.x) - xhat * means.y);
     }
     store_group(static_cast<T*>(a.p.grad_x) + share.at(a.p.grad_x_strides, n), count, a.t.vectors,
                 x);
