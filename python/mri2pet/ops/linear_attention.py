@@ -66,7 +66,6 @@ def _forward(
     x: Tensor, w_qkv: Tensor, w_out: Tensor, bias: Tensor, heads: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """y, and what the backward pass needs: row_max, row_sum [B, D], S [B, D, C], M [B, C, C]."""
-    same_device("linear_attention", x, w_qkv=w_qkv, w_out=w_out, bias=bias)
     name, layout = dtype_name("linear_attention", "x", x), memory_format(x)
     x = x.contiguous(memory_format=layout)
     weights = [as_accumulated(w, x) for w in (w_qkv, w_out, bias)]
@@ -172,7 +171,10 @@ _forward.register_autograd(_autograd, setup_context=_setup_context)
 
 def _autocast(dtype: torch.dtype, x: Tensor, *others: Any) -> tuple[Any, ...]:
     """The activations in the autocast dtype; the weights as they are."""
-    return (x.to(dtype) if x.dtype in (torch.float32, torch.bfloat16, torch.float16) else x, *others)
+    return (
+        x.to(dtype) if x.dtype in (torch.float32, torch.bfloat16, torch.float16) else x,
+        *others,
+    )
 
 
 register_autocast(_forward, _autocast)
@@ -193,7 +195,8 @@ def linear_attention(
         The shape of x.
 
     Raises:
-        ValueError: the shapes do not fit.
+        ValueError: the shapes or devices do not fit, or x holds no value.
+        TypeError: a dtype that the native kernels do not take.
     """
     channels = x.shape[1] if x.dim() > 2 else -1
     rows = w_qkv.shape[0]
@@ -208,6 +211,7 @@ def linear_attention(
             f"linear_attention: w_qkv {tuple(w_qkv.shape)}, w_out {tuple(w_out.shape)} and bias "
             f"{tuple(bias.shape)} do not fit x {tuple(x.shape)} with {heads} heads"
         )
+    same_device("linear_attention", x, w_qkv=w_qkv, w_out=w_out, bias=bias)
     form = backend.chosen(x)
     if form == "native":
         return _forward(x, w_qkv, w_out, bias, heads)[0]
