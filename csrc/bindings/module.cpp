@@ -46,4 +46,5 @@ PYBIND11_MODULE(_C, m) {
         "cpu (the instruction set chosen for this processor, threading) "
         "and cuda (enabled, toolkit version, status, architectures, number of kernel files).");
   mri2pet::bindings::bind_linear_attention(m);
+  mri2pet::bindings::bind_group_norm_gelu(m);
 }

@@ -29,4 +29,33 @@ inline Vec<double> exp2(Vec<double> x) {
   return x;
 }
 
+// The normal distribution: its density and its integral from -infinity, for the exact GELU
+// x integral(x), whose derivative is integral(x) + x density(x).
+template <typename T>
+struct Normal {
+  Vec<T> density, integral;
+};
+
+// Absolute error of the integral <= 1e-7: Abramowitz & Stegun 7.1.26.
+inline Normal<float> normal(Vec<float> x) {
+  const Vec<float> size = x < 0.0f ? -x : x;
+  const Vec<float> t = 1.0f / (1.0f + size * 0.23164189f);  // 0.3275911 / sqrt(2)
+  const Vec<float> e = exp2(x * x * -0.72134752f);          // exp(-x^2 / 2)
+  Vec<float> p = 0.5307027145f * t - 0.7265760135f;
+  p = p * t + 0.7107068705f;
+  p = p * t - 0.1422483680f;
+  p = p * t + 0.1274147960f;
+  const Vec<float> tail = p * t * e;
+  return {e * 0.3989422804f, x < 0.0f ? tail : 1.0f - tail};
+}
+
+inline Normal<double> normal(Vec<double> x) {
+  Normal<double> result;
+  for (int i = 0; i < kLanes<double>; ++i) {
+    result.density[i] = __builtin_exp(-0.5 * x[i] * x[i]) * 0.39894228040143267794;
+    result.integral[i] = 0.5 * __builtin_erfc(x[i] * -0.70710678118654752440);
+  }
+  return result;
+}
+
 }  // namespace mri2pet::cpu::MRI2PET_BUILD
