@@ -47,4 +47,5 @@ PYBIND11_MODULE(_C, m) {
         "and cuda (enabled, toolkit version, status, architectures, number of kernel files).");
   mri2pet::bindings::bind_linear_attention(m);
   mri2pet::bindings::bind_group_norm_gelu(m);
+  mri2pet::bindings::bind_laplacian_pyramid_loss(m);
 }

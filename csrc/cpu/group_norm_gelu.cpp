@@ -1,6 +1,7 @@
 #include "mri2pet/group_norm_gelu.h"
 
 #include "isa.h"
+#include "memory.h"
 
 namespace mri2pet::cpu {
 
@@ -21,6 +22,11 @@ Status check_dense(const Params& p) {
   return {};
 }
 
+template <typename Params>
+std::int64_t tensor_bytes(const Params& p) {
+  return p.batch * p.channels * p.voxels * element_bytes(p.dtype);
+}
+
 }  // namespace
 
 std::int64_t group_norm_gelu_forward_workspace(const GroupNormGeluForward& p) {
@@ -37,6 +43,7 @@ Status group_norm_gelu_forward(const GroupNormGeluForward& p) {
   if (const Status status = check_workspace(p.resources, group_norm_gelu_forward_workspace(p));
       !status.ok())
     return status;
+  expect_to_fill(p.y, tensor_bytes(p));
   MRI2PET_DISPATCH(group_norm_gelu_forward_kernel(p));
   return {};
 }
@@ -47,6 +54,8 @@ Status group_norm_gelu_backward(const GroupNormGeluBackward& p) {
   if (const Status status = check_workspace(p.resources, group_norm_gelu_backward_workspace(p));
       !status.ok())
     return status;
+  expect_to_fill(p.grad_x, tensor_bytes(p));
+  if (p.grad_residual != nullptr) expect_to_fill(p.grad_residual, tensor_bytes(p));
   MRI2PET_DISPATCH(group_norm_gelu_backward_kernel(p));
   return {};
 }

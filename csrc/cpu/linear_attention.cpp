@@ -1,6 +1,7 @@
 #include "mri2pet/linear_attention.h"
 
 #include "isa.h"
+#include "memory.h"
 
 namespace mri2pet::cpu {
 
@@ -23,6 +24,7 @@ Status linear_attention_forward(const LinearAttentionForward& p) {
   if (Status status = check_workspace(p.resources, linear_attention_forward_workspace(p));
       !status.ok())
     return status;
+  expect_to_fill(p.y, p.batch * p.channels * p.voxels * element_bytes(p.dtype));
   MRI2PET_DISPATCH(linear_attention_forward_kernel(p));
   return {};
 }
@@ -32,6 +34,7 @@ Status linear_attention_backward(const LinearAttentionBackward& p) {
   if (Status status = check_workspace(p.resources, linear_attention_backward_workspace(p));
       !status.ok())
     return status;
+  expect_to_fill(p.grad_x, p.batch * p.channels * p.voxels * element_bytes(p.dtype));
   MRI2PET_DISPATCH(linear_attention_backward_kernel(p));
   return {};
 }

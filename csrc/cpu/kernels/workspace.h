@@ -18,6 +18,7 @@ class Arena {
   }
 
   std::int64_t bytes() const { return used_; }
+  bool counts_only() const { return base_ == nullptr; }
 
  private:
   char* base_;
