@@ -124,6 +124,7 @@ Status forward(const ForwardArguments& a) {
 }  // namespace
 
 std::int64_t group_norm_gelu_forward_workspace(const GroupNormGeluForward& p) {
+  if (!check(p).ok()) return 0;
   ForwardArguments a{p, {}, nullptr};
   return plan(a);
 }

@@ -200,6 +200,7 @@ Status backward(const BackwardArguments& a) {
 }  // namespace
 
 std::int64_t group_norm_gelu_backward_workspace(const GroupNormGeluBackward& p) {
+  if (!check(p).ok()) return 0;
   BackwardArguments a{p, {}, nullptr, nullptr, nullptr};
   return plan(a);
 }

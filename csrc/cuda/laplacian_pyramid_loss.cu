@@ -234,7 +234,7 @@ Status check_sizes(const LaplacianPyramidLossForward& p) {
 }  // namespace
 
 std::int64_t laplacian_pyramid_loss_forward_workspace(const LaplacianPyramidLossForward& p) {
-  if (!check_sizes(p).ok()) return 0;
+  if (!check(p).ok() || !check_sizes(p).ok()) return 0;
   Arguments a{p};
   return plan(a);
 }

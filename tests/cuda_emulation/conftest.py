@@ -224,4 +224,3 @@ def emulation_library(tmp_path_factory: pytest.TempPathFactory, repository: Path
 @pytest.fixture
 def emulation(emulation_library: Path) -> Emulation:
     return Emulation(emulation_library)
-

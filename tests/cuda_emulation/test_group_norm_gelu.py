@@ -165,3 +165,5 @@ def test_what_is_refused(emulation):
     assert emulation.status(op, **sizes, **inputs, **outputs)[0] == 3
     sizes["dtype"] = torch.float32
     assert emulation.status(op, workspace=False, **sizes, **inputs, **outputs)[0] == 6
+    for empty in ("batch", "channels", "voxels"):
+        assert emulation.status(op, **sizes | {empty: 0}, **inputs, **outputs)[0] == 1

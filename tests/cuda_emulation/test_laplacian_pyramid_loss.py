@@ -119,6 +119,7 @@ def test_what_is_refused(emulation):
     }  # fmt: skip
     op = "laplacian_pyramid_loss_forward"
     assert emulation.status(op, **fields | {"rows": 31})[0] == 1
+    assert emulation.status(op, **fields | {"columns": 0})[0] == 1
     assert emulation.status(op, **fields | {"columns": 2**40})[0] == 1
     assert emulation.status(op, **fields | {"laplacian_weight": float("nan")})[0] == 4
     assert emulation.status(op, workspace=False, **fields)[0] == 6

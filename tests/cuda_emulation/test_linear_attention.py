@@ -99,7 +99,9 @@ def check(emulation, inputs, upstream, heads=HEADS, **layout):
     exact_y, exact = by_torch(inputs, upstream, torch.float64, heads)
     same_y, same = by_torch(inputs, upstream, inputs["x"].dtype, heads)
     emulation.compare("y", y, exact_y, same_y)
-    q, _, v = (slice(i * len(exact["w_qkv"]) // 3, (i + 1) * len(exact["w_qkv"]) // 3) for i in range(3))
+    q, _, v = (
+        slice(i * len(exact["w_qkv"]) // 3, (i + 1) * len(exact["w_qkv"]) // 3) for i in range(3)
+    )
     for name in ("x", "w_out", "bias"):
         emulation.compare(f"grad of {name}", gradients[name], exact[name], same[name])
     for name, part in (("w_q", q), ("w_v", v)):
@@ -110,7 +112,7 @@ def check(emulation, inputs, upstream, heads=HEADS, **layout):
 
 
 def check_keys(gradients, exact, same, start, stop):
-    """The keys' gradient is a difference of near-equal sums: measured against that of the values."""
+    """The keys' gradient is a difference of near-equal sums: measured against the values'."""
     value, right, torchs = (g["w_qkv"][start:stop] for g in (gradients, exact, same))
     size = max(float(right.norm()), 1e-2 * float(exact["w_qkv"][stop:].norm()), 1e-30)
     error = float((value.double() - right).norm()) / size
