@@ -206,8 +206,14 @@ __global__ void __launch_bounds__(kThreads) merge_kernel(const Arguments a) {
   const int thread = static_cast<int>(threadIdx.x), row = static_cast<int>(blockIdx.x);
   const std::int64_t sample = blockIdx.y, part0 = sample * a.splits * z.rows + row;
 
-  float shift = -INFINITY;  // every thread looks at all parts: there are a few hundred
-  for (int i = 0; i < a.splits; ++i) shift = fmaxf(shift, a.shifts[part0 + i * z.rows]);
+  float shift = -INFINITY;  // every warp looks at all parts
+  for (int i = thread % 32; i < a.splits; i += 32) {
+    shift = fmaxf(shift, a.shifts[part0 + i * z.rows]);
+  }
+#pragma unroll
+  for (int bits = 16; bits > 0; bits >>= 1) {
+    shift = fmaxf(shift, __shfl_xor_sync(kFullWarp, shift, bits));
+  }
   float sum[1] = {0.0f};
   for (int i = thread; i < a.splits; i += kThreads) {
     sum[0] += a.sums[part0 + i * z.rows] * exp2f(a.shifts[part0 + i * z.rows] - shift);
