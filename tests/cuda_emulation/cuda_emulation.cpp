@@ -177,8 +177,10 @@ bool untouched(const std::vector<unsigned char>& memory, std::size_t used) {
 }
 
 void prepare_block() {
+  // Only what the last block has declared can differ from the poison.
+  const std::size_t used = static_ends.empty() ? kStaticBytes : static_ends.back();
+  std::fill(static_memory.begin(), static_memory.begin() + used + kGuard, kPoison);
   static_ends.clear();
-  std::fill(static_memory.begin(), static_memory.end(), kPoison);
   std::fill(dynamic_memory.begin(), dynamic_memory.end(), kPoison);
   for (std::size_t i = 0; i < threads.size(); ++i) {
     Thread& t = threads[i];
@@ -252,7 +254,8 @@ int run(const Launch& launch, void (*kernel_body)(void*), void* arguments) {
   threads.resize(count);
   if (stacks.size() < count * kStack) stacks.resize(count * kStack);
   exchange.resize(count / 32 * 2 * 32 * kSlot);
-  static_memory.resize(kStaticBytes + kGuard);
+  static_memory.assign(kStaticBytes + kGuard, kPoison);
+  static_ends.clear();
   dynamic_memory.resize(dynamic_bytes + kGuard);
   const std::uint64_t blocks = std::uint64_t{launch.grid.x} * launch.grid.y * launch.grid.z;
   for (std::uint64_t i = 0; i < blocks; ++i) {

@@ -24,6 +24,13 @@ SHAPES = [
     (1, 101, 70),
 ]
 
+KINDS = [
+    (torch.float32, False),
+    (torch.float32, True),
+    (torch.bfloat16, False),
+    (torch.float16, True),
+]
+
 
 def case(emulation, shape, dtype, heads=HEADS, width=WIDTH, channels_last=False, offset=0, scale=1):
     """Inputs of one call, guarded; weights in float32."""
@@ -120,8 +127,7 @@ def check_keys(gradients, exact, same, start, stop):
     assert error <= 2 * float((torchs.double() - right).norm()) / size + floor
 
 
-@pytest.mark.parametrize("channels_last", [False, True])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize(("dtype", "channels_last"), KINDS)
 @pytest.mark.parametrize("shape", SHAPES)
 def test_sizes_and_dtypes(emulation, shape, dtype, channels_last):
     inputs, upstream = case(emulation, shape, dtype, channels_last=channels_last)

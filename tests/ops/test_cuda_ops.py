@@ -56,11 +56,12 @@ def check(form, plain, inputs, upstream, dtype, channels_last, assert_as_exact):
         on_gpu(t, dtype if a else torch.float32, channels_last)
         for t, a in zip(inputs, activations, strict=True)
     ]
-    values = with_gradients(form, given, on_gpu(upstream, dtype, channels_last))
-    again = with_gradients(form, given, on_gpu(upstream, dtype, channels_last))
+    upstream = on_gpu(upstream, dtype, channels_last)
+    values = with_gradients(form, given, upstream)
+    again = with_gradients(form, given, upstream)
     assert all(torch.equal(a, b) for a, b in zip(values, again, strict=True))
-    exact = with_gradients(plain, [t.cpu().double() for t in given], upstream)
-    same = with_gradients(plain, [t.to(dtype) for t in given], on_gpu(upstream, dtype))
+    exact = with_gradients(plain, [t.cpu().double() for t in given], upstream.cpu().double())
+    same = with_gradients(plain, [t.to(dtype) for t in given], upstream)
     assert_as_exact(values, same, exact)
 
 
