@@ -18,7 +18,7 @@ app = typer.Typer(
 
 @app.callback()
 def _commands() -> None:
-    """Keeps `network` a command of its own while it is the only one."""
+    """Timings of mri2pet on this machine."""
 
 
 @app.command()
@@ -39,6 +39,24 @@ def network(
     presets = preset or ["paper", "compact"]
     result = bench_network(presets, device=device, threads=threads, repeats=repeats)
     typer.echo(format_table(result))
+    if json_file is not None:
+        json_file.write_text(json.dumps(result, indent=2) + "\n")
+
+
+@app.command()
+def ops(
+    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
+    dtype: Annotated[
+        list[str] | None, typer.Option(help="float32, bfloat16 or float16; may be given again.")
+    ] = None,
+    repeats: Annotated[int, typer.Option(help="Timed calls, at least 7.")] = 7,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the result here.")] = None,
+) -> None:
+    """Check each native op, then time it beside the paper's form in plain torch."""
+    from mri2pet.bench.ops import bench_ops, format_ops
+
+    result = bench_ops(device=device, dtypes=dtype or ["float32", "bfloat16"], repeats=repeats)
+    typer.echo(format_ops(result))
     if json_file is not None:
         json_file.write_text(json.dumps(result, indent=2) + "\n")
 

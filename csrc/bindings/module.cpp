@@ -1,9 +1,9 @@
-#include <pybind11/pybind11.h>
-
 #include <sstream>
 #include <string>
 
-#include "build_config.h"
+#include "../cpu/isa.h"
+#include "../cpu/parallel.h"
+#include "bind.h"
 
 namespace py = pybind11;
 
@@ -30,6 +30,9 @@ py::dict build_info() {
   info["revision"] = MRI2PET_REVISION;
   info["compiler"] = MRI2PET_COMPILER;
   info["build_type"] = MRI2PET_BUILD_TYPE;
+  info["cpu"] = py::dict();
+  info["cpu"]["instruction_set"] = mri2pet::cpu::name(mri2pet::cpu::isa());
+  info["cpu"]["threading"] = mri2pet::cpu::threading();
   info["cuda"] = cuda;
   return info;
 }
@@ -40,5 +43,9 @@ PYBIND11_MODULE(_C, m) {
   m.doc() = "Native part of mri2pet. Links neither torch nor a CUDA driver.";
   m.def("build_info", &build_info,
         "What this module was built from and with: version, git revision, compiler, build type, "
+        "cpu (the instruction set chosen for this processor, threading) "
         "and cuda (enabled, toolkit version, status, architectures, number of kernel files).");
+  mri2pet::bindings::bind_linear_attention(m);
+  mri2pet::bindings::bind_group_norm_gelu(m);
+  mri2pet::bindings::bind_laplacian_pyramid_loss(m);
 }

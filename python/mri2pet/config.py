@@ -67,10 +67,17 @@ class DataConfig(_Frozen):
     jobs: int = Field(1, ge=1)
 
 
+class OpsConfig(_Frozen):
+    """Which form of the ops runs, see `mri2pet.ops.backend.set_backend`."""
+
+    backend: Literal["auto", "native", "folded", "reference"] = "auto"
+
+
 class Config(_Frozen):
     model: ModelConfig
     training: TrainingConfig = TrainingConfig()
     data: DataConfig = DataConfig()
+    ops: OpsConfig = OpsConfig()
 
 
 def preset_names() -> list[str]:

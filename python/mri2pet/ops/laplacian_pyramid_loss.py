@@ -6,9 +6,14 @@ linear, so one pyramid of e replaces the two pyramids of x_0 and x̃_0 (exact; n
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from mri2pet.ops import backend
+from mri2pet.ops.tensors import accumulation_dtype, as_accumulated, dtype_name, same_device
 
 LEVELS = 5
 
@@ -44,6 +49,85 @@ def reference(
     return mse + laplacian_weight * laplacian, mse, laplacian
 
 
+@torch.library.custom_op(
+    "mri2pet::laplacian_pyramid_loss", mutates_args=(), device_types=backend.NATIVE_DEVICES
+)
+def _forward(
+    output: Tensor, target: Tensor, weight: Tensor, laplacian_weight: float, with_gradient: bool
+) -> tuple[Tensor, Tensor]:
+    """(loss, mse, laplacian) as one tensor [3], and d loss / d output; empty without gradient."""
+    output, target = output.contiguous(), target.contiguous()
+    weight = as_accumulated(weight, output)
+    terms, grad = _empty_results(output, with_gradient)
+    params = backend.native().LaplacianPyramidLossForward(
+        (output.shape[0] * output.shape[1], *output.shape[2:]),
+        dtype_name("laplacian_pyramid_loss", "output", output),
+        dtype_name("laplacian_pyramid_loss", "target", target),
+        output.data_ptr(),
+        target.data_ptr(),
+        weight.data_ptr(),
+        laplacian_weight,
+        terms.data_ptr(),
+        grad.data_ptr() if with_gradient else 0,
+    )
+    backend.launch("laplacian_pyramid_loss_forward", params, output.device)
+    return terms, grad
+
+
+def _empty_results(output: Tensor, with_gradient: bool) -> tuple[Tensor, Tensor]:
+    dtype = accumulation_dtype(output)
+    shape = tuple(output.shape) if with_gradient else (0,)
+    return output.new_empty((3,), dtype=dtype), output.new_empty(shape, dtype=dtype)
+
+
+@torch.library.custom_op(
+    "mri2pet::laplacian_pyramid_loss_backward", mutates_args=(), device_types=backend.NATIVE_DEVICES
+)
+def _backward(grad: Tensor, grad_loss: Tensor, output: Tensor) -> Tensor:
+    """grad · grad_loss in the dtype of output; output is not read."""
+    grad_loss = grad_loss.to(grad.dtype).contiguous()
+    grad_output = output.new_empty(output.shape)
+    params = backend.native().LaplacianPyramidLossBackward(
+        grad.numel(),
+        dtype_name("laplacian_pyramid_loss", "output", output),
+        grad.data_ptr(),
+        grad_loss.data_ptr(),
+        grad_output.data_ptr(),
+    )
+    backend.launch("laplacian_pyramid_loss_backward", params, grad.device)
+    return grad_output
+
+
+@_forward.register_fake
+def _forward_fake(
+    output: Tensor, target: Tensor, weight: Tensor, laplacian_weight: float, with_gradient: bool
+) -> tuple[Tensor, Tensor]:
+    return _empty_results(output, with_gradient)
+
+
+@_backward.register_fake
+def _backward_fake(grad: Tensor, grad_loss: Tensor, output: Tensor) -> Tensor:
+    return output.new_empty(output.shape)
+
+
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    ctx.target_dtype = inputs[1].dtype
+    ctx.mark_non_differentiable(output[1])
+    ctx.save_for_backward(inputs[0], output[1])
+
+
+def _autograd(ctx: Any, grad_terms: Tensor, unused: Tensor) -> tuple[Tensor | None, ...]:
+    output, grad = ctx.saved_tensors
+    if grad.numel() == 0:
+        raise RuntimeError("laplacian_pyramid_loss: it was called without a gradient")
+    grad_output = _backward(grad, grad_terms[0], output)
+    to_target = -grad_output.to(ctx.target_dtype) if ctx.needs_input_grad[1] else None
+    return grad_output, to_target, None, None, None
+
+
+_forward.register_autograd(_autograd, setup_context=_setup_context)
+
+
 def laplacian_pyramid_loss(
     output: Tensor, target: Tensor, weight: Tensor, laplacian_weight: float
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -55,10 +139,13 @@ def laplacian_pyramid_loss(
         laplacian_weight: λ; 0 leaves the Laplacian term out of the sum.
 
     Returns:
-        (loss, mse, laplacian), each a scalar; the second and third are for logging.
+        (loss, mse, laplacian), each a scalar; the second and third are for logging and have no
+        gradient. Under autocast the op is in float32 all the same: it takes either dtype as it is.
 
     Raises:
-        ValueError: the shapes do not fit, λ is not finite, or a slice is too small for 5 levels.
+        ValueError: the shapes or devices do not fit, λ is not finite, or a slice is too small for
+            5 levels.
+        TypeError: a dtype that the native kernels do not take.
     """
     if output.shape != target.shape or output.dim() != 5 or weight.shape != output.shape[:1]:
         raise ValueError(
@@ -72,6 +159,16 @@ def laplacian_pyramid_loss(
         )
     if not 0 <= laplacian_weight < float("inf"):
         raise ValueError(f"laplacian_pyramid_loss: λ = {laplacian_weight} is not usable")
-    dtype = torch.float64 if output.dtype == torch.float64 else torch.float32
+    same_device("laplacian_pyramid_loss", output, target=target, weight=weight)
+    form, dtype = backend.chosen(output), accumulation_dtype(output)
+    if form == "native":
+        if output.dtype == torch.float64 or target.dtype == torch.float64:
+            output, target = output.double(), target.double()
+        wanted = torch.is_grad_enabled() and (output.requires_grad or target.requires_grad)
+        terms, _ = _forward(output, target, weight, float(laplacian_weight), wanted)
+        return terms[0], terms[1].detach(), terms[2].detach()
     with torch.autocast(output.device.type, enabled=False):
-        return reference(output.to(dtype), target.to(dtype), weight.to(dtype), laplacian_weight)
+        loss, mse, laplacian = reference(
+            output.to(dtype), target.to(dtype), weight.to(dtype), laplacian_weight
+        )
+    return loss, mse.detach(), laplacian.detach()

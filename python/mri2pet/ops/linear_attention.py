@@ -7,8 +7,23 @@ C × C matrix per sample; `folded` uses that, and never builds q or v.
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import torch
 from torch import Tensor
+
+from mri2pet.ops import backend
+from mri2pet.ops.tensors import (
+    accumulation_dtype,
+    as_accumulated,
+    dtype_name,
+    empty_as,
+    memory_format,
+    register_autocast,
+    same_device,
+    tensor3,
+)
 
 HEADS = 4
 
@@ -44,6 +59,127 @@ def folded(x: Tensor, w_qkv: Tensor, w_out: Tensor, bias: Tensor, heads: int = H
     return y.reshape(batch, channels, *spatial)
 
 
+@torch.library.custom_op(
+    "mri2pet::linear_attention", mutates_args=(), device_types=backend.NATIVE_DEVICES
+)
+def _forward(
+    x: Tensor, w_qkv: Tensor, w_out: Tensor, bias: Tensor, heads: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """y, and what the backward pass needs: row_max, row_sum [B, D], S [B, D, C], M [B, C, C]."""
+    name, layout = dtype_name("linear_attention", "x", x), memory_format(x)
+    x = x.contiguous(memory_format=layout)
+    weights = [as_accumulated(w, x) for w in (w_qkv, w_out, bias)]
+    y, *saved = _empty_results(x, w_qkv)
+    params = backend.native().LinearAttentionForward(
+        _sizes(x, w_qkv, heads),
+        name,
+        tensor3(x, layout),
+        *(w.data_ptr() for w in weights),
+        tensor3(y, layout),
+        *(t.data_ptr() for t in saved),
+    )
+    backend.launch("linear_attention_forward", params, x.device)
+    return y, saved[0], saved[1], saved[2], saved[3]
+
+
+def _sizes(x: Tensor, w_qkv: Tensor, heads: int) -> tuple[int, int, int, int, int]:
+    width = w_qkv.shape[0] // (3 * heads)
+    return (x.shape[0], x.shape[1], math.prod(x.shape[2:]), heads, width)
+
+
+def _empty_results(x: Tensor, w_qkv: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    batch, channels = x.shape[:2]
+    depth, dtype = w_qkv.shape[0] // 3, accumulation_dtype(x)
+    shapes = ((batch, depth), (batch, depth), (batch, depth, channels), (batch, channels, channels))
+    row_max, row_sum, s, m = (x.new_empty(shape, dtype=dtype) for shape in shapes)
+    return empty_as(x), row_max, row_sum, s, m
+
+
+@torch.library.custom_op(
+    "mri2pet::linear_attention_backward", mutates_args=(), device_types=backend.NATIVE_DEVICES
+)
+def _backward(
+    grad_y: Tensor,
+    x: Tensor,
+    w_qkv: Tensor,
+    w_out: Tensor,
+    row_max: Tensor,
+    row_sum: Tensor,
+    s: Tensor,
+    m: Tensor,
+    heads: int,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Gradients of x, w_qkv [3 D, C], w_out [C, D] and bias [C]; the weights' in Acc."""
+    layout = memory_format(x)
+    x = x.contiguous(memory_format=layout)
+    grad_y = grad_y.to(x.dtype).contiguous(memory_format=layout)
+    weights = [as_accumulated(w, x) for w in (w_qkv, w_out)]
+    grad_x, *grads = _empty_gradients(x, w_qkv)
+    params = backend.native().LinearAttentionBackward(
+        _sizes(x, w_qkv, heads),
+        dtype_name("linear_attention", "x", x),
+        tensor3(x, layout),
+        tensor3(grad_y, layout),
+        *(t.data_ptr() for t in (*weights, row_max, row_sum, s, m)),
+        tensor3(grad_x, layout),
+        *(g.data_ptr() for g in grads),
+    )
+    backend.launch("linear_attention_backward", params, x.device)
+    return grad_x, grads[0], grads[1], grads[2]
+
+
+def _empty_gradients(x: Tensor, w_qkv: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    channels, rows, dtype = x.shape[1], w_qkv.shape[0], accumulation_dtype(x)
+    shapes = ((rows, channels), (channels, rows // 3), (channels,))
+    grad_w_qkv, grad_w_out, grad_bias = (x.new_empty(shape, dtype=dtype) for shape in shapes)
+    return empty_as(x), grad_w_qkv, grad_w_out, grad_bias
+
+
+@_forward.register_fake
+def _forward_fake(
+    x: Tensor, w_qkv: Tensor, w_out: Tensor, bias: Tensor, heads: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    return _empty_results(x, w_qkv)
+
+
+@_backward.register_fake
+def _backward_fake(
+    grad_y: Tensor, x: Tensor, w_qkv: Tensor, *saved: Any
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    return _empty_gradients(x, w_qkv)
+
+
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    x, w_qkv, w_out, bias, ctx.heads = inputs
+    ctx.mark_non_differentiable(*output[1:])
+    ctx.save_for_backward(x, w_qkv, w_out, bias, *output[1:])
+
+
+def _autograd(ctx: Any, grad_y: Tensor, *unused: Any) -> tuple[Tensor | None, ...]:
+    x, w_qkv, w_out, bias, *saved = ctx.saved_tensors
+    grad_x, *grads = _backward(grad_y, x, w_qkv, w_out, *saved, ctx.heads)
+    weights = (w_qkv, w_out, bias)
+    return (
+        grad_x,
+        *(g.to(w.dtype).reshape(w.shape) for g, w in zip(grads, weights, strict=True)),
+        None,
+    )
+
+
+_forward.register_autograd(_autograd, setup_context=_setup_context)
+
+
+def _autocast(dtype: torch.dtype, x: Tensor, *others: Any) -> tuple[Any, ...]:
+    """The activations in the autocast dtype; the weights as they are."""
+    return (
+        x.to(dtype) if x.dtype in (torch.float32, torch.bfloat16, torch.float16) else x,
+        *others,
+    )
+
+
+register_autocast(_forward, _autocast)
+
+
 def linear_attention(
     x: Tensor, w_qkv: Tensor, w_out: Tensor, bias: Tensor, heads: int = HEADS
 ) -> Tensor:
@@ -59,7 +195,8 @@ def linear_attention(
         The shape of x.
 
     Raises:
-        ValueError: the shapes do not fit.
+        ValueError: the shapes or devices do not fit, or x holds no value.
+        TypeError: a dtype that the native kernels do not take.
     """
     channels = x.shape[1] if x.dim() > 2 else -1
     rows = w_qkv.shape[0]
@@ -74,4 +211,8 @@ def linear_attention(
             f"linear_attention: w_qkv {tuple(w_qkv.shape)}, w_out {tuple(w_out.shape)} and bias "
             f"{tuple(bias.shape)} do not fit x {tuple(x.shape)} with {heads} heads"
         )
-    return folded(x, w_qkv, w_out, bias, heads)
+    same_device("linear_attention", x, w_qkv=w_qkv, w_out=w_out, bias=bias)
+    form = backend.chosen(x)
+    if form == "native":
+        return _forward(x, w_qkv, w_out, bias, heads)[0]
+    return (reference if form == "reference" else folded)(x, w_qkv, w_out, bias, heads)

@@ -20,6 +20,7 @@ from mri2pet.cohort.dataset import ModelSpaceDataset
 from mri2pet.config import Config, load_config
 from mri2pet.errors import Mri2petError, UsageError
 from mri2pet.nn import Network
+from mri2pet.ops.backend import set_backend
 from mri2pet.training import log
 from mri2pet.training.batches import TrainingBatches
 from mri2pet.training.distributed import World, join_world
@@ -71,6 +72,8 @@ def train(
     """
     run = Path(run)
     config = load_config(preset, settings)
+    if config.ops.backend != "auto":
+        set_backend(config.ops.backend)
     with join_world(device) as world:
         if config.training.batch_size % world.size:
             raise UsageError(

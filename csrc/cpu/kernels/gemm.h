@@ -1,0 +1,115 @@
+// The three matrix products that the attention is made of. Pointers are 64-byte aligned or not; all
+// sizes marked "padded" are multiples of kRowPad (rows) or W (voxels).
+#pragma once
+
+#include "blocks.h"
+#include "vec.h"
+
+namespace mri2pet::cpu::MRI2PET_BUILD {
+
+// ---- expand: out[i, n] (+)= sum_j a[i, j] x[j, n], vectors over n.
+
+template <typename T, int R, int U>
+inline void expand_tile(const T* a, std::int64_t a_row, std::int64_t a_column, const T* x,
+                        std::int64_t x_row, std::int64_t inner, T* out, std::int64_t out_row,
+                        bool add) {
+  Vec<T> sum[R][U];
+  for (int r = 0; r < R; ++r)
+    for (int u = 0; u < U; ++u)
+      sum[r][u] = add ? load(out + r * out_row + u * kLanes<T>) : Vec<T>{};
+  for (std::int64_t j = 0; j < inner; ++j) {
+    Vec<T> value[U];
+    for (int u = 0; u < U; ++u) value[u] = load(x + j * x_row + u * kLanes<T>);
+    for (int r = 0; r < R; ++r) {
+      const Vec<T> factor = splat(a[r * a_row + j * a_column]);
+      for (int u = 0; u < U; ++u) sum[r][u] += factor * value[u];
+    }
+  }
+  for (int r = 0; r < R; ++r)
+    for (int u = 0; u < U; ++u) store(out + r * out_row + u * kLanes<T>, sum[r][u]);
+}
+
+// a[i, j] = a[i * a_row + j * a_column]; rows and n are padded.
+template <typename T>
+inline void expand(const T* a, std::int64_t a_row, std::int64_t a_column, const T* x,
+                   std::int64_t x_row, std::int64_t rows, std::int64_t inner, std::int64_t n,
+                   T* out, std::int64_t out_row, bool add) {
+  constexpr int R = 4, U = MRI2PET_VECTOR_BYTES == 64 ? 4 : 2, W = kLanes<T>;
+  std::int64_t i = 0;
+  for (; i + U * W <= n; i += U * W)
+    for (std::int64_t r = 0; r < rows; r += R)
+      expand_tile<T, R, U>(a + r * a_row, a_row, a_column, x + i, x_row, inner,
+                           out + r * out_row + i, out_row, add);
+  for (; i < n; i += W)
+    for (std::int64_t r = 0; r < rows; r += R)
+      expand_tile<T, R, 1>(a + r * a_row, a_row, a_column, x + i, x_row, inner,
+                           out + r * out_row + i, out_row, add);
+}
+
+// ---- reduce: out[i, j] += sum_n a[i, n] x[j, n]. out is in tiles of kTileRows x kTileColumns, so
+// that a tile is one vector: tile_index says where an element is.
+
+template <typename T>
+constexpr int kTileRows = kLanes<T> >= 16 ? 4 : kLanes<T> >= 8 ? 4 : 2;
+template <typename T>
+constexpr int kTileColumns = kLanes<T> / kTileRows<T>;
+
+template <typename T>
+inline std::int64_t tile_index(std::int64_t i, std::int64_t j, std::int64_t columns) {
+  constexpr int R = kTileRows<T>, S = kTileColumns<T>;
+  return ((i / R) * (columns / S) + j / S) * kLanes<T> + (i % R) * S + j % S;
+}
+
+// rows and columns and n are padded; row 0 of `out` is row 0 of a tile.
+template <typename T>
+inline void reduce(const T* a, std::int64_t a_row, const T* x, std::int64_t x_row,
+                   std::int64_t rows, std::int64_t columns, std::int64_t n, T* out) {
+  constexpr int R = kTileRows<T>, S = kTileColumns<T>, W = kLanes<T>;
+  for (std::int64_t i = 0; i < rows; i += R) {
+    for (std::int64_t j = 0; j < columns; j += S) {
+      Vec<T> sum[W] = {};
+      const T* p = a + i * a_row;
+      const T* q = x + j * x_row;
+      for (std::int64_t k = 0; k < n; k += W) {
+        Vec<T> right[S];
+        for (int s = 0; s < S; ++s) right[s] = load(q + s * x_row + k);
+        for (int r = 0; r < R; ++r) {
+          const Vec<T> left = load(p + r * a_row + k);
+          for (int s = 0; s < S; ++s) sum[r * S + s] += left * right[s];
+        }
+      }
+      T* tile = out + tile_index<T>(i, j, columns);
+      store(tile, load(tile) + sum_each<T>(sum));
+    }
+  }
+}
+
+// ---- small: out[i, j] (+)= sum_k a[i, k] b[k, j] for matrices of any size and strides of a and b.
+
+template <typename T>
+struct Matrix {
+  const T* data;
+  std::int64_t row, column;
+  const T& at(std::int64_t i, std::int64_t j) const { return data[i * row + j * column]; }
+  Matrix transposed() const { return {data, column, row}; }
+};
+
+template <typename T>
+inline void small_product(Matrix<T> a, Matrix<T> b, std::int64_t rows, std::int64_t inner,
+                          std::int64_t columns, T* out, std::int64_t out_row, bool add) {
+  for (std::int64_t i = 0; i < rows; ++i) {
+    T* __restrict line = out + i * out_row;
+    if (!add) std::memset(line, 0, columns * sizeof(T));
+    for (std::int64_t k = 0; k < inner; ++k) {
+      const T factor = a.at(i, k);
+      if (b.column == 1) {
+        const T* values = b.data + k * b.row;
+        for (std::int64_t j = 0; j < columns; ++j) line[j] += factor * values[j];
+      } else {
+        for (std::int64_t j = 0; j < columns; ++j) line[j] += factor * b.at(k, j);
+      }
+    }
+  }
+}
+
+}  // namespace mri2pet::cpu::MRI2PET_BUILD

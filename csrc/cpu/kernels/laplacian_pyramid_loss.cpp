@@ -1,0 +1,177 @@
+// The loss and its gradient, one slice a task: the pyramid of a slice stays in the second cache.
+#include "../parallel.h"
+#include "mri2pet/laplacian_pyramid_loss.h"
+#include "pyramid.h"
+#include "workspace.h"
+
+namespace mri2pet::cpu::MRI2PET_BUILD {
+namespace {
+
+// One slice's sums: of e^2, and of the pyramid's means times the sample's weight.
+struct SliceTerms {
+  double mse, laplacian;
+};
+
+template <typename T>
+struct Loss {
+  const LaplacianPyramidLossForward& p;
+  Level<T> levels[kPyramidLevels + 1];
+  std::int64_t slice;       // values of one
+  std::int64_t row_values;  // of a row buffer
+  SliceTerms* parts;   // [B, K]
+  T* worker;
+  std::int64_t worker_values, bytes;
+
+  explicit Loss(const LaplacianPyramidLossForward& params) : p(params) {
+    slice = p.rows * p.columns;
+    Arena arena(p.resources.workspace);
+    parts = arena.take<SliceTerms>(p.batch * p.slices);
+    std::int64_t rows = p.rows, columns = p.columns, pyramid = slice;
+    for (Level<T>& level : levels) {
+      level.rows = rows;
+      level.columns = columns;
+      level.make_tables(arena);
+      pyramid += 2 * round_up(rows * columns, kRowPad);
+      rows /= 2;
+      columns /= 2;
+    }
+    row_values = round_up(p.columns, 64) + 128;
+    worker_values = round_up(pyramid + kPyramidRows * row_values, 64);
+    worker = arena.take<T>(p.resources.threads * worker_values);
+    bytes = arena.bytes();
+  }
+
+  void slice_terms(std::int64_t task, int id) const {
+    const std::int64_t b = task / p.slices;
+    const bool wants_gradient = p.grad != nullptr;
+    T* next = worker + id * worker_values;
+    const auto take = [&next](std::int64_t count) {
+      T* taken = next;
+      next += count;
+      return taken;
+    };
+    T* e = take(slice);
+    T* image[kPyramidLevels + 1];
+    T* folded[kPyramidLevels + 1];  // U^T r of a level, of the size of the next
+    for (int l = 0; l <= kPyramidLevels; ++l) {
+      const std::int64_t size = round_up(levels[l].rows * levels[l].columns, kRowPad);
+      image[l] = take(size);
+      folded[l] = take(size);
+    }
+    const Rows<T> rows = {take(row_values), take(row_values), take(row_values), take(row_values)};
+
+    widen(p.output, p.output_dtype, task * slice, slice, e);
+    widen(p.target, p.target_dtype, task * slice, slice, image[0]);
+    parts[task].mse = subtract(e, image[0], slice);
+    for (int l = 0; l < kPyramidLevels; ++l) levels[l].pool(image[l], image[l + 1]);
+    const double weight = static_cast<double>(static_cast<const T*>(p.weight)[b]);
+    double laplacian = 0;
+    for (int l = 0; l < kPyramidLevels; ++l) {
+      const auto count = static_cast<double>(p.slices * levels[l].rows * levels[l].columns);
+      const double factor = 2 * p.laplacian_weight * weight / (count * p.batch);
+      laplacian += levels[l].detail(image[l], image[l + 1], static_cast<T>(factor),
+                                    wants_gradient ? folded[l] : nullptr, rows) /
+                   count;
+    }
+    parts[task].laplacian = laplacian * weight;
+    if (!wants_gradient) return;
+    // From the coarsest level: A_l = r_l + D^T (A_{l+1} - U^T r_l).
+    for (int l = kPyramidLevels - 1; l >= 0; --l)
+      levels[l].unpool(l + 1 < kPyramidLevels ? image[l + 1] : nullptr, folded[l], image[l]);
+    add_scaled(static_cast<T>(2.0 / static_cast<double>(p.batch * p.slices * slice)), e, image[0],
+               slice, static_cast<T*>(p.grad) + task * slice);
+  }
+
+  // e - target to e and to target; the sum of its squares.
+  static double subtract(T* e, T* target, std::int64_t count) {
+    constexpr std::int64_t run = 1024;
+    double total = 0;
+    for (std::int64_t start = 0; start < count; start += run) {
+      const std::int64_t end = smaller(count, start + run);
+      Vec<T> squares = {};
+      std::int64_t i = start;
+      for (; i + kLanes<T> <= end; i += kLanes<T>) {
+        const Vec<T> d = load(e + i) - load(target + i);
+        store(e + i, d);
+        store(target + i, d);
+        squares += d * d;
+      }
+      T rest = 0;
+      for (; i < end; ++i) {
+        e[i] -= target[i];
+        target[i] = e[i];
+        rest += e[i] * e[i];
+      }
+      total += static_cast<double>(sum_lanes<T>(squares)) + static_cast<double>(rest);
+    }
+    return total;
+  }
+
+  static void add_scaled(T factor, const T* __restrict a, const T* __restrict b, std::int64_t count,
+                         T* __restrict out) {
+    for (std::int64_t i = 0; i < count; ++i) out[i] = factor * a[i] + b[i];
+  }
+
+  void run() {
+    parallel_for(
+        p.resources.threads, p.batch * p.slices,
+        [](void* f, std::int64_t task, int id) { static_cast<Loss*>(f)->slice_terms(task, id); },
+        static_cast<void*>(this));
+    double mse = 0, laplacian = 0;
+    for (std::int64_t i = 0; i < p.batch * p.slices; ++i) {
+      mse += parts[i].mse;
+      laplacian += parts[i].laplacian;
+    }
+    mse /= static_cast<double>(p.batch * p.slices * slice);
+    laplacian /= static_cast<double>(p.batch);
+    T* terms = static_cast<T*>(p.terms);
+    terms[0] = static_cast<T>(mse + p.laplacian_weight * laplacian);
+    terms[1] = static_cast<T>(mse);
+    terms[2] = static_cast<T>(laplacian);
+  }
+};
+
+constexpr std::int64_t kRun = 16384;  // values of the backward pass that are one task
+constexpr std::int64_t kStep = 512;
+
+template <typename T>
+void scale_run(const LaplacianPyramidLossBackward& p, std::int64_t task) {
+  const T factor = *static_cast<const T*>(p.grad_loss);
+  const T* grad = static_cast<const T*>(p.grad);
+  T values[kStep];
+  const std::int64_t end = smaller(p.count, (task + 1) * kRun);
+  for (std::int64_t start = task * kRun; start < end; start += kStep) {
+    const std::int64_t count = smaller(kStep, end - start);
+    for (std::int64_t i = 0; i < count; ++i) values[i] = grad[start + i] * factor;
+    narrow(values, count, p.grad_output, p.output_dtype, start);
+  }
+}
+
+}  // namespace
+
+std::int64_t laplacian_pyramid_loss_forward_bytes(const LaplacianPyramidLossForward& p) {
+  return accumulates_in_f64(p.output_dtype) ? Loss<double>(p).bytes : Loss<float>(p).bytes;
+}
+
+void laplacian_pyramid_loss_forward_kernel(const LaplacianPyramidLossForward& p) {
+  if (accumulates_in_f64(p.output_dtype)) {
+    Loss<double>(p).run();
+  } else {
+    Loss<float>(p).run();
+  }
+}
+
+void laplacian_pyramid_loss_backward_kernel(const LaplacianPyramidLossBackward& p) {
+  LaplacianPyramidLossBackward copy = p;
+  Body body = [](void* q, std::int64_t task, int) {
+    scale_run<float>(*static_cast<LaplacianPyramidLossBackward*>(q), task);
+  };
+  if (accumulates_in_f64(p.output_dtype)) {
+    body = [](void* q, std::int64_t task, int) {
+      scale_run<double>(*static_cast<LaplacianPyramidLossBackward*>(q), task);
+    };
+  }
+  parallel_for(p.resources.threads, (p.count + kRun - 1) / kRun, body, &copy);
+}
+
+}  // namespace mri2pet::cpu::MRI2PET_BUILD

@@ -1,0 +1,139 @@
+// Vectors of the instruction set that this file is compiled for, as GCC and clang know them.
+//
+// Nothing here may become a symbol that the linker shares between the builds of a kernel: all is
+// inline within the namespace of the build, and no container of the standard library is used.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+#include <utility>
+
+#if defined(__AVX512F__)
+#define MRI2PET_BUILD avx512
+#define MRI2PET_VECTOR_BYTES 64
+#elif defined(__AVX2__)
+#define MRI2PET_BUILD avx2
+#define MRI2PET_VECTOR_BYTES 32
+#else
+#define MRI2PET_BUILD generic
+#define MRI2PET_VECTOR_BYTES 16
+#endif
+
+namespace mri2pet::cpu::MRI2PET_BUILD {
+
+template <typename T>
+struct VectorOf {
+  typedef T type __attribute__((vector_size(MRI2PET_VECTOR_BYTES)));
+};
+template <typename T>
+using Vec = typename VectorOf<T>::type;
+template <typename T>
+constexpr int kLanes = MRI2PET_VECTOR_BYTES / static_cast<int>(sizeof(T));
+
+// The integer as wide as a float type, for work on its bits.
+template <typename T>
+struct BitsOf;
+template <>
+struct BitsOf<float> {
+  using type = std::int32_t;
+};
+template <>
+struct BitsOf<double> {
+  using type = std::int64_t;
+};
+template <typename T>
+using Bits = typename BitsOf<T>::type;
+
+template <typename T>
+inline Vec<T> load(const T* from) {
+  Vec<T> v;
+  std::memcpy(&v, from, sizeof v);
+  return v;
+}
+
+template <typename T>
+inline void store(T* to, Vec<T> v) {
+  std::memcpy(to, &v, sizeof v);
+}
+
+template <typename T>
+inline Vec<T> splat(T value) {
+  return value - Vec<T>{};
+}
+
+template <typename T>
+inline Vec<T> maximum(Vec<T> a, Vec<T> b) {
+  return a > b ? a : b;
+}
+
+template <typename T>
+inline Vec<T> minimum(Vec<T> a, Vec<T> b) {
+  return a < b ? a : b;
+}
+
+// ---- Shuffles. A pair (a, b) is read as one sequence of 2 W values.
+
+template <typename T, int... I>
+inline Vec<T> evens_of(Vec<T> a, Vec<T> b, std::integer_sequence<int, I...>) {
+  return __builtin_shufflevector(a, b, (2 * I)...);
+}
+template <typename T, int... I>
+inline Vec<T> odds_of(Vec<T> a, Vec<T> b, std::integer_sequence<int, I...>) {
+  return __builtin_shufflevector(a, b, (2 * I + 1)...);
+}
+template <typename T, int... I>
+inline Vec<T> zip_low_of(Vec<T> a, Vec<T> b, std::integer_sequence<int, I...>) {
+  return __builtin_shufflevector(a, b, (I / 2 + (I % 2) * kLanes<T>)...);
+}
+template <typename T, int... I>
+inline Vec<T> zip_high_of(Vec<T> a, Vec<T> b, std::integer_sequence<int, I...>) {
+  return __builtin_shufflevector(a, b, (kLanes<T> / 2 + I / 2 + (I % 2) * kLanes<T>)...);
+}
+template <typename T>
+using Lanes = std::make_integer_sequence<int, kLanes<T>>;
+
+template <typename T>
+inline Vec<T> evens(Vec<T> a, Vec<T> b) {
+  return evens_of<T>(a, b, Lanes<T>{});
+}
+template <typename T>
+inline Vec<T> odds(Vec<T> a, Vec<T> b) {
+  return odds_of<T>(a, b, Lanes<T>{});
+}
+template <typename T>
+inline Vec<T> zip_low(Vec<T> a, Vec<T> b) {
+  return zip_low_of<T>(a, b, Lanes<T>{});
+}
+template <typename T>
+inline Vec<T> zip_high(Vec<T> a, Vec<T> b) {
+  return zip_high_of<T>(a, b, Lanes<T>{});
+}
+
+// ---- Reductions, in an order that is fixed.
+
+template <typename T>
+inline T sum_lanes(Vec<T> v) {
+  for (int left = kLanes<T>; left > 1; left /= 2) v = evens<T>(v, v) + odds<T>(v, v);
+  return v[0];
+}
+
+template <typename T>
+inline T max_lanes(Vec<T> v) {
+  for (int left = kLanes<T>; left > 1; left /= 2)
+    v = maximum<T>(evens<T>(v, v), odds<T>(v, v));
+  return v[0];
+}
+
+// W vectors to one: lane i becomes the sum of the lanes of v[i]. Overwrites v.
+template <typename T>
+inline Vec<T> sum_each(Vec<T>* v) {
+#pragma GCC unroll 4
+  for (int left = kLanes<T>; left > 1; left /= 2) {
+#pragma GCC unroll 8
+    for (int i = 0; i < left / 2; ++i)
+      v[i] = evens<T>(v[2 * i], v[2 * i + 1]) + odds<T>(v[2 * i], v[2 * i + 1]);
+  }
+  return v[0];
+}
+
+}  // namespace mri2pet::cpu::MRI2PET_BUILD

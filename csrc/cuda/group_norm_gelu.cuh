@@ -1,0 +1,154 @@
+// What the forward and the backward pass of group_norm_gelu share: how threads divide the tensor,
+// the GELU, and what is refused.
+#pragma once
+
+#include "common.cuh"
+#include "mri2pet/group_norm_gelu.h"
+
+namespace mri2pet {
+namespace cuda {
+namespace {
+
+constexpr int kThreads = 256;
+constexpr int kItems = 32;  // values a thread
+
+// How the threads of the blocks share a [B, C, N] tensor. A thread takes groups of W = 16 bytes'
+// elements that follow each other in memory: W voxels of one channel (channels first) or W channels
+// of one voxel (channels last), and steps over the voxels, so its channels stay the same.
+struct Tiling {
+  std::int64_t batch, channels, voxels;
+  bool channels_first;
+  bool vectors;                 // every group is whole and aligned, in every tensor
+  int lanes;                    // channels last: threads side by side over the channels of a voxel
+  int rows;                     // channels last: voxels a step of the block
+  std::int64_t chunk;           // voxels a block
+  std::int64_t chunks;          // per channel block
+  std::int64_t channel_blocks;  // per sample
+  std::int64_t blocks() const { return batch * channel_blocks * chunks; }
+};
+
+Tiling make_tiling(std::int64_t batch, std::int64_t channels, std::int64_t voxels, DType dtype,
+                   const Strides& strides) {
+  const std::int64_t width = 16 / element_bytes(dtype);
+  Tiling t{batch, channels, voxels, layout_of(strides, channels, voxels) == Layout::channels_first};
+  if (t.channels_first) {
+    t.chunk = kThreads * kItems;
+    t.channel_blocks = channels;
+  } else {
+    const std::int64_t groups = ceil_div(channels, width);
+    t.lanes = static_cast<int>(groups < kThreads ? groups : kThreads);
+    t.rows = kThreads / t.lanes;
+    t.chunk = t.rows * (kItems / width);
+    t.channel_blocks = ceil_div(groups, t.lanes);
+  }
+  t.chunks = ceil_div(voxels, t.chunk);
+  return t;
+}
+
+// The share of one thread.
+template <typename T>
+struct Share {
+  std::int64_t sample, chunk, channel, voxel;
+  int step;    // voxels between its groups
+  int width;   // channels last: how many of its channels exist, 0 for a thread without work
+  bool first;  // channels first
+  std::int64_t voxels;
+
+  __device__ explicit Share(const Tiling& t) : first(t.channels_first), voxels(t.voxels) {
+    const std::int64_t line = blockIdx.x / t.chunks;
+    const int thread = static_cast<int>(threadIdx.x);
+    chunk = blockIdx.x - line * t.chunks;
+    sample = line / t.channel_blocks;
+    channel = line - sample * t.channel_blocks;
+    if (first) {
+      voxel = chunk * t.chunk + thread * kVector<T>;
+      step = kThreads * kVector<T>;
+      width = kVector<T>;
+    } else {
+      channel = (channel * t.lanes + thread % t.lanes) * kVector<T>;
+      voxel = chunk * t.chunk + thread / t.lanes;
+      step = t.rows;
+      const std::int64_t left = t.channels - channel;
+      width = thread / t.lanes >= t.rows || left <= 0 ? 0
+              : left < kVector<T>                     ? static_cast<int>(left)
+                                                      : kVector<T>;
+    }
+  }
+  // How many elements of the group at voxel n exist.
+  __device__ int count(std::int64_t n) const {
+    if (n >= voxels) return 0;
+    return !first ? width : static_cast<int>(min(voxels - n, std::int64_t{kVector<T>}));
+  }
+  __device__ std::int64_t at(const Strides& s, std::int64_t n) const {
+    return sample * s.batch + channel * s.channel + n * (first ? 1 : s.voxel);
+  }
+  __device__ std::int64_t channel_of(int i) const { return first ? channel : channel + i; }
+};
+
+// ---- GELU(h) = h Phi(h), exact.
+__device__ __forceinline__ float gelu(float h) {
+  return 0.5f * h * (1.0f + erff(h * 0.707106781f));
+}
+__device__ __forceinline__ float gelu_slope(float h) {
+  const float density = 0.398942280f * __expf(-0.5f * h * h);
+  return 0.5f * (1.0f + erff(h * 0.707106781f)) + h * density;
+}
+
+// What a thread needs of its channels: h = (x - mean) * rstd * weight + shift [+ residual].
+template <typename T>
+struct Affine {
+  float mean, rstd, weight[kVector<T>], shift[kVector<T>];
+
+  template <typename Params>
+  __device__ Affine(const Params& p, const Share<T>& share, std::int64_t channels) {
+    mean = static_cast<const float*>(p.mean)[share.sample];
+    rstd = static_cast<const float*>(p.rstd)[share.sample];
+    const float* channel_bias = static_cast<const float*>(p.channel_bias);
+#pragma unroll
+    for (int i = 0; i < kVector<T>; ++i) {
+      const std::int64_t c = share.channel_of(i);
+      const bool exists = c < channels;
+      weight[i] = exists ? static_cast<const float*>(p.weight)[c] : 0.0f;
+      shift[i] = exists ? static_cast<const float*>(p.bias)[c] : 0.0f;
+      if (exists && channel_bias) shift[i] += channel_bias[share.sample * channels + c];
+    }
+  }
+  // h of one group at voxel n; x holds the group.
+  template <typename Params>
+  __device__ void apply(const Params& p, const Share<T>& share, std::int64_t n, int count,
+                        bool vectors, const float (&x)[kVector<T>], float (&h)[kVector<T>]) const {
+#pragma unroll
+    for (int i = 0; i < kVector<T>; ++i) h[i] = (x[i] - mean) * rstd * weight[i] + shift[i];
+    if (p.residual) {
+      float r[kVector<T>];
+      load_group(static_cast<const T*>(p.residual) + share.at(p.residual_strides, n), count,
+                 vectors, r);
+#pragma unroll
+      for (int i = 0; i < kVector<T>; ++i) h[i] += r[i];
+    }
+  }
+};
+
+// What a launcher refuses beside check(): sizes and dtypes that these kernels do not take.
+template <typename Arguments>
+Status prepare(Arguments& a) {
+  if (const Status status = check(a.p); !status.ok()) return status;
+  if (a.p.dtype == DType::f64) return {Code::bad_dtype, "x"};
+  const std::int64_t bytes = plan(a);
+  if (a.t.blocks() > kMostBlocks) return {Code::bad_shape, "batch * channels * voxels"};
+  if (a.p.resources.workspace == nullptr || a.p.resources.workspace_bytes < bytes) {
+    return {Code::small_workspace, nullptr};
+  }
+  return {};
+}
+
+bool all_take_vectors(const Tiling& t, DType dtype, const void* p, const Strides& s) {
+  const Layout layout = t.channels_first ? Layout::channels_first : Layout::channels_last;
+  return p == nullptr || takes_vectors(p, s, layout, t.channels, t.voxels, dtype);
+}
+
+inline dim3 one_dimension(std::int64_t blocks) { return dim3(static_cast<unsigned>(blocks)); }
+
+}  // namespace
+}  // namespace cuda
+}  // namespace mri2pet
