@@ -60,8 +60,8 @@ def cases(device: str, dtype: str, scale: int = 1) -> list[Case]:
     def loss(output: Tensor, other: Tensor, factors: Tensor) -> Tensor:
         return ops.laplacian_pyramid_loss(output, other, factors, 0.25)[0]
 
-    def step(*tensors: Tensor) -> Tensor:
-        return ops.sampler_step(*tensors, row, seed=0, step=500, **names)[0]
+    def step(x: Tensor, output: Tensor, previous_x0: Tensor) -> Tensor:
+        return ops.sampler_step(x, output, previous_x0, row, seed=0, step=500, **names)[0]
 
     return [
         Case("linear_attention", tuple(x.shape), ops.linear_attention, (x, *weights), True,
