@@ -100,6 +100,7 @@ void bind_launcher(py::module_& m, const char* op, Launcher<Params> cpu, Sizer<P
 void bind_linear_attention(py::module_& m);
 void bind_group_norm_gelu(py::module_& m);
 void bind_laplacian_pyramid_loss(py::module_& m);
+void bind_sampler_step(py::module_& m);
 
 }  // namespace mri2pet::bindings
 
