@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from mri2pet.errors import InputError, UsageError
 from mri2pet.imaging.itk import to_ants, warp_to_moving
 from mri2pet.imaging.registration import fixed_template
 from mri2pet.imaging.volume import Volume
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 EXTRACTORS = ("template", "hd-bet")
 SYN_ITERATIONS = (40, 20, 0)
@@ -82,8 +77,8 @@ def hd_bet_brain(volume: Volume) -> np.ndarray:
             maybe_download_parameters()
             predictor = get_hdbet_predictor(use_tta=False, device=device)
             hdbet_predict(str(given), str(stripped), predictor, keep_brain_mask=True)
-            mask: Path = folder / "brain_bet.nii.gz"
-            return np.asarray(nibabel.load(mask).dataobj) > 0
+            mask = nibabel.Nifti1Image.from_filename(folder / "brain_bet.nii.gz")
+            return np.asarray(mask.dataobj) > 0
         except Exception as error:
             raise InputError(
                 f"HD-BET could not extract the brain ({error}): use extractor 'template' or "

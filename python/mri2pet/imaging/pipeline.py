@@ -120,31 +120,62 @@ def preprocess(
     data, affine, order = reorder(t1.volume.data, t1.volume.affine)
     subject = Volume(data, affine)
     known = _known_mask(t1, brain_mask, skull_stripped, extractor, clock)
-    with clock("brain position"):
-        head, template_from_subject = locate_brain(_head(subject, known))
-    if known is None:
-        with clock("brain extraction"):
-            mask, template_from_subject = _extract(subject, head, template_from_subject)
-    else:
-        mask = known
-    with clock("bias field"):
-        brain, brain_mask_cropped = _corrected_brain(t1.name, subject, mask)
-    with clock("registration"):
-        stripped = Volume(brain.data * brain_mask_cropped, brain.affine)
-        template_from_subject = refine(working_volume(stripped), template_from_subject)
+    try:
+        placed = _place(t1.name, subject, known, clock)
+    except RuntimeError as error:
+        raise InputError(
+            f"{t1.name}: registration to the template failed ({error}); look at the image, and "
+            "give a brain mask or a better T1."
+        ) from error
+    to_template = placed.template_from_subject
     with clock("checks"):
-        figures = checking.measure(brain, brain_mask_cropped, template_from_subject, subject)
+        figures = checking.measure(placed.brain, placed.near, to_template, subject)
         checking.refuse_failed(t1.name, figures)
     with clock("resampling"):
-        mri = to_model_space(brain, template_from_subject, brain_mask_cropped, mri_shape, "sinc")
-    stored_mask = restore_order(mask, order)
+        mri = to_model_space(placed.brain, to_template, placed.near, mri_shape, "sinc")
+    stored_mask = restore_order(placed.mask, order)
     return Preprocessed(
         mri=mri,
-        record=SpaceRecord(template_from_subject, t1.grid, pet_shape, stored_mask),
+        record=SpaceRecord(to_template, t1.grid, pet_shape, stored_mask),
         t1=t1,
         brain_mask=stored_mask,
         checks={**figures.as_dict(), "seconds": clock.seconds},
     )
+
+
+@dataclass(frozen=True, eq=False)
+class _Placed:
+    """A brain found and registered: its mask on the whole grid, and a corrected crop of it."""
+
+    mask: np.ndarray
+    brain: Volume
+    near: np.ndarray
+    template_from_subject: np.ndarray
+
+
+def _place(name: str, subject: Volume, known: np.ndarray | None, clock: _Clock) -> _Placed:
+    """Find the brain, its mask unless that is known, its bias field and its affine.
+
+    A whole head is registered before its brain is extracted, because the dark rim of CSF and
+    skull guides the affine; a stripped brain after its bias field is gone.
+    """
+    with clock("brain position"):
+        head, template_from_subject = locate_brain(_head(subject, known))
+    if known is None:
+        with clock("registration"):
+            head, template_from_subject = _register_head(head, template_from_subject)
+        with clock("brain extraction"):
+            mask = _extract(subject, head, template_from_subject)
+        with clock("bias field"):
+            brain, near = _corrected_brain(name, subject, mask)
+    else:
+        mask = known
+        with clock("bias field"):
+            brain, near = _corrected_brain(name, subject, mask)
+        with clock("registration"):
+            stripped = working_volume(Volume(brain.data * near, brain.affine))
+            template_from_subject = refine(stripped, template_from_subject)
+    return _Placed(mask, brain, near, template_from_subject)
 
 
 def _known_mask(
@@ -170,14 +201,8 @@ def _head(subject: Volume, mask: np.ndarray | None) -> Volume:
     return Volume(np.maximum(head.data, 0.0), head.affine)
 
 
-def _extract(
-    subject: Volume, head: Volume, template_from_head: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Template-based extraction: bias field, affine, SyN, mask back.
-
-    Returns:
-        The brain mask, bool on the subject's grid, and the affine of the head.
-    """
+def _register_head(head: Volume, template_from_head: np.ndarray) -> tuple[Volume, np.ndarray]:
+    """A head without its bias field (N4 around the brain), and its affine to the template."""
     from scipy.ndimage import binary_dilation
 
     reach = resample(
@@ -187,15 +212,19 @@ def _extract(
         head.affine,
         template_from_head,
     )
-    near = (reach > 0.5) & (head.data > 0.02 * head.data.max())
-    even = Volume(head.data / bias_field(head, near, _HEAD_N4), head.affine)
-    template_from_head = refine(even, template_from_head)
-    fraction = template_brain(even, template_from_head)
+    around = (reach > 0.5) & (head.data > 0.02 * head.data.max())
+    even = Volume(head.data / bias_field(head, around, _HEAD_N4), head.affine)
+    return even, refine(even, template_from_head)
+
+
+def _extract(subject: Volume, head: Volume, template_from_head: np.ndarray) -> np.ndarray:
+    """Template-based brain extraction: bool `[X, Y, Z]` on the subject's grid."""
+    fraction = template_brain(head, template_from_head)
     box = _box_around(subject, head, fraction)
     mask = np.zeros(subject.shape, dtype=bool)
     part = resample(fraction, head.affine, mask[box].shape, crop_affine(subject.affine, box))
     mask[box] = part > 0.5
-    return mask, template_from_head
+    return mask
 
 
 def _corrected_brain(name: str, subject: Volume, mask: np.ndarray) -> tuple[Volume, np.ndarray]:
@@ -205,12 +234,12 @@ def _corrected_brain(name: str, subject: Volume, mask: np.ndarray) -> tuple[Volu
     inside = mask[box]
     if not inside.any():
         raise InputError(f"{name}: no brain was found (an empty mask); give a brain mask.")
-    near = Volume(np.maximum(subject.data[box], 0.0), crop_affine(subject.affine, box))
-    coarse = working_volume(near)
-    coarse_mask = working_volume(Volume(inside.astype(np.float32), near.affine))
+    around = Volume(np.maximum(subject.data[box], 0.0), crop_affine(subject.affine, box))
+    coarse = working_volume(around)
+    coarse_mask = working_volume(Volume(inside.astype(np.float32), around.affine))
     field = bias_field(coarse, (coarse_mask.data > 0.5) & (coarse.data > 0), _BRAIN_N4)
-    there = resample(field, coarse.affine, near.shape, near.affine)
-    return Volume(near.data / np.where(there > 0.1, there, 1.0), near.affine), inside
+    there = resample(field, coarse.affine, around.shape, around.affine)
+    return Volume(around.data / np.where(there > 0.1, there, 1.0), around.affine), inside
 
 
 def _box_around(subject: Volume, head: Volume, fraction: np.ndarray) -> tuple[slice, slice, slice]:

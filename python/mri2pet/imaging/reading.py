@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import warnings
 import zlib
@@ -84,7 +85,7 @@ def open_image(source: Any) -> tuple[Any, str]:
     except (EOFError, zlib.error):
         raise InputError(refusals.truncated(name)) from None
     except (ImageFileError, HeaderDataError, OSError, ValueError) as error:
-        if "end-of-stream" in str(error):
+        if _ends_early(path):
             raise InputError(refusals.truncated(name)) from None
         raise InputError(
             f"{name}: is not an image that can be read ({_first_line(error)}); give NIfTI, "
@@ -125,6 +126,18 @@ def fingerprint(values: np.ndarray, affine: np.ndarray) -> str:
     digest.update((np.round(ordered_affine, 4) + 0.0).astype("<f8").tobytes())
     digest.update(np.ascontiguousarray(ordered, dtype="<f4").tobytes())
     return digest.hexdigest()
+
+
+def _ends_early(path: Path) -> bool:
+    """Whether a gzip file ends before its first header's worth of data."""
+    with gzip.open(path) as stream:
+        try:
+            stream.read(1024)
+        except EOFError:
+            return True
+        except (OSError, zlib.error):
+            return False
+    return False
 
 
 def _first_line(error: Exception) -> str:

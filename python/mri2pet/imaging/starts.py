@@ -67,9 +67,12 @@ def find_starts(head: Volume, count: int) -> list[Start]:
 def ranks(data: np.ndarray) -> np.ndarray:
     """Values replaced by their rank among the foreground, 0 to 1; background stays near 0.
 
-    The foreground is what exceeds 2 % of the 99th percentile.
+    The foreground is what exceeds 2 % of the 99th percentile, or 10 % of the 90th where that
+    is less: scalp fat may own the top percentiles and must not push the brain into the
+    background.
     """
-    floor = 0.02 * float(np.percentile(data, 99))
+    most, top = (float(p) for p in np.percentile(data, (90, 99)))
+    floor = min(0.02 * top, 0.1 * most) if most > 0 else 0.02 * top
     foreground = data[data > floor]
     if foreground.size == 0:
         return np.zeros_like(data, dtype=np.float32)

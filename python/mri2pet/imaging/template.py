@@ -40,8 +40,7 @@ def _load(loader: str, resolution_mm: int, unit: str) -> Volume:
     from nilearn import datasets
 
     image = getattr(datasets, loader)(resolution=resolution_mm)
-    data = np.asarray(image.dataobj, dtype=np.float32)
-    if loader == "load_mni152_brain_mask":
-        data = data > 0.5
+    values = np.asarray(image.dataobj, dtype=np.float32)
+    data = values > 0.5 if loader == "load_mni152_brain_mask" else values
     data.setflags(write=False)
     return Volume(data, image.affine, unit)
