@@ -67,8 +67,8 @@ def register_to_t1(
     """Register a static PET to the T1 of the same person, inside the brain.
 
     Two starts are tried, the scanner coordinates of both files and equal centres of mass; the
-    one with more mutual information is refined, first rigidly, then with 12 parameters. An
-    affine that scales an axis by more than 6 % is given up for the rigid transform.
+    one with more mutual information after a coarse rigid registration is refined. An affine
+    that scales an axis by more than 6 % is given up for a rigid transform.
 
     Args:
         pet: any unit, any grid.
@@ -101,30 +101,26 @@ def register_to_t1(
         )
         coarse.append((mutual_information(brain, mask, uptake, found), found))
     start = max(coarse, key=lambda pair: pair[0])[1]
-    rigid = _register(
-        fixed,
-        moving,
-        "Rigid",
-        start,
-        iterations=(60, 30),
-        shrink=(2, 1),
-        smoothing=(1, 0),
-        mask=inside,
-    )
+
+    def refine(kind: str) -> np.ndarray:
+        return _register(
+            fixed,
+            moving,
+            kind,
+            start,
+            iterations=(60, 30),
+            shrink=(2, 1),
+            smoothing=(1, 0),
+            mask=inside,
+        )
+
     if degrees_of_freedom == 6:
-        return rigid
-    affine = _register(
-        fixed,
-        moving,
-        "Affine",
-        rigid,
-        iterations=(60, 30),
-        shrink=(2, 1),
-        smoothing=(1, 0),
-        mask=inside,
-    )
+        return refine("Rigid")
+    affine = refine("Affine")
     scaling = np.linalg.svd(affine[:3, :3], compute_uv=False)
-    return affine if np.abs(np.log(scaling)).max() <= np.log1p(MAX_AXIS_SCALING) else rigid
+    if np.abs(np.log(scaling)).max() <= np.log1p(MAX_AXIS_SCALING):
+        return affine
+    return refine("Rigid")
 
 
 def mutual_information(
