@@ -99,7 +99,9 @@ def test_displacement_is_the_rms_over_a_sphere():
 
 
 def save(path, data, affine=None):
-    image = nibabel.Nifti1Image(np.asarray(data, np.float32), np.eye(4) if affine is None else affine)
+    image = nibabel.Nifti1Image(
+        np.asarray(data, np.float32), np.eye(4) if affine is None else affine
+    )
     nibabel.save(image, path)
     return path
 

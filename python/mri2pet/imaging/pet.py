@@ -143,7 +143,9 @@ def prepare_pet(
         on_stage(stage, time.perf_counter() - began)
         return result
 
-    series = source if isinstance(source, PetSeries) else timed("read PET", lambda: read_pet(source))
+    series = (
+        source if isinstance(source, PetSeries) else timed("read PET", lambda: read_pet(source))
+    )
     static = timed("PET motion", lambda: static_pet(series))
     t1_from_pet = timed(
         "PET to T1", lambda: register_to_t1(static.volume, t1, brain_mask, degrees_of_freedom)
