@@ -26,7 +26,7 @@ def torchvision_models():
             library.define(name + signature)
             declarations.append(library)
     models = pytest.importorskip("torchvision.models", reason="torchvision is not installed")
-    yield models
+    return models
 
 
 @pytest.fixture(scope="session")

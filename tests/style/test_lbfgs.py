@@ -12,7 +12,7 @@ PROBLEMS = 7
 
 
 def problems():
-    """Quadratics of unlike scale, Rosenbrock valleys, one already solved: losses [S] of x [S, N]."""
+    """Quadratics of unlike scale with valleys or waves, one solved: losses [S] of x [S, N]."""
     generator = torch.Generator().manual_seed(3)
     matrices = torch.randn(PROBLEMS, SIZE, SIZE, generator=generator, dtype=torch.float64)
     matrices = matrices @ matrices.transpose(1, 2) / SIZE + 0.05 * torch.eye(SIZE)
@@ -53,7 +53,7 @@ def alone(start, losses, row, steps, **options):
 
 
 @pytest.mark.parametrize("history", [1, 3, 100])
-@pytest.mark.parametrize("steps", [1, 2, 17, 60])
+@pytest.mark.parametrize("steps", [1, 2, 17])
 def test_every_problem_goes_the_way_it_goes_alone(history, steps):
     start, losses = problems()
     found = batched(start, losses, steps=steps, history=history)

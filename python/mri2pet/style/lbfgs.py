@@ -128,9 +128,7 @@ def minimise(
             change = gradient - before
             curvature = _dot(change, moved)
             pairs.append(moved, change, curvature)
-            scale = torch.where(
-                curvature > _MIN_CURVATURE, curvature / _dot(change, change), scale
-            )
+            scale = torch.where(curvature > _MIN_CURVATURE, curvature / _dot(change, change), scale)
         direction = pairs.direction(gradient, scale)
         length = torch.full_like(loss, learning_rate)
         if step == 0:

@@ -158,9 +158,7 @@ class StyleProblem:
         vgg: features; its dtype and device are used.
     """
 
-    def __init__(
-        self, content: Tensor, style: Tensor, vgg: Vgg19, options: StyleOptions
-    ) -> None:
+    def __init__(self, content: Tensor, style: Tensor, vgg: Vgg19, options: StyleOptions) -> None:
         if content.shape != style.shape:
             raise ValueError(f"content {tuple(content.shape)}, style {tuple(style.shape)}")
         self.vgg, self.options = vgg, options

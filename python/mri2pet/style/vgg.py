@@ -138,7 +138,8 @@ def _random_vgg() -> Vgg19:
     digest = hashlib.sha256()
     for index in CONVOLUTIONS:
         layer = vgg.features[index]
-        assert isinstance(layer, nn.Conv2d) and layer.bias is not None
+        assert isinstance(layer, nn.Conv2d)
+        assert layer.bias is not None
         fan_out = layer.out_channels * 9
         with torch.no_grad():
             layer.weight.normal_(0.0, (2.0 / fan_out) ** 0.5, generator=generator)
@@ -164,7 +165,11 @@ def _from_file(path: Path, expected: str) -> Vgg19:
         given = _read_parameters(path)
         vgg.load_state_dict({name: given[name].float() for name in vgg.state_dict()})
     except (KeyError, RuntimeError, ValueError, OSError) as error:
-        reason = f"no parameter {error}" if isinstance(error, KeyError) else "unreadable or of other sizes"
+        reason = (
+            f"no parameter {error}"
+            if isinstance(error, KeyError)
+            else "unreadable or of other sizes"
+        )
         raise ModelError(f"{path}: holds no VGG19 of torchvision ({reason}).") from None
     return vgg
 
