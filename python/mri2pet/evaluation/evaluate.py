@@ -99,23 +99,11 @@ def evaluate(
     """
     from mri2pet.checkpoint import load_model
 
-    if split not in (*SPLITS, "all"):
-        raise UsageError(f"unknown split {split!r}; there are {', '.join(SPLITS)}, all")
-    if limit is not None and limit < 1:
-        raise UsageError(f"limit must be at least 1, not {limit}")
+    _check_rows(split, limit)
     notify = on_event or (lambda kind, facts: None)
-
-    def prepared(done: int, of: int, name: str, error: str | None) -> None:
-        notify("prepare", {"done": done, "of": of, "name": name, "error": error})
-
     out, network = Path(out), load_model(model, _device(device))
     _check_sampling(network, sampling)
-    shared: dict[str, Any] = {
-        "mri_shape": network.config.mri_shape,
-        "pet_shape": network.config.pet_shape,
-        "jobs": jobs,
-        "on_subject": prepared,
-    }
+    shared = _cache_options(network, jobs, notify)
     cohort = training = build_cache(data, cache, registration=registration, **shared)
     if training_data is not None:
         training = build_cache(training_data, registration=training_registration, **shared)
@@ -133,6 +121,21 @@ def evaluate(
 def noise_subject(row: ManifestRow) -> int:
     """The 64-bit number that keys the sampling noise of a row: SHA-256 of its name."""
     return int(hashlib.sha256(row.name.encode()).hexdigest()[:16], 16)
+
+
+def _cache_options(network: Any, jobs: int, notify: OnEvent) -> dict[str, Any]:
+    def prepared(done: int, of: int, name: str, error: str | None) -> None:
+        notify("prepare", {"done": done, "of": of, "name": name, "error": error})
+
+    shapes = {"mri_shape": network.config.mri_shape, "pet_shape": network.config.pet_shape}
+    return {**shapes, "jobs": jobs, "on_subject": prepared}
+
+
+def _check_rows(split: str, limit: int | None) -> None:
+    if split not in (*SPLITS, "all"):
+        raise UsageError(f"unknown split {split!r}; there are {', '.join(SPLITS)}, all")
+    if limit is not None and limit < 1:
+        raise UsageError(f"limit must be at least 1, not {limit}")
 
 
 def _device(name: str) -> str:
