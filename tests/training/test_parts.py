@@ -7,6 +7,7 @@ import torch
 
 from mri2pet.cohort.dataset import ModelSpaceDataset
 from mri2pet.config import load_config
+from mri2pet.diffusion.objective import LATE_STEP, draw_steps
 from mri2pet.nn import Network
 from mri2pet.training.augmentation import augment
 from mri2pet.training.batches import TrainingBatches
@@ -32,6 +33,21 @@ def test_a_volume_does_not_depend_on_the_batch_around_it(batches):
         assert torch.equal(getattr(whole, name)[2:3], getattr(part, name)), name
     assert whole.names[2:3] == part.names
     assert ((whole.t >= 1) & (whole.t <= 999)).all()
+
+
+def test_late_share_moves_that_share_of_the_steps_to_the_end():
+    count = 4000
+    for share in (0.0, 0.5, 1.0):
+        steps = draw_steps(count, torch.Generator().manual_seed(5), share)
+        assert 1 <= steps.min() and steps.max() <= 999
+        late = (steps >= LATE_STEP).double().mean().item()
+        assert late == pytest.approx(share + (1 - share) * 100 / 999, abs=0.03)
+
+
+def test_batches_draw_late_steps_when_told(cohort):
+    data = ModelSpaceDataset(cohort, "train")
+    late = TrainingBatches(data, 0.4, 0.5, seed=3, augmented=False, late_share=1.0)
+    assert late.batch(0, 6).t.min() >= LATE_STEP
 
 
 def test_geometry_varies_mri_and_pet_alike(batches):

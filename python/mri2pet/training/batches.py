@@ -41,6 +41,7 @@ class TrainingBatches:
         pet_mean, pet_std: standardisation, SUVR.
         seed: names the order and everything drawn.
         augmented: whether to vary each pair.
+        late_share: share of the volumes whose time step is a late one, see `draw_steps`.
     """
 
     def __init__(
@@ -50,11 +51,13 @@ class TrainingBatches:
         pet_std: float,
         seed: int,
         augmented: bool,
+        late_share: float = 0.0,
     ) -> None:
         self.dataset = dataset
         self.pet_mean, self.pet_std = pet_mean, pet_std
         self.seed = seed
         self.augmented = augmented
+        self.late_share = late_share
 
     def index(self, n: int) -> int:
         """The data set's index of the n-th volume."""
@@ -75,6 +78,6 @@ class TrainingBatches:
         generator = _generator(self.seed, _CONTENT, n)
         if self.augmented:
             mri, pet = augment(mri, pet, generator)
-        t = draw_steps(1, generator)
+        t = draw_steps(1, generator, self.late_share)
         noise = torch.randn(pet.shape, generator=generator)
         return mri, (pet - self.pet_mean) / self.pet_std, noise, t, name

@@ -119,6 +119,7 @@ class Trainer:
             cohort.pet_std,
             training.seed,
             training.augment,
+            training.late_share,
         )
         self.validation = ModelSpaceDataset(cohort, "val")
         self.averaged = _network(config, world.device)

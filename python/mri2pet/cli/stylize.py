@@ -1,0 +1,129 @@
+"""`mri2pet stylize`: the MRIs of a cohort become PET-like, for pre-training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+PARTIAL = 3
+
+
+def stylize(
+    data: Annotated[Path, typer.Argument(help="The cohort, a BIDS folder.")],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Folder of the volumes; the same command resumes.")
+    ],
+    preset: Annotated[str, typer.Option(help="paper or compact: the grids.")] = "compact",
+    vgg_weights: Annotated[
+        Path | None, typer.Option(help="torchvision's vgg19-dcbb9e9d.pth.")
+    ] = None,
+    vgg_sha256: Annotated[
+        str | None, typer.Option(help="SHA-256 of another weights file, or its beginning.")
+    ] = None,
+    download: Annotated[
+        bool, typer.Option("--download", help="Fetch torchvision's weights.")
+    ] = False,
+    random_vgg: Annotated[
+        bool, typer.Option("--random-vgg", help="Random weights: for a test, not for training.")
+    ] = False,
+    style: Annotated[
+        str, typer.Option(metavar="random|mean", help="A random training PET each, or their mean.")
+    ] = "random",
+    seed: Annotated[int, typer.Option(help="Names the choice of style images.")] = 0,
+    steps: Annotated[int, typer.Option(help="L-BFGS steps per slice.")] = 100,
+    style_weight: Annotated[float, typer.Option(help="Weight of the style.")] = 1000.0,
+    content_weight: Annotated[float, typer.Option(help="Weight of the content.")] = 1.0,
+    slices_at_once: Annotated[
+        int | None, typer.Option(help="Slices in one batch; all if none.")
+    ] = None,
+    split: Annotated[str, typer.Option(metavar="train|val|test|all", help="Which MRIs.")] = "train",
+    limit: Annotated[int | None, typer.Option(help="Only the first so many MRIs.")] = None,
+    registration: Annotated[
+        str,
+        typer.Option(
+            metavar="estimate|truth", help="truth: the transforms that a simulated cohort brings."
+        ),
+    ] = "estimate",
+    cache: Annotated[
+        Path | None, typer.Option(help="Cohort in model space; default: beside the cohort.")
+    ] = None,
+    jobs: Annotated[int, typer.Option("--jobs", "-j", help="Processes that prepare scans.")] = 1,
+    device: Annotated[
+        str, typer.Option(metavar="auto|cpu|cuda", help="Where VGG19 runs.")
+    ] = "auto",
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+) -> None:
+    """Make the MRIs of a cohort look like PETs, by neural style transfer."""
+    from mri2pet.style.run import run_stylize
+    from mri2pet.style.transfer import StyleOptions
+
+    with _Bars(quiet) as bars:
+        result = run_stylize(
+            data,
+            out,
+            preset=preset,
+            weights=vgg_weights,
+            sha256=vgg_sha256,
+            download=download,
+            random=random_vgg,
+            options=StyleOptions(steps, style_weight, content_weight, slices_at_once),
+            style=style,
+            seed=seed,
+            split=None if split == "all" else split,
+            limit=limit,
+            registration=registration,
+            cache=cache,
+            jobs=jobs,
+            device=device,
+            on_event=bars.event,
+        )
+    typer.echo(f"{len(result.done)} PET-like MRIs in {result.root}")
+    if random_vgg:
+        typer.echo("random VGG19 weights: for a test, not for training", err=True)
+    if result.failures:
+        typer.echo(f"{len(result.failures)} failed, see {result.root / 'failures.tsv'}", err=True)
+        raise typer.Exit(PARTIAL)
+
+
+class _Bars:
+    """Bars with an estimate on a terminal; failures alone elsewhere."""
+
+    def __init__(self, quiet: bool) -> None:
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+        )
+
+        console = Console(stderr=True)
+        self.progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=console,
+            disable=quiet or not console.is_terminal,
+        )
+        self.tasks: dict[str, Any] = {}
+
+    def __enter__(self) -> _Bars:
+        self.progress.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.progress.stop()
+
+    def event(self, kind: str, facts: dict[str, Any]) -> None:
+        """One scan is prepared or one MRI is PET-like."""
+        if kind not in self.tasks:
+            title = "preparing scans" if kind == "prepare" else "style transfer"
+            self.tasks[kind] = self.progress.add_task(title, total=facts["of"])
+        self.progress.update(self.tasks[kind], completed=facts["done"])
+        if facts["error"]:
+            text = f"{facts['name']}: {facts['error']}"
+            self.progress.console.print(text, highlight=False, markup=False, soft_wrap=True)

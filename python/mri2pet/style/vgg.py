@@ -1,0 +1,218 @@
+"""The first five convolutions of torchvision's VGG19, and where their weights come from.
+
+Style transfer needs nothing behind conv_5, so only that much is built, with torchvision's own
+parameter names; torchvision itself is not needed. Simonyan & Zisserman 2015,
+arXiv:1409.1556.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mri2pet.errors import ModelError, Mri2petError, UsageError
+
+URL = "https://download.pytorch.org/models/vgg19-dcbb9e9d.pth"
+#: First digits of the SHA-256 of torchvision's `VGG19_Weights.IMAGENET1K_V1`, from its name.
+PUBLISHED_SHA256_PREFIX = "dcbb9e9d"
+
+#: Index in VGG19's `features` → (input channels, output channels), conv_1 to conv_5.
+CONVOLUTIONS = {0: (3, 64), 2: (64, 64), 5: (64, 128), 7: (128, 128), 10: (128, 256)}
+MIN_SIZE = 4
+
+_IMAGENET_MEAN = (0.485, 0.456, 0.406)
+_IMAGENET_STD = (0.229, 0.224, 0.225)
+_POOLS = (4, 9)
+_RANDOM_SEED = 0
+
+
+@dataclass(frozen=True)
+class WeightsOrigin:
+    """Where the weights come from; recorded with every volume made with them.
+
+    Attributes:
+        source: `torchvision VGG19_Weights.IMAGENET1K_V1`, a file's name, or `random`.
+        sha256: of the file, or of the random parameters.
+        pretrained: False for random weights: the volumes are good for tests only.
+    """
+
+    source: str
+    sha256: str
+    pretrained: bool
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+class Vgg19(nn.Module):
+    """conv_1 … conv_5 of VGG19 behind ImageNet's normalisation; frozen, in evaluation mode.
+
+    Args:
+        origin: where the weights come from.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, origin: WeightsOrigin) -> None:
+        super().__init__()
+        self.origin = origin
+        layers: list[nn.Module] = []
+        for index in range(max(CONVOLUTIONS) + 1):
+            if index in CONVOLUTIONS:
+                layers.append(nn.Conv2d(*CONVOLUTIONS[index], kernel_size=3, padding=1))
+            else:
+                layers.append(nn.MaxPool2d(2) if index in _POOLS else nn.ReLU())
+        self.features = nn.Sequential(*layers)
+        self.register_buffer("mean", torch.tensor(_IMAGENET_MEAN).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(_IMAGENET_STD).view(3, 1, 1), persistent=False)
+        self.requires_grad_(False).eval()
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        """Outputs of conv_1 … conv_5, before their ReLUs.
+
+        Args:
+            image: `[S, 3, H, W]` in [0, 1], H and W at least 4.
+
+        Returns:
+            `[S, C, H', W']` each, C = 64, 64, 128, 128, 256.
+
+        Raises:
+            ValueError: another shape.
+        """
+        if image.ndim != 4 or image.shape[1] != 3 or min(image.shape[2:]) < MIN_SIZE:
+            raise ValueError(f"images are [S, 3, H, W] with H, W >= 4, not {tuple(image.shape)}")
+        x = (image - self.mean) / self.std
+        outputs = []
+        for index, layer in enumerate(self.features):
+            x = layer(x)
+            if index in CONVOLUTIONS:
+                outputs.append(x)
+        return outputs
+
+
+def load_vgg(
+    weights: Path | str | None = None,
+    *,
+    sha256: str | None = None,
+    download: bool = False,
+    random: bool = False,
+) -> Vgg19:
+    """VGG19 with weights from exactly one of a file, a download, or chance.
+
+    Args:
+        weights: torchvision's `vgg19-dcbb9e9d.pth`, or a `.safetensors` with its names.
+        sha256: what the file's SHA-256 is or begins with (at least 8 digits); default the
+            prefix that torchvision publishes.
+        download: fetch torchvision's file once into torch's hub folder, with the hash checked.
+        random: He-initialised weights from a fixed seed, for tests and timing.
+
+    Raises:
+        UsageError: none or several of the three; a hash that is none.
+        ModelError: the file is missing, has another hash, or lacks parameters.
+        Mri2petError: the download failed.
+    """
+    if sum([weights is not None, download, random]) != 1:
+        raise UsageError(
+            "give VGG19's weights in exactly one way: --vgg-weights FILE (torchvision's "
+            "vgg19-dcbb9e9d.pth), --download, or --random-vgg for a test."
+        )
+    if random:
+        return _random_vgg()
+    expected = (sha256 or PUBLISHED_SHA256_PREFIX).lower()
+    if len(expected) < 8 or any(digit not in "0123456789abcdef" for digit in expected):
+        raise UsageError(f"{sha256!r} is no SHA-256; give at least 8 hexadecimal digits.")
+    path = _downloaded() if download else Path(weights or "")
+    return _from_file(path, expected)
+
+
+def _random_vgg() -> Vgg19:
+    vgg = Vgg19(WeightsOrigin("random", "", pretrained=False))
+    generator = torch.Generator().manual_seed(_RANDOM_SEED)
+    digest = hashlib.sha256()
+    for index in CONVOLUTIONS:
+        layer = vgg.features[index]
+        assert isinstance(layer, nn.Conv2d)
+        assert layer.bias is not None
+        fan_out = layer.out_channels * 9
+        with torch.no_grad():
+            layer.weight.normal_(0.0, (2.0 / fan_out) ** 0.5, generator=generator)
+            layer.bias.zero_()
+        digest.update(layer.weight.numpy().tobytes())
+    vgg.origin = WeightsOrigin(f"random, seed {_RANDOM_SEED}", digest.hexdigest(), False)
+    return vgg
+
+
+def _from_file(path: Path, expected: str) -> Vgg19:
+    if not path.is_file():
+        raise ModelError(f"{path}: there is no such file; give torchvision's vgg19-dcbb9e9d.pth.")
+    found = _sha256(path)
+    if not found.startswith(expected):
+        raise ModelError(
+            f"{path}: its SHA-256 begins with {found[:8]}, not {expected}; give the file that "
+            "torchvision publishes, or say with --vgg-sha256 which other you mean."
+        )
+    published = found.startswith(PUBLISHED_SHA256_PREFIX)
+    source = "torchvision VGG19_Weights.IMAGENET1K_V1" if published else path.name
+    vgg = Vgg19(WeightsOrigin(source, found, pretrained=True))
+    try:
+        given = _read_parameters(path)
+        vgg.load_state_dict({name: given[name].float() for name in vgg.state_dict()})
+    except (KeyError, RuntimeError, ValueError, OSError) as error:
+        reason = (
+            f"no parameter {error}"
+            if isinstance(error, KeyError)
+            else "unreadable or of other sizes"
+        )
+        raise ModelError(f"{path}: holds no VGG19 of torchvision ({reason}).") from None
+    return vgg
+
+
+def _read_parameters(path: Path) -> dict[str, Tensor]:
+    import pickle
+
+    if path.suffix == ".safetensors":
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        try:
+            return load_file(path)
+        except SafetensorError as error:
+            raise ValueError(str(error)) from None
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except pickle.UnpicklingError as error:
+        raise ValueError(str(error)) from None
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        digest = hashlib.sha256()
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _downloaded() -> Path:
+    from urllib.error import URLError
+
+    path = Path(torch.hub.get_dir()) / "checkpoints" / URL.rsplit("/", 1)[1]
+    if path.is_file():
+        return path
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.hub.download_url_to_file(
+            URL, str(path), hash_prefix=PUBLISHED_SHA256_PREFIX, progress=False
+        )
+    except (URLError, OSError, RuntimeError) as error:
+        raise Mri2petError(
+            f"{URL}: cannot be downloaded ({error}); fetch it elsewhere and give it with "
+            "--vgg-weights."
+        ) from None
+    return path

@@ -1,0 +1,155 @@
+"""Style transfer does what its formula says, for every slice as if it were alone."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+
+from mri2pet.errors import UsageError
+from mri2pet.imaging.grid import grid_affine
+from mri2pet.imaging.resampling import resample
+from mri2pet.style.slicewise import stylize_slicewise
+from mri2pet.style.transfer import (
+    StyleOptions,
+    StyleProblem,
+    gram,
+    stylize,
+    to_pet_size,
+    unit_range,
+)
+
+from .conftest import PET_SHAPE
+
+#: Random weights make small features; with these weights no slice stops before its last step.
+WEIGHTS = {"style_weight": 1e6, "content_weight": 1e3}
+
+
+@pytest.fixture(scope="module")
+def exact_vgg(random_vgg):
+    """In float64, where rounding cannot tell batched from single slices."""
+    return copy.deepcopy(random_vgg).double()
+
+
+def test_all_slices_at_once_are_the_slices_one_by_one(mri, pet, exact_vgg):
+    options = StyleOptions(steps=15, **WEIGHTS)
+    together = stylize(mri, pet, exact_vgg, options)
+    alone = stylize_slicewise(mri, pet, exact_vgg, options)
+    assert together.kij.dtype == np.float32
+    np.testing.assert_allclose(together.kij, alone, atol=1e-6)
+    assert np.abs(alone - to_pet_size(mri, pet.shape)).max() > 0.05
+
+
+def test_batch_size_does_not_matter(mri, pet, exact_vgg):
+    one = stylize(mri, pet, exact_vgg, StyleOptions(steps=8, **WEIGHTS))
+    two = stylize(mri, pet, exact_vgg, StyleOptions(steps=8, slices_at_once=3, **WEIGHTS))
+    np.testing.assert_allclose(one.kij, two.kij, atol=1e-6)
+    np.testing.assert_allclose(one.loss_last, two.loss_last, rtol=1e-6)
+    assert two.steps.shape == two.diverged.shape == (PET_SHAPE[0],)
+
+
+def test_a_slice_does_not_see_the_others(mri, pet, exact_vgg):
+    options = StyleOptions(steps=6, **WEIGHTS)
+    before = stylize(mri, pet, exact_vgg, options).kij
+    other = pet.copy()
+    other[2] = 1.0 - other[2]
+    after = stylize(mri, other, exact_vgg, options).kij
+    np.testing.assert_allclose(after[[0, 1, 3]], before[[0, 1, 3]], atol=1e-6)
+    assert np.abs(after[2] - before[2]).max() > 0.01
+
+
+def test_loss_is_the_formula(pet, exact_vgg):
+    content, style = (torch.from_numpy(pet[k : k + 1]).double() for k in (1, 2))
+    options = StyleOptions(style_weight=30.0, content_weight=0.5)
+    problem = StyleProblem(content, style, exact_vgg, options)
+    image = torch.rand(
+        1, 3, 12, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(4)
+    )
+
+    def features(x):
+        return exact_vgg(x)
+
+    expected = 0.5 * torch.nn.functional.mse_loss(
+        features(image)[3], features(content[:, None].repeat(1, 3, 1, 1))[3]
+    )
+    for mine, theirs in zip(
+        features(image), features(style[:, None].repeat(1, 3, 1, 1)), strict=True
+    ):
+        grams = []
+        for f in (mine, theirs):
+            _, c, h, w = f.shape
+            flat = f.reshape(c, h * w)
+            grams.append(flat @ flat.T / (c * h * w))
+        expected = expected + 30.0 * torch.nn.functional.mse_loss(*grams)
+    torch.testing.assert_close(problem.loss(image, torch.tensor([0]))[0], expected)
+
+
+def test_the_image_takes_the_style_and_keeps_the_content(mri, pet, random_vgg):
+    done = stylize(mri, pet, random_vgg, StyleOptions(steps=30, **WEIGHTS))
+    assert done.kij.shape == PET_SHAPE
+    assert done.kij.min() >= 0
+    assert done.kij.max() <= 1
+    assert not done.diverged.any()
+    textured = slice(1, None)
+    assert (done.loss_last[textured] < done.loss_first[textured]).all()
+    content = to_pet_size(mri, PET_SHAPE)
+    assert np.abs(done.kij[0]).max() < 1e-6
+    same = [np.corrcoef(done.kij[k].ravel(), content[k].ravel())[0, 1] for k in range(1, 4)]
+    assert min(same) > 0
+
+
+def test_without_style_the_content_stays(mri, pet, random_vgg):
+    done = stylize(mri, pet, random_vgg, StyleOptions(steps=5, style_weight=0.0))
+    np.testing.assert_allclose(done.kij, to_pet_size(mri, PET_SHAPE), atol=1e-6)
+    assert done.steps.max() == 0
+
+
+def test_gram_matrices_are_per_slice():
+    features = torch.rand(3, 4, 5, 6, generator=torch.Generator().manual_seed(0))
+    expected = torch.einsum("schw,sdhw->scd", features, features) / (4 * 5 * 6)
+    torch.testing.assert_close(gram(features), expected)
+
+
+def test_the_mri_keeps_its_place_at_pet_size():
+    """A smooth blob moves to the PET grid as the two grids' affines say."""
+    mri_shape, pet_shape = (32, 72, 72), (16, 64, 64)
+    index = np.stack(np.meshgrid(*map(np.arange, mri_shape), indexing="ij"), -1)
+    mm = index[..., [1, 2, 0]] @ grid_affine(mri_shape)[:3, :3].T + grid_affine(mri_shape)[:3, 3]
+    blob = np.exp(-((mm - (20.0, -40.0, 10.0)) ** 2).sum(-1) / (2 * 18.0**2)).astype(np.float32)
+    expected = resample(
+        blob.transpose(1, 2, 0),
+        grid_affine(mri_shape),
+        (64, 64, 16),
+        grid_affine(pet_shape),
+        interpolation="cubic",
+    ).transpose(2, 0, 1)
+    np.testing.assert_allclose(to_pet_size(blob, pet_shape), expected, atol=0.01)
+
+
+def test_resampling_is_clipped():
+    step = np.zeros((8, 12, 12), np.float32)
+    step[:, 6:] = 1.0
+    moved = to_pet_size(step, (8, 17, 17))
+    assert moved.min() == 0.0
+    assert moved.max() == 1.0
+    np.testing.assert_allclose(to_pet_size(step, step.shape), step, atol=1e-6)
+
+
+def test_style_images_span_zero_to_one(pet):
+    scaled = unit_range(2.5 * pet + 1)
+    assert (scaled.min(), scaled.max()) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"steps": 0}, "steps"),
+        ({"slices_at_once": 0}, "slices at once"),
+        ({"style_weight": -1.0}, "weight"),
+    ],
+)
+def test_impossible_options_are_refused(mri, pet, random_vgg, options, reason):
+    with pytest.raises(UsageError, match=reason):
+        stylize(mri, pet, random_vgg, StyleOptions(**options))
