@@ -17,7 +17,7 @@ T1 ?=
 ARGS ?=
 
 SOURCES := pyproject.toml CMakeLists.txt README.md LICENSE \
-  $(shell find csrc python bench -type f ! -path '*/__pycache__/*')
+  $(shell find csrc python bench export -type f ! -path '*/__pycache__/*')
 
 # pytest runs from a folder of its own, so that only the installed package can be imported.
 PYTEST = mkdir -p build/run && cd build/run && MRI2PET_TEST_INSTALLED=1 \

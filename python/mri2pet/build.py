@@ -52,9 +52,24 @@ def engines() -> list[dict[str, Any]]:
     absent = "this version of mri2pet has no export for it"
     return [
         {"name": "torch", "works": True, "detail": f"torch {metadata.version('torch')}"},
-        {"name": "onnxruntime", "works": False, "detail": absent},
+        _onnxruntime(),
         {"name": "tensorrt", "works": False, "detail": absent},
     ]
+
+
+def _onnxruntime() -> dict[str, Any]:
+    try:
+        runtime = import_module("onnxruntime")
+    except ImportError as error:
+        missing = isinstance(error, ModuleNotFoundError)
+        why = "not installed: pip install 'mri2pet[onnx]'" if missing else str(error)
+        return {"name": "onnxruntime", "works": False, "detail": why}
+    providers = ", ".join(runtime.get_available_providers())
+    return {
+        "name": "onnxruntime",
+        "works": True,
+        "detail": f"onnxruntime {runtime.__version__} ({providers})",
+    }
 
 
 def package_versions() -> dict[str, str | None]:

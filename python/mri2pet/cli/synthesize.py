@@ -27,13 +27,16 @@ Out = Annotated[
     Path, typer.Option("--out", "-o", metavar="OUT", help="Output folder.", show_default=False)
 ]
 ModelName = Annotated[
-    str, typer.Option(metavar="demo|PATH", help="A bundled model, or a model or run folder.")
+    str, typer.Option(metavar="demo|PATH", help="A bundled model, a model, run or export folder.")
 ]
 Samples = Annotated[int, typer.Option(help="Volumes to draw; their mean is the PET.")]
 Sampler = Annotated[str, typer.Option(metavar="dpmpp|ddim|ddpm", help="How to sample.")]
 Steps = Annotated[int, typer.Option(help="Network evaluations per sample, 1 to 999.")]
 Seed = Annotated[int, typer.Option(help="The same seed gives the same volumes.")]
 Device = Annotated[str, typer.Option(metavar="auto|cpu|cuda", help="Where the network runs.")]
+EngineName = Annotated[
+    str, typer.Option("--engine", metavar="auto|torch|onnxruntime", help="What evaluates it.")
+]
 SkullStripped = Annotated[
     bool, typer.Option("--skull-stripped", help="The images show the brain alone.")
 ]
@@ -57,6 +60,7 @@ def synthesize(
     steps: Steps = 25,
     seed: Seed = 0,
     device: Device = "auto",
+    engine: EngineName = "auto",
     skull_stripped: SkullStripped = False,
     brain_mask: BrainMask = None,
     assume_ras: AssumeRas = False,
@@ -86,6 +90,7 @@ def synthesize(
             steps=steps,
             seed=seed,
             device=device,
+            engine=engine,
             skull_stripped=skull_stripped,
             brain_mask=brain_mask,
             assume_ras=assume_ras,

@@ -15,6 +15,7 @@ from mri2pet.ops import philox_normal, sampler_step
 
 if TYPE_CHECKING:
     from mri2pet.checkpoint import Model
+    from mri2pet.engines.base import Engine
 
 Denoiser = Callable[[Tensor, Tensor], Tensor]
 
@@ -45,11 +46,12 @@ def run_table(
     """
     device = bias_rows.device
     coordinates = {"seed": seed, "subjects": subjects.to(device), "samples": samples.to(device)}
+    coefficients = table.coefficients.to(device)
     x = philox_normal((1, *shape), step=STEPS, device=device, **coordinates)  # type: ignore[arg-type]
     x0 = torch.zeros_like(x)
     for i, t in enumerate(table.timesteps.tolist()):
         output = denoiser(x, bias_rows[i])
-        x, x0 = sampler_step(x, output, x0, table.coefficients[i], step=t, **coordinates)  # type: ignore[arg-type]
+        x, x0 = sampler_step(x, output, x0, coefficients[i], step=t, **coordinates)  # type: ignore[arg-type]
         if on_step is not None:
             on_step(i + 1, len(table))
     return x
@@ -57,7 +59,7 @@ def run_table(
 
 @torch.inference_mode()
 def sample(
-    model: Model,
+    model: Model | Engine,
     mri: Tensor,
     *,
     samples: int = 4,
@@ -72,7 +74,7 @@ def sample(
     """Samples of one subject.
 
     Args:
-        model: from `load_model`.
+        model: from `load_model`, or an engine from `engines.load_engine`.
         mri: float32 [1, 1, K, I, J] in model space, in [0, 1].
         samples: how many volumes to draw.
         sampler, steps, eta: see `diffusion.samplers.make_table`.
@@ -90,20 +92,14 @@ def sample(
         raise UsageError(f"samples must be at least 1, not {samples}")
     if not 0 <= seed < 2**32:
         raise UsageError(f"seed must lie in 0 … {2**32 - 1}, not {seed}")
-    table = make_table(sampler, model.config.prediction, steps, eta=eta)
-    network = model.network
-    mri = mri.to(model.device)
-    embedding = network.mri_encoder(mri)
-    biases = network.block_biases(embedding, table.timesteps.to(mri.device))  # [S, 360]
-    condition = network.mri_on_pet_grid(mri)
+    engine = _engine(model)
+    table = make_table(sampler, engine.config.prediction, steps, eta=eta)
+    conditioned = engine.condition(mri, table.timesteps)
     signed = subject - 2**64 if subject >= 2**63 else subject
+    batch = min(batch, engine.batch or batch)
     groups = [range(i, min(i + batch, samples)) for i in range(0, samples, batch)]
     volumes = []
     for done, group in enumerate(groups):
-
-        def denoiser(x: Tensor, row: Tensor) -> Tensor:
-            same = None if condition is None else condition.expand(x.shape[0], -1, -1, -1, -1)
-            return network.denoise(x, row, same)
 
         def progress(step: int, of: int, done: int = done) -> None:
             if on_step is not None:
@@ -111,10 +107,10 @@ def sample(
 
         volumes.append(
             run_table(
-                denoiser,
+                conditioned.denoise,
                 table,
-                biases[:, None].expand(-1, len(group), -1),
-                model.config.pet_shape,
+                conditioned.bias_rows[:, None].expand(-1, len(group), -1),
+                engine.config.pet_shape,
                 seed=seed,
                 subjects=torch.full((len(group),), signed),
                 samples=torch.tensor(list(group)),
@@ -122,3 +118,10 @@ def sample(
             )
         )
     return torch.cat(volumes)
+
+
+def _engine(model: Model | Engine) -> Engine:
+    from mri2pet.checkpoint import Model
+    from mri2pet.engines.torch_engine import TorchEngine
+
+    return TorchEngine(model) if isinstance(model, Model) else model

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -11,6 +13,7 @@ from mri2pet.nn.blocks import EMBEDDING, Attention, DoubleConv, Down, Up
 DOWN = ((8, 16), (16, 32), (32, 64), (64, 128))
 UP = ((192, 64), (96, 32), (48, 16), (24, 8))
 BIAS_SIZES = tuple(cout for _, cout in DOWN + UP)
+_BIAS_ENDS = tuple(zip(BIAS_SIZES, itertools.accumulate(BIAS_SIZES), strict=True))
 
 
 class UNet(nn.Module):
@@ -34,7 +37,7 @@ class UNet(nn.Module):
         return torch.cat([layer(activated) for layer in self.bias_layers], dim=1)
 
     def forward(self, x: Tensor, block_biases: Tensor) -> Tensor:
-        biases = block_biases.split(BIAS_SIZES, dim=1)
+        biases = [block_biases[:, end - size : end] for size, end in _BIAS_ENDS]
         x = self.stem(x)
         skips = []
         for block, attention, bias in zip(self.down, self.down_attention, biases[:4], strict=True):

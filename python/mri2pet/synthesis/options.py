@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from mri2pet.checkpoint import Model
 
 SAMPLERS = ("dpmpp", "ddim", "ddpm")
+ENGINES = ("auto", "torch", "onnxruntime")
 DEVICES = ("auto", "cpu", "cuda")
 MAX_STEPS = 999
 MAX_SEED = 2**32 - 1
@@ -33,6 +34,7 @@ class SynthesisOptions:
     steps: int = 25
     seed: int = 0
     device: str = "auto"
+    engine: str = "auto"
     skull_stripped: bool = False
     brain_mask: Path | None = None
     assume_ras: bool = False
@@ -42,6 +44,7 @@ class SynthesisOptions:
     def __post_init__(self) -> None:
         _require_choice("sampler", self.sampler, SAMPLERS)
         _require_choice("device", self.device, DEVICES)
+        _require_choice("engine", self.engine, ENGINES)
         if self.samples < 1:
             raise UsageError(f"--samples {self.samples}: at least one sample is needed")
         if not 1 <= self.steps <= MAX_STEPS:

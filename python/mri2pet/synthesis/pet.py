@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import nibabel
     import numpy as np
 
-    from mri2pet.checkpoint import Model
+    from mri2pet.engines import Engine
     from mri2pet.imaging.pipeline import Preprocessed
 
 HEADER_DESCRIPTION = b"synthetic AV45 SUVR"
@@ -38,7 +38,7 @@ class SyntheticPet:
 
 def synthetic_pet(
     prepared: Preprocessed,
-    model: Model,
+    model: Engine,
     subject: int,
     options: SynthesisOptions,
     observer: Observer,
@@ -94,7 +94,7 @@ def pet_image(prepared: Preprocessed, array: np.ndarray) -> nibabel.Nifti1Image:
 
 def _sample(
     prepared: Preprocessed,
-    model: Model,
+    model: Engine,
     subject: int,
     options: SynthesisOptions,
     observer: Observer,
@@ -113,6 +113,7 @@ def _sample(
         steps=options.steps,
         seed=options.seed,
         subject=subject,
+        batch=model.batch or 1,
         on_step=observer.sampling_step,
     )
     return (standardised[:, 0].float().cpu() * model.pet_std + model.pet_mean).numpy()

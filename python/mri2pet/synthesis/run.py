@@ -18,6 +18,7 @@ from mri2pet.synthesis.subject import SubjectRunner
 
 if TYPE_CHECKING:
     from mri2pet.checkpoint import Model
+    from mri2pet.engines import Engine
     from mri2pet.synthesis.inputs import Input
 
 log = logging.getLogger(__name__)
@@ -33,6 +34,7 @@ def synthesize(
     steps: int = 25,
     seed: int = 0,
     device: str = "auto",
+    engine: str = "auto",
     skull_stripped: bool = False,
     brain_mask: str | os.PathLike[str] | None = None,
     assume_ras: bool = False,
@@ -45,12 +47,13 @@ def synthesize(
     Args:
         inputs: files, folders (their `*_T1w` images, else all in them) or nibabel images.
         out: output folder, one folder per subject in it; None keeps the results in memory.
-        model: name of a bundled model, model or run folder, or a loaded model.
+        model: name of a bundled model, model or run folder, export folder, or a loaded model.
         samples: volumes to draw; their mean is the PET, their standard deviation its spread.
         sampler: `dpmpp` (DPM-Solver++(2M)), `ddim` or `ddpm`.
         steps: network evaluations per sample, 1 … 999; `ddpm` with 999 is the paper's sampling.
         seed: 0 … 2³²−1; the same seed, image, model and sampler give the same volumes.
         device: `auto`, `cpu` or `cuda`.
+        engine: `torch` for a model, `onnxruntime` for an export; `auto` takes what fits.
         skull_stripped: the image shows the brain alone.
         brain_mask: a mask file on the image's grid; for a single input.
         assume_ras: take an image without an affine as RAS+.
@@ -75,6 +78,7 @@ def synthesize(
         steps=steps,
         seed=seed,
         device=device,
+        engine=engine,
         skull_stripped=skull_stripped,
         brain_mask=Path(brain_mask) if brain_mask is not None else None,
         assume_ras=assume_ras,
@@ -105,7 +109,9 @@ def _run_all(
 ) -> list[SynthesisResult]:
     observer.run_started(len(subjects))
     settings = options.settings()
-    runner = SubjectRunner(_loaded(options), options, settings, out, observer)
+    engine = _loaded(options)
+    settings["precision"] = engine.precision
+    runner = SubjectRunner(engine, options, settings, out, observer)
     results = []
     for subject in subjects:
         observer.subject_started(subject.label)
@@ -123,10 +129,8 @@ def _run_all(
     return results
 
 
-def _loaded(options: SynthesisOptions) -> Model:
-    """The model on the device asked for; a loaded one is taken as it is."""
-    if not isinstance(options.model, (str, Path)):
-        return options.model
-    from mri2pet.checkpoint import load_model
+def _loaded(options: SynthesisOptions) -> Engine:
+    """The engine on the device asked for; a loaded model is taken where it is."""
+    from mri2pet.engines import load_engine
 
-    return load_model(options.model, options.resolve_device())
+    return load_engine(options.model, engine=options.engine, device=options.resolve_device())

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from mri2pet import WARNING, __version__
 
 if TYPE_CHECKING:
-    from mri2pet.checkpoint import Model
+    from mri2pet.engines import Engine
 
 FORMAT = 1
 
@@ -19,7 +19,7 @@ FORMAT = 1
 def make_sidecar(
     *,
     image: Mapping[str, str],
-    model: Model,
+    model: Engine,
     settings: Mapping[str, Any],
     measurements: Mapping[str, Any],
     checks: Mapping[str, Any],
@@ -52,6 +52,7 @@ def make_sidecar(
         "seconds": {name: round(float(value), 3) for name, value in seconds.items()},
         "peak_memory_mib": peak_memory_mib(model.device.type),
         "device": device_name(model.device.type),
+        "engine": model.engine,
         "versions": versions(),
         "outputs": dict(outputs),
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),

@@ -22,7 +22,7 @@ from mri2pet.synthesis.result import SynthesisResult
 if TYPE_CHECKING:
     import nibabel
 
-    from mri2pet.checkpoint import Model
+    from mri2pet.engines import Engine
     from mri2pet.imaging.pipeline import Preprocessed
     from mri2pet.synthesis.pet import SyntheticPet
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 class SubjectRunner:
     """What all subjects of a run share."""
 
-    model: Model
+    model: Engine
     options: SynthesisOptions
     settings: dict[str, Any]
     out: Path | None

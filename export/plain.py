@@ -1,0 +1,98 @@
+"""The network's parts in operators that every inference engine computes alike.
+
+The norm is written as explicit float32 reductions: exported as `GroupNormalization` it is
+reduced per channel by TensorRT's parser, silently. The attention is the folded one, with the
+softmax over the voxels as exp, product and a division by the float32 sum: stored in half
+precision, probabilities of 1e-6 would lose their digits.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mri2pet.nn import Network
+from mri2pet.nn.blocks import Attention, Norm
+from mri2pet.ops.linear_attention import HEADS
+
+EPSILON = 1e-5
+
+
+class PlainNorm(nn.Module):
+    """`nn.blocks.Norm` as mean, variance, scale and shift; reductions in float32."""
+
+    def __init__(self, norm: Norm) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(norm.weight.detach().float().reshape(1, -1, 1, 1, 1))
+        self.bias = nn.Parameter(norm.bias.detach().float().reshape(1, -1, 1, 1, 1))
+
+    def forward(
+        self,
+        x: Tensor,
+        *,
+        gelu: bool,
+        residual: Tensor | None = None,
+        channel_bias: Tensor | None = None,
+    ) -> Tensor:
+        wide = x.float()
+        centred = wide - _mean(wide)
+        variance = _mean(centred * centred)
+        scale = self.weight / torch.sqrt(variance + EPSILON)
+        shift: Tensor = self.bias
+        if channel_bias is not None:
+            shift = shift + channel_bias.float()[:, :, None, None, None]
+        y = centred * scale + shift
+        if residual is not None:
+            y = y + residual.float()
+        return (F.gelu(y) if gelu else y).to(x.dtype)
+
+
+def _mean(x: Tensor) -> Tensor:
+    """Mean of each sample's values, in two stages: a plain sum of millions loses digits."""
+    return x.mean((3, 4), keepdim=True).mean((1, 2), keepdim=True)
+
+
+class PlainAttention(nn.Module):
+    """`nn.blocks.Attention` with the algebra folded, as matrix products."""
+
+    def __init__(self, attention: Attention) -> None:
+        super().__init__()
+        channels = attention.to_qkv.weight.shape[1]
+        weights = attention.to_qkv.weight.detach().float().reshape(3, HEADS, -1, channels)
+        out = attention.to_out.weight.detach().float().reshape(channels, HEADS, -1)
+        assert attention.to_out.bias is not None
+        self.query = nn.Parameter(weights[0].clone())  # [H, D, C]
+        self.key = nn.Parameter(weights[1].reshape(-1, channels).clone())  # [H·D, C]
+        self.value_t = nn.Parameter(weights[2].transpose(1, 2).contiguous())  # [H, C, D]
+        self.out = nn.Parameter(out.permute(1, 0, 2).contiguous())  # [H, C, D]
+        self.bias = nn.Parameter(attention.to_out.bias.detach().float()[:, None].clone())
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, channels = x.shape[:2]
+        voxels = x.reshape(batch, channels, -1)
+        keys = torch.matmul(self.key.to(x.dtype), voxels).float()
+        weights = torch.exp(keys - keys.amax(dim=2, keepdim=True))
+        # The product in the activations' precision, the sum that it is divided by in float32.
+        s = torch.matmul(weights.to(x.dtype), voxels.transpose(1, 2)).float()
+        s = s / weights.sum(dim=2, keepdim=True)
+        s = s.reshape(batch, HEADS, -1, channels)
+        context = torch.matmul(s, self.value_t)  # [B, H, D, D]
+        folded = torch.matmul(torch.matmul(self.out, context.transpose(2, 3)), self.query)
+        m = folded.sum(dim=1)  # [B, C, C]
+        y = torch.matmul(m.to(x.dtype), voxels) + self.bias.to(x.dtype)
+        return y.reshape(x.shape)
+
+
+def plain_network(network: Network) -> Network:
+    """A float32 copy of the network on the CPU whose norms and attentions are the plain ones."""
+    plain = copy.deepcopy(network).cpu().float().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    for module in list(plain.modules()):
+        for name, child in list(module.named_children()):
+            if isinstance(child, Norm):
+                setattr(module, name, PlainNorm(child))
+            elif isinstance(child, Attention):
+                setattr(module, name, PlainAttention(child))
+    return plain.eval().requires_grad_(False)

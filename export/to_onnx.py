@@ -1,0 +1,184 @@
+"""A trained network as two ONNX graphs and the table of weights between them."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from mri2pet import __version__
+from mri2pet.checkpoint import Model, write_atomically
+from mri2pet.diffusion.schedule import STEPS
+from mri2pet.engines.exported import (
+    BIASES,
+    DENOISER,
+    ENCODER,
+    FILES,
+    FORMAT,
+    MANIFEST,
+    sha256_of,
+    write_manifest,
+)
+from mri2pet.errors import UsageError
+from mri2pet.export.plain import PlainAttention, PlainNorm, plain_network
+from mri2pet.export.policy import OPSET, check_policy
+from mri2pet.export.verify import TOLERANCES, verify_export
+from mri2pet.nn import Network
+from mri2pet.nn.unet import BIAS_SIZES
+
+if TYPE_CHECKING:
+    import onnx
+
+PRECISIONS = tuple(TOLERANCES)
+BIASES_A_ROW = sum(BIAS_SIZES)
+
+
+class Denoiser(nn.Module):
+    """The part that runs at every step; float32 at its inputs and its output."""
+
+    def __init__(self, plain: Network, precision: str) -> None:
+        super().__init__()
+        self.unet = plain.unet
+        if precision != "fp32":
+            self.unet.half()
+            for module in self.unet.modules():
+                if isinstance(module, (PlainNorm, PlainAttention)):
+                    module.float()
+        self.half_input = precision != "fp32"
+
+    def forward(self, x_t: Tensor, block_biases: Tensor, *mri_pet_grid: Tensor) -> Tensor:
+        x = torch.cat((x_t, *mri_pet_grid), dim=1) if mri_pet_grid else x_t
+        return self.unet(x.half() if self.half_input else x, block_biases).float()
+
+
+def export_onnx(
+    model: Model, folder: str | Path, *, precision: str = "fp32", batch: int = 1
+) -> Path:
+    """Writes `encoder.onnx`, `denoiser.onnx`, `biases.safetensors` and `manifest.json`.
+
+    Both graphs have static shapes and hold only the operators of `policy.ALLOWED`. Inputs and
+    outputs are float32. The export is compared with the torch model in ONNX Runtime before it
+    counts; the manifest holds what was measured.
+
+    Args:
+        model: from `load_model`.
+        folder: a new folder, or one that holds an export, which is replaced.
+        precision: "fp32", or "fp16": convolutions and matrix products in half precision, norms
+            and sums over voxels in float32.
+        batch: volumes a call takes.
+
+    Returns:
+        The folder.
+
+    Raises:
+        UsageError: an unknown precision, a batch below 1, a folder that holds something else, or
+            the exporter is not installed.
+        ModelError: the graph breaks the policy, or the export does not compute what torch does.
+    """
+    folder = Path(folder)
+    _check(folder, precision, batch)
+    config = model.config
+    plain = plain_network(model.network)
+    mri = torch.rand(1, 1, *config.mri_shape)
+    pet = torch.randn(batch, 1, *config.pet_shape)
+    arguments = [pet, torch.zeros(batch, BIASES_A_ROW)]
+    names = ["x_t", "block_biases"]
+    if config.cond == "concat":
+        arguments.append(torch.rand(batch, 1, *config.pet_shape))
+        names.append("mri_pet_grid")
+    weights = {
+        "weight": torch.cat([layer.weight for layer in plain.unet.bias_layers]).contiguous(),
+        "bias": torch.cat([layer.bias for layer in plain.unet.bias_layers]).contiguous(),
+    }
+    graphs = {
+        ENCODER: _graph(plain.mri_encoder, [mri], ["mri"], "embedding"),
+        DENOISER: _graph(Denoiser(plain, precision), arguments, names, "output"),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / MANIFEST).unlink(missing_ok=True)
+    for name, graph in graphs.items():
+        write_atomically(folder / name, graph.SerializeToString())
+    write_atomically(folder / BIASES, safetensors.torch.save(weights))
+    write_manifest(folder, _manifest(model, folder, precision, batch))
+    try:
+        verify_export(folder, model)
+    except BaseException:
+        (folder / MANIFEST).unlink()
+        raise
+    return folder
+
+
+def _check(folder: Path, precision: str, batch: int) -> None:
+    if precision not in PRECISIONS:
+        raise UsageError(f"--precision {precision}: choose one of {', '.join(PRECISIONS)}")
+    if batch < 1:
+        raise UsageError(f"--batch {batch}: at least 1 volume is needed")
+    known = {*FILES, MANIFEST}
+    if folder.exists() and (
+        not folder.is_dir() or any(file.name not in known for file in folder.iterdir())
+    ):
+        raise UsageError(f"{folder}: not a folder of an export; name a new one")
+    try:
+        import onnx  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise UsageError(
+            f"the export needs the package {error.name}; install it with "
+            "`pip install 'mri2pet[onnx]'`"
+        ) from None
+
+
+def _graph(
+    module: nn.Module, arguments: list[Tensor], names: list[str], output: str
+) -> onnx.ModelProto:
+    # The exporter tells of every operator library that it did not find.
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            module.eval(),
+            tuple(arguments),
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=names,
+            output_names=[output],
+            verbose=False,
+        )
+    assert program is not None
+    proto = program.model_proto
+    for node in proto.graph.node:  # paths and stacks of this machine
+        del node.metadata_props[:]
+        node.doc_string = ""
+    for value in (*proto.graph.value_info, *proto.graph.input, *proto.graph.output):
+        del value.metadata_props[:]
+    del proto.metadata_props[:], proto.graph.metadata_props[:]
+    check_policy(proto)
+    return proto
+
+
+def _manifest(model: Model, folder: Path, precision: str, batch: int) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "mri2pet": __version__,
+        "name": model.name,
+        "model": model.config.model_dump(mode="json"),
+        "model_sha256": model.sha256,
+        "pet_mean": model.pet_mean,
+        "pet_std": model.pet_std,
+        "steps": STEPS,
+        "opset": OPSET,
+        "precision": precision,
+        "batch": batch,
+        "files": {
+            name: {"sha256": sha256_of(folder / name), "bytes": (folder / name).stat().st_size}
+            for name in FILES
+        },
+        "tolerances": TOLERANCES[precision],
+        "verification": [],
+        "provenance": model.provenance,
+    }

@@ -1,0 +1,105 @@
+"""Does an export compute what the torch model computes? Measured, and written to its manifest."""
+
+from __future__ import annotations
+
+import platform
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mri2pet.checkpoint import Model, load_model
+from mri2pet.diffusion.loop import sample
+from mri2pet.engines.base import Engine
+from mri2pet.engines.exported import read_export, write_manifest
+from mri2pet.engines.torch_engine import TorchEngine
+from mri2pet.errors import ModelError
+
+# Largest relative L2 difference to torch in float32 that passes: of one evaluation, and of the
+# volume after SAMPLING_STEPS steps.
+TOLERANCES: dict[str, dict[str, float]] = {
+    "fp32": {"output": 1e-4, "volume": 1e-4},
+    "fp16": {"output": 1e-2, "volume": 3e-2},
+}
+TIMES = (1, 100, 500, 900, 999)
+SAMPLING_STEPS = 5
+
+
+def verify_export(
+    folder: str | Path, model: Model | str | Path, *, device: str = "cpu"
+) -> dict[str, Any]:
+    """Compares an export in ONNX Runtime with the torch model it was made from.
+
+    Args:
+        folder: the export.
+        model: the model, or its name or folder.
+        device: "cpu" or "cuda".
+
+    Returns:
+        The entry that was appended to the manifest's `verification`: engine, device, version,
+        the differences, the tolerances, passed.
+
+    Raises:
+        ModelError: another model than the export's, or a difference above its tolerance.
+    """
+    import onnxruntime
+
+    from mri2pet.engines.onnxruntime_engine import OnnxRuntimeEngine
+
+    if not isinstance(model, Model):
+        model = load_model(model)
+    export = read_export(folder)
+    if model.sha256 != export.manifest["model_sha256"]:
+        raise ModelError(f"{folder}: was made from another model than {model.name}")
+    engine = OnnxRuntimeEngine(folder, device)
+    measured = compare(engine, TorchEngine(model))
+    tolerances = export.manifest["tolerances"]
+    passed = all(measured[name] <= tolerances[name] for name in tolerances)
+    entry = {
+        "engine": f"onnxruntime {onnxruntime.__version__}",
+        "device": device,
+        "machine": platform.machine(),
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "times": list(TIMES),
+        "sampler": f"dpmpp, {SAMPLING_STEPS} steps",
+        "relative_difference": measured,
+        "tolerances": tolerances,
+        "passed": passed,
+    }
+    if not passed:
+        raise ModelError(
+            f"{folder}: does not compute what torch computes: relative difference "
+            f"{measured['output']:.1e} of an evaluation (at most {tolerances['output']:.0e}), "
+            f"{measured['volume']:.1e} of a volume (at most {tolerances['volume']:.0e})"
+        )
+    manifest = export.manifest
+    manifest["verification"] = [*manifest["verification"], entry]
+    write_manifest(export.folder, manifest)
+    return entry
+
+
+@torch.inference_mode()
+def compare(engine: Engine, reference: Engine) -> dict[str, float]:
+    """Relative L2 differences: `output`, the worst over TIMES, and `volume` after a short run."""
+    config = reference.config
+    generator = torch.Generator().manual_seed(0)
+    mri = torch.rand(1, 1, *config.mri_shape, generator=generator)
+    x = torch.randn(1, 1, *config.pet_shape, generator=generator)
+    times = torch.tensor(TIMES)
+    ours, theirs = engine.condition(mri, times), reference.condition(mri, times)
+    output = 0.0
+    for i in range(len(TIMES)):
+        wanted = theirs.denoise(x.to(reference.device), theirs.bias_rows[i : i + 1])
+        got = ours.denoise(x.to(engine.device), ours.bias_rows[i : i + 1])
+        output = max(output, relative_difference(got, wanted))
+    volumes = [sample(e, mri, samples=1, steps=SAMPLING_STEPS, seed=1) for e in (engine, reference)]
+    return {"output": output, "volume": relative_difference(*volumes)}
+
+
+def relative_difference(got: Tensor, wanted: Tensor) -> float:
+    """‖got − wanted‖ / ‖wanted‖ in float64; infinite where `got` is not finite."""
+    got, wanted = got.cpu().double(), wanted.cpu().double()
+    difference = float((got - wanted).norm() / wanted.norm())
+    return difference if difference == difference else float("inf")

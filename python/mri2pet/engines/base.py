@@ -1,0 +1,67 @@
+"""The interface between the sampling loop and whatever evaluates the network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from mri2pet.config import ModelConfig
+
+
+@dataclass(frozen=True)
+class Conditioned:
+    """One subject, ready for the loop.
+
+    Attributes:
+        bias_rows: [S, 360], all that the network's blocks take from step and MRI, a row a step.
+        denoise: (x_t [B, 1, K, I, J], bias row [B, 360]) → the network's output, the same shape.
+    """
+
+    bias_rows: Tensor
+    denoise: Callable[[Tensor, Tensor], Tensor]
+
+
+class Engine(Protocol):
+    """A trained network behind one call; `Model` facts beside it.
+
+    Attributes:
+        engine: "torch", "onnxruntime" or "tensorrt".
+        precision: "fp32" or "fp16"; another one gives another volume.
+        batch: volumes a call takes at most; None for any number.
+        name, sha256, config, pet_mean, pet_std, provenance: of the model, see `Model`.
+        device: where the loop's tensors live.
+    """
+
+    @property
+    def engine(self) -> str: ...
+    @property
+    def precision(self) -> str: ...
+    @property
+    def batch(self) -> int | None: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def sha256(self) -> str: ...
+    @property
+    def config(self) -> ModelConfig: ...
+    @property
+    def pet_mean(self) -> float: ...
+    @property
+    def pet_std(self) -> float: ...
+    @property
+    def provenance(self) -> dict[str, Any]: ...
+    @property
+    def device(self) -> torch.device: ...
+
+    def condition(self, mri: Tensor, timesteps: Tensor) -> Conditioned:
+        """Everything that does not change in the loop, once a subject.
+
+        Args:
+            mri: float32 [1, 1, K, I, J] in model space, in [0, 1].
+            timesteps: int64 [S].
+        """
+        ...

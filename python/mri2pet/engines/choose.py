@@ -1,0 +1,44 @@
+"""From what a user names to an engine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mri2pet.checkpoint import Model, bundled_models, load_model
+from mri2pet.engines.base import Engine
+from mri2pet.engines.exported import is_export
+from mri2pet.engines.torch_engine import TorchEngine
+from mri2pet.errors import ModelError
+
+
+def load_engine(model: str | Path | Model, *, engine: str = "auto", device: str = "cpu") -> Engine:
+    """The engine for a model or an export.
+
+    Args:
+        model: a bundled model's name, a model or run folder, a loaded model, or an export folder.
+        engine: "torch" for a model, "onnxruntime" for an export; "auto" takes what fits.
+        device: "cpu" or "cuda"; a loaded model stays where it is.
+
+    Raises:
+        ModelError: the model and the engine do not fit, or the model cannot be used.
+        UsageError: the engine is not installed.
+    """
+    if isinstance(model, Model):
+        if engine == "onnxruntime":
+            raise ModelError("a loaded model runs in torch; export it for the engine onnxruntime")
+        return TorchEngine(model)
+    exported = str(model) not in bundled_models() and is_export(model)
+    if engine == "auto":
+        engine = "onnxruntime" if exported else "torch"
+    if engine == "onnxruntime":
+        if not exported:
+            raise ModelError(
+                f"{model}: the engine onnxruntime takes an export; make one with "
+                f"`mri2pet export {model} -o DIR` and name DIR"
+            )
+        from mri2pet.engines.onnxruntime_engine import OnnxRuntimeEngine
+
+        return OnnxRuntimeEngine(model, device)
+    if exported:
+        raise ModelError(f"{model}: an export; the engine torch takes the model it was made from")
+    return TorchEngine(load_model(model, device))

@@ -1,0 +1,97 @@
+"""An export on disk: `encoder.onnx`, `denoiser.onnx`, `biases.safetensors`, `manifest.json`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mri2pet.checkpoint import write_atomically
+from mri2pet.config import ModelConfig, parse_config
+from mri2pet.errors import ModelError, UsageError
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+ENCODER, DENOISER, BIASES = "encoder.onnx", "denoiser.onnx", "biases.safetensors"
+FILES = (ENCODER, DENOISER, BIASES)
+
+
+@dataclass(frozen=True)
+class Export:
+    """A checked export folder.
+
+    Attributes:
+        folder: where it lies.
+        manifest: the JSON tree of `manifest.json`.
+    """
+
+    folder: Path
+    manifest: dict[str, Any]
+
+    @property
+    def config(self) -> ModelConfig:
+        return parse_config({"model": self.manifest["model"]}).model
+
+    @property
+    def batch(self) -> int:
+        return int(self.manifest["batch"])
+
+    @property
+    def precision(self) -> str:
+        return str(self.manifest["precision"])
+
+    def file(self, name: str) -> Path:
+        return self.folder / name
+
+
+def is_export(folder: str | Path) -> bool:
+    """Whether a folder holds an export's manifest."""
+    return (Path(folder) / MANIFEST).is_file()
+
+
+def read_export(folder: str | Path) -> Export:
+    """Reads an export and checks every file against the manifest's hashes.
+
+    Raises:
+        ModelError: no export, another format, or a file that is missing, cut or changed.
+    """
+    folder = Path(folder)
+    if not is_export(folder):
+        raise ModelError(
+            f"{folder}: no export (there is no {MANIFEST}); make one with "
+            "`mri2pet export MODEL -o DIR`"
+        )
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text())
+        if manifest["format"] != FORMAT:
+            raise ModelError(
+                f"{folder}: export format {manifest['format']} is not format {FORMAT}; "
+                "export the model again with this version of mri2pet"
+            )
+        hashes = {name: manifest["files"][name]["sha256"] for name in FILES}
+        export = Export(folder, manifest)
+        _ = export.config, export.batch, manifest["pet_mean"], manifest["pet_std"]
+    except (OSError, ValueError, KeyError, TypeError, UsageError) as error:
+        raise ModelError(f"{folder / MANIFEST}: cannot be used ({error}); export again") from None
+    for name, expected in hashes.items():
+        try:
+            found = sha256_of(folder / name)
+        except OSError as error:
+            raise ModelError(f"{folder / name}: {error.strerror}; export again") from None
+        if found != expected:
+            raise ModelError(
+                f"{folder / name}: not the file that was exported (its hash differs); export again"
+            )
+    return export
+
+
+def sha256_of(path: Path) -> str:
+    """The hash of a file's bytes."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
+    """Writes the manifest atomically; it is the mark of a complete export."""
+    write_atomically(folder / MANIFEST, json.dumps(manifest, indent=2).encode() + b"\n")

@@ -1,0 +1,217 @@
+"""An export computes what the model computes, and nothing that is broken is used."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import onnx
+import pytest
+import torch
+
+from mri2pet.checkpoint import Model
+from mri2pet.diffusion.loop import sample
+from mri2pet.engines import load_engine
+from mri2pet.engines.exported import DENOISER, ENCODER, MANIFEST, read_export
+from mri2pet.engines.onnxruntime_engine import OnnxRuntimeEngine
+from mri2pet.errors import ModelError, UsageError
+from mri2pet.export import export_onnx, verify_export
+from mri2pet.export.plain import PlainNorm, plain_network
+from mri2pet.export.policy import check_policy
+from mri2pet.export.verify import relative_difference
+
+SHAPE = (16, 32, 32)
+
+
+@pytest.fixture(scope="module")
+def mri():
+    return torch.rand(1, 1, *SHAPE, generator=torch.Generator().manual_seed(1))
+
+
+def test_plain_network_is_the_network(model, mri):
+    generator = torch.Generator().manual_seed(2)
+    x = torch.randn(2, 1, *SHAPE, generator=generator) * 3 + 1
+    t = torch.tensor([3, 900])
+    with torch.inference_mode():
+        wanted = model.network(x, t, mri.expand(2, -1, -1, -1, -1))
+        got = plain_network(model.network)(x, t, mri.expand(2, -1, -1, -1, -1))
+    assert relative_difference(got, wanted) < 1e-5
+
+
+@pytest.mark.parametrize("sampler", ["ddpm", "dpmpp"])
+def test_same_seed_same_volumes(model, export, mri, sampler):
+    """Three samples through a graph of batch 2: the last call is filled up."""
+    options = {"samples": 3, "steps": 20, "sampler": sampler, "seed": 4, "subject": 77}
+    wanted = sample(model, mri, batch=1, **options)
+    got = sample(OnnxRuntimeEngine(export), mri, batch=8, **options)
+    assert got.shape == (3, 1, *SHAPE)
+    assert relative_difference(got, wanted) < 1e-4
+    assert relative_difference(got[:1], wanted[1:2]) > 1e-2
+
+
+def test_a_model_that_sees_the_mri_by_its_embedding_alone(embedding_model, tmp_path, mri):
+    folder = export_onnx(embedding_model, tmp_path / "export")
+    names = [value.name for value in onnx.load(folder / DENOISER).graph.input]
+    assert names == ["x_t", "block_biases"]
+    assert read_export(folder).manifest["verification"][0]["passed"]
+
+
+def test_half_precision_keeps_norms_and_sums_in_float32(model, tmp_path):
+    folder = export_onnx(model, tmp_path / "half", precision="fp16")
+    manifest = read_export(folder).manifest
+    assert 1e-5 < manifest["verification"][0]["relative_difference"]["output"] < 1e-2
+    graph = onnx.load(folder / DENOISER)
+    check_policy(graph)
+    weights = {t.name: t.data_type for t in graph.graph.initializer}
+    convolutions = [node for node in graph.graph.node if node.op_type == "Conv"]
+    assert {weights[node.input[1]] for node in convolutions} == {onnx.TensorProto.FLOAT16}
+
+
+@pytest.mark.parametrize("name", [DENOISER, ENCODER])
+def test_every_file_follows_the_policy(export, name):
+    check_policy(onnx.load(export / name))
+
+
+def _group_norm(graph):
+    node = next(n for n in graph.graph.node if n.op_type == "Sqrt")
+    node.op_type = "GroupNormalization"
+
+
+def _dynamic(graph):
+    graph.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "batch"
+
+
+def _newer(graph):
+    graph.opset_import[0].version = 21
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [(_group_norm, "GroupNormalization"), (_dynamic, "dynamic"), (_newer, "opset")],
+)
+def test_policy_refuses(export, change, message):
+    graph = onnx.load(export / DENOISER)
+    change(graph)
+    with pytest.raises(ModelError, match=message):
+        check_policy(graph)
+
+
+def test_policy_refuses_sums_in_half_precision():
+    half = onnx.TensorProto.FLOAT16
+    node = onnx.helper.make_node("ReduceMean", ["x"], ["y"], name="mean", keepdims=0)
+    values = [
+        onnx.helper.make_tensor_value_info("x", half, [1, 8]),
+        onnx.helper.make_tensor_value_info("y", half, []),
+    ]
+    graph = onnx.helper.make_graph([node], "g", values[:1], values[1:])
+    opset = onnx.helper.make_opsetid("", 20)
+    with pytest.raises(ModelError, match="half precision"):
+        check_policy(onnx.helper.make_model(graph, opset_imports=[opset]))
+
+
+def test_a_norm_per_channel_does_not_pass_the_comparison(model, tmp_path, monkeypatch):
+    """What TensorRT's parser makes of GroupNormalization must not get through."""
+
+    def per_channel(self, x, *, gelu, residual=None, channel_bias=None):
+        y = torch.nn.functional.instance_norm(x.float()) * self.weight + self.bias
+        if channel_bias is not None:
+            y = y + channel_bias[:, :, None, None, None]
+        if residual is not None:
+            y = y + residual
+        return torch.nn.functional.gelu(y) if gelu else y
+
+    monkeypatch.setattr(PlainNorm, "forward", per_channel)
+    monkeypatch.setattr("mri2pet.export.to_onnx.check_policy", lambda graph: None)
+    with pytest.raises(ModelError, match="does not compute what torch computes"):
+        export_onnx(model, tmp_path / "wrong")
+    assert not (tmp_path / "wrong" / MANIFEST).exists()
+
+
+def test_another_model_is_refused(export, embedding_model):
+    with pytest.raises(ModelError, match="another model"):
+        verify_export(export, embedding_model)
+
+
+@pytest.fixture
+def copy(export, tmp_path):
+    return shutil.copytree(export, tmp_path / "copy")
+
+
+def test_verifying_again_adds_an_entry(copy, model):
+    verify_export(copy, model)
+    assert [v["passed"] for v in read_export(copy).manifest["verification"]] == [True, True]
+
+
+def test_changed_files_are_refused(copy):
+    content = (copy / DENOISER).read_bytes()
+    (copy / DENOISER).write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(ModelError, match="hash differs"):
+        load_engine(copy)
+    (copy / DENOISER).write_bytes(content[:1000])
+    with pytest.raises(ModelError, match="hash differs"):
+        load_engine(copy)
+    (copy / DENOISER).unlink()
+    with pytest.raises(ModelError, match="No such file"):
+        load_engine(copy)
+
+
+@pytest.mark.parametrize("change", [{"format": 9}, {"model": {}}, {"files": {}}, {"batch": "x"}])
+def test_a_manifest_that_makes_no_sense_is_refused(copy, change):
+    manifest = json.loads((copy / MANIFEST).read_text()) | change
+    (copy / MANIFEST).write_text(json.dumps(manifest))
+    with pytest.raises(ModelError):
+        read_export(copy)
+
+
+def test_engine_and_model_must_fit(export, model):
+    assert load_engine(export).engine == "onnxruntime"
+    assert load_engine(model).engine == "torch"
+    with pytest.raises(ModelError, match="takes an export"):
+        load_engine("demo", engine="onnxruntime")
+    with pytest.raises(ModelError, match="an export"):
+        load_engine(export, engine="torch")
+    with pytest.raises(ModelError, match="loaded model"):
+        load_engine(model, engine="onnxruntime")
+
+
+@pytest.mark.parametrize(("option", "value"), [("precision", "int8"), ("batch", 0)])
+def test_senseless_options_are_refused(model, tmp_path, option, value):
+    with pytest.raises(UsageError, match=f"--{option}"):
+        export_onnx(model, tmp_path / "export", **{option: value})
+    assert not (tmp_path / "export").exists()
+
+
+def test_a_folder_with_other_files_is_not_touched(model, tmp_path):
+    (tmp_path / "letter.txt").write_text("dear")
+    with pytest.raises(UsageError, match="not a folder of an export"):
+        export_onnx(model, tmp_path)
+
+
+def test_missing_packages_are_named(model, export, tmp_path, monkeypatch):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    with pytest.raises(UsageError, match=r"mri2pet\[onnx\]"):
+        export_onnx(model, tmp_path / "export")
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(UsageError, match=r"mri2pet\[onnx\]"):
+        OnnxRuntimeEngine(export)
+
+
+def test_more_volumes_than_the_graph_takes_are_refused(export, mri):
+    conditioned = OnnxRuntimeEngine(export).condition(mri, torch.tensor([5]))
+    with pytest.raises(UsageError, match="takes 2"):
+        conditioned.denoise(torch.zeros(3, 1, *SHAPE), conditioned.bias_rows.expand(3, -1))
+
+
+def test_command(model, tmp_path, capsys):
+    from mri2pet.checkpoint import save_model
+    from mri2pet.cli.main import main
+
+    assert isinstance(model, Model)
+    saved = save_model(tmp_path / "model", model.network, pet_mean=1.0, pet_std=0.5)
+    out = tmp_path / "export"
+    assert main(["export", str(saved), "-o", str(out)]) == 0
+    assert "relative difference" in capsys.readouterr().out
+    assert main(["export", str(saved), "-o", str(out), "--verify"]) == 0
+    assert len(read_export(out).manifest["verification"]) == 2
