@@ -21,7 +21,7 @@ from mri2pet.style.transfer import (
     unit_range,
 )
 
-from .conftest import PET_SHAPE
+from .conftest import MRI_SHAPE, PET_SHAPE, blobs
 
 #: Random weights make small features; with these weights no slice stops before its last step.
 WEIGHTS = {"style_weight": 1e6, "content_weight": 1e3}
@@ -86,18 +86,28 @@ def test_loss_is_the_formula(pet, exact_vgg):
     torch.testing.assert_close(problem.loss(image, torch.tensor([0]))[0], expected)
 
 
-def test_the_image_takes_the_style_and_keeps_the_content(mri, pet, random_vgg):
-    done = stylize(mri, pet, random_vgg, StyleOptions(steps=30, **WEIGHTS))
-    assert done.kij.shape == PET_SHAPE
-    assert done.kij.min() >= 0
-    assert done.kij.max() <= 1
-    assert not done.diverged.any()
-    textured = slice(1, None)
-    assert (done.loss_last[textured] < done.loss_first[textured]).all()
+def test_the_style_weight_decides_between_style_and_content(pet, random_vgg):
+    """Heavy content keeps the slice almost as it was; a heavy style takes its place."""
+    mri = blobs((PET_SHAPE[0], *MRI_SHAPE[1:]), 1)
     content = to_pet_size(mri, PET_SHAPE)
-    assert np.abs(done.kij[0]).max() < 1e-6
-    same = [np.corrcoef(done.kij[k].ravel(), content[k].ravel())[0, 1] for k in range(1, 4)]
-    assert min(same) > 0
+
+    def made(content_weight):
+        return stylize(mri, pet, random_vgg, StyleOptions(40, 1e6, content_weight))
+
+    def likeness(done):
+        return [np.corrcoef(done.kij[k].ravel(), content[k].ravel())[0, 1] for k in range(1, 4)]
+
+    keeps, takes = made(1e3), made(1.0)
+    for done in (keeps, takes):
+        assert done.kij.shape == PET_SHAPE
+        assert done.kij.min() >= 0
+        assert done.kij.max() <= 1
+        assert not done.diverged.any()
+        assert np.abs(done.kij[0]).max() < 1e-6  # empty in both images
+        assert (done.loss_last[1:] < done.loss_first[1:]).all()
+    assert min(likeness(keeps)) > 0.99
+    assert (takes.loss_last[1:] < 0.2 * takes.loss_first[1:]).all()
+    assert max(likeness(takes)) < 0.9
 
 
 def test_without_style_the_content_stays(mri, pet, random_vgg):
