@@ -13,7 +13,17 @@ import typer
 from mri2pet import WARNING, __version__
 from mri2pet.errors import Mri2petError
 
-COMMANDS = ("synthesize", "info", "train", "phantom", "evaluate", "convert", "export")
+COMMANDS = (
+    "synthesize",
+    "info",
+    "preprocess",
+    "stylize",
+    "train",
+    "phantom",
+    "evaluate",
+    "convert",
+    "export",
+)
 FAILED, MISUSED, INTERRUPTED = 1, 2, 130
 
 # The base of all that the parser raises; which library defines it differs between versions.

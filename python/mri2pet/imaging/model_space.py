@@ -85,7 +85,11 @@ def mask_to_model_space(
 
 
 def pet_to_model_space(
-    pet: Volume, template_from_pet: np.ndarray, mask_kij: np.ndarray, pet_shape: Shape
+    pet: Volume,
+    template_from_pet: np.ndarray,
+    mask_kij: np.ndarray,
+    pet_shape: Shape,
+    interpolation: str = "cubic",
 ) -> np.ndarray:
     """A PET as the model learns it: SUVR inside the brain mask dilated by one voxel.
 
@@ -95,6 +99,7 @@ def pet_to_model_space(
         mask_kij: brain fraction `[K, I, J]` on any model grid, such as
             `mask_to_model_space` gives; its soft edge is kept.
         pet_shape: (K, I, J).
+        interpolation: `"cubic"`, or `"sinc"` (windowed).
 
     Returns:
         float32 `[K, I, J]`, SUVR ≥ 0, 0 outside.
@@ -106,7 +111,7 @@ def pet_to_model_space(
         (fine[1], fine[2], fine[0]),
         grid_affine(fine),
         np.linalg.inv(template_from_pet),
-        "cubic",
+        interpolation,
     )
     support = dilate_soft(rescale(mask_kij, pet_shape))
     return np.clip(_average(to_kij(values), pet_shape), 0.0, None) * support

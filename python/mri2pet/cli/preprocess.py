@@ -1,0 +1,66 @@
+"""`mri2pet preprocess`: a T1, and its PET, in model space."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def preprocess(
+    t1: Annotated[Path, typer.Argument(help="T1-weighted MRI.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the results.")],
+    pet: Annotated[
+        Path | None, typer.Option(help="PET of the same person, of one or several frames.")
+    ] = None,
+    preset: Annotated[str, typer.Option(help="paper or compact: the grids.")] = "compact",
+    reference: Annotated[
+        Path | None,
+        typer.Option(help="Reference region, a VOI in template space; built in if none."),
+    ] = None,
+    scaling: Annotated[
+        str, typer.Option(metavar="suvr|minmax", help="How the PET is scaled.")
+    ] = "suvr",
+    rigid: Annotated[
+        bool, typer.Option("--rigid", help="Register PET to MRI rigidly, not with 12 parameters.")
+    ] = False,
+    brain_mask: Annotated[Path | None, typer.Option(help="Brain mask on the T1's grid.")] = None,
+    skull_stripped: Annotated[
+        bool, typer.Option("--skull-stripped", help="The T1 holds only brain.")
+    ] = False,
+    assume_ras: Annotated[
+        bool, typer.Option("--assume-ras", help="Axes of a T1 without orientation are R, A, S.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+) -> None:
+    """Bring a T1, and a PET of the same person, to the model's grids."""
+    from mri2pet.config import load_config
+    from mri2pet.imaging.prepared_files import preprocess_files
+
+    def on_stage(name: str, seconds: float | None) -> None:
+        if seconds is not None and not quiet:
+            typer.echo(f"{name}: {seconds:.1f} s", err=True)
+
+    model = load_config(preset).model
+    done = preprocess_files(
+        t1,
+        out,
+        mri_shape=model.mri_shape,
+        pet_shape=model.pet_shape,
+        pet=pet,
+        reference=reference,
+        scaling=scaling,
+        degrees_of_freedom=6 if rigid else 12,
+        brain_mask=brain_mask,
+        skull_stripped=skull_stripped,
+        assume_ras=assume_ras,
+        on_stage=on_stage,
+    )
+    for frame in done.get("pet_motion", []):
+        rotation = max(map(abs, frame["rotation_deg"]))
+        typer.echo(
+            f"frame {frame['frame'] + 1}: moved {frame['displacement_mm']:.2f} mm, "
+            f"turned {rotation:.2f} degrees"
+        )
+    typer.echo(f"written to {out}")

@@ -1,0 +1,154 @@
+"""`preprocess_files`: a subject in model space, written to a folder.
+
+mri.npy          float32 [K, I, J] in [0, 1]
+brain.npy        float32 [K, I, J] on the PET grid, the fraction of each voxel that is brain
+pet.npy          float32 [K, I, J], SUVR (or 0 to 1 for `minmax`), with a PET only
+record.json      the way back to the T1's grid (`SpaceRecord`)
+pet_suvr.nii.gz  the static PET on its own grid, SUVR; pet_suvr.json says how it was made
+pet_motion.tsv   motion of every frame, mm and degrees, for a dynamic PET
+preprocess.json  inputs, checks, settings; written last
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mri2pet.errors import Mri2petError
+from mri2pet.imaging.dynamic_pet import FrameMotion, read_pet
+from mri2pet.imaging.model_space import mask_to_model_space
+from mri2pet.imaging.pet import OnStage, PreparedPet, Reference, check_scaling, prepare_pet
+from mri2pet.imaging.pipeline import Preprocessed, preprocess
+
+Shape = tuple[int, int, int]
+
+
+def preprocess_files(
+    t1: Path | str,
+    out: Path | str,
+    *,
+    mri_shape: Shape,
+    pet_shape: Shape,
+    pet: Path | str | None = None,
+    reference: Path | str | None = None,
+    scaling: str = "suvr",
+    degrees_of_freedom: int = 12,
+    brain_mask: Path | str | None = None,
+    skull_stripped: bool = False,
+    assume_ras: bool = False,
+    on_stage: OnStage | None = None,
+) -> dict[str, Any]:
+    """Bring a T1, and a PET of the same person, to model space and write both.
+
+    Args:
+        mri_shape: (K, I, J).
+        pet_shape: (K, I, J).
+        pet: of one or several frames.
+        reference: VOI file in template space; None for the built-in whole cerebellum.
+        scaling, degrees_of_freedom: as in `pet.prepare_pet`.
+        brain_mask, skull_stripped, assume_ras, on_stage: as in `pipeline.preprocess`.
+
+    Returns:
+        The content of `preprocess.json`.
+
+    Raises:
+        InputError: an image that cannot be used. UsageError: contradictory options.
+        Mri2petError: the folder cannot be written.
+    """
+    check_scaling(scaling)
+    series = None if pet is None else read_pet(pet)
+    region = None if reference is None else Reference.from_file(reference)
+    done = preprocess(
+        t1,
+        mri_shape=mri_shape,
+        pet_shape=pet_shape,
+        brain_mask=brain_mask,
+        skull_stripped=skull_stripped,
+        assume_ras=assume_ras,
+        on_stage=on_stage,
+    )
+    from_t1 = done.record.template_from_subject
+    volume = done.t1.volume
+    brain = mask_to_model_space(done.brain_mask, volume.affine, from_t1, pet_shape)
+    prepared = None
+    if series is not None:
+        prepared = prepare_pet(
+            series,
+            volume,
+            done.brain_mask,
+            from_t1,
+            brain,
+            pet_shape,
+            scaling=scaling,
+            reference=region,
+            degrees_of_freedom=degrees_of_freedom,
+            on_stage=on_stage,
+        )
+    try:
+        return _write(Path(out), done, brain, prepared, None if pet is None else str(pet))
+    except OSError as error:
+        raise Mri2petError(f"{out}: cannot be written ({error.strerror}).") from error
+
+
+def _write(
+    out: Path, done: Preprocessed, brain: np.ndarray, pet: PreparedPet | None, pet_name: str | None
+) -> dict[str, Any]:
+    import nibabel
+
+    from mri2pet.cohort.tables import write_tsv, written_whole
+
+    out.mkdir(parents=True, exist_ok=True)
+    summary = {
+        "t1": done.t1.name,
+        "t1_sha256": done.t1.sha256,
+        "pet": pet_name,
+        "mri_shape": list(done.mri.shape),
+        "pet_shape": list(brain.shape),
+        "template_from_t1": done.record.template_from_subject.tolist(),
+        "checks": done.checks,
+        "warnings": done.warnings,
+        **(pet.details() if pet is not None else {}),
+    }
+    arrays = {"mri": done.mri, "brain": brain} | ({"pet": pet.kij} if pet is not None else {})
+    for name, array in arrays.items():
+        with written_whole(out / f"{name}.npy") as part, part.open("wb") as file:
+            np.save(file, np.ascontiguousarray(array, dtype=np.float32))
+    with written_whole(out / "record.json") as part:
+        part.write_text(done.record.to_json() + "\n")
+    if pet is not None and pet.scaling == "suvr":
+        image = nibabel.Nifti1Image(pet.volume.data, pet.volume.affine)
+        image.header.set_xyzt_units("mm")
+        image.header["intent_name"] = b"SUVR"
+        with written_whole(out / "pet_suvr.nii.gz") as part:
+            part.write_bytes(_gzipped(image))
+        sidecar = {"Sources": [pet_name], "Units": "SUVR", **pet.details()}
+        with written_whole(out / "pet_suvr.json") as part:
+            part.write_text(json.dumps(sidecar, indent=2) + "\n")
+    if pet is not None and pet.motion:
+        write_tsv(out / "pet_motion.tsv", _MOTION_COLUMNS, map(_motion_row, pet.motion))
+    with written_whole(out / "preprocess.json") as part:
+        part.write_text(json.dumps(summary, indent=2) + "\n")
+    return summary
+
+
+_MOTION_COLUMNS = (
+    "frame",
+    *(f"translation_{axis}_mm" for axis in "xyz"),
+    *(f"rotation_{axis}_deg" for axis in "xyz"),
+    "displacement_mm",
+)
+
+
+def _motion_row(motion: FrameMotion) -> dict[str, Any]:
+    figures = (*motion.translation_mm, *motion.rotation_deg, motion.displacement_mm)
+    values = [motion.frame, *(round(v, 3) for v in figures)]
+    return dict(zip(_MOTION_COLUMNS, values, strict=True))
+
+
+def _gzipped(image: Any) -> bytes:
+    import gzip
+
+    return gzip.compress(image.to_bytes(), compresslevel=6, mtime=0)
