@@ -52,7 +52,9 @@ class TrainingConfig(_Frozen):
     warmup_volumes: int = Field(0, ge=0)
     grad_clip: float = Field(0.5, gt=0)
     laplacian_weight: float = Field(0.25, ge=0)
+    snr_clip: float | None = Field(None, gt=0)
     late_share: float = Field(0.0, ge=0, le=1)
+    init: str | None = None
     ema_decay: float = Field(0.999, ge=0, lt=1)
     precision: Literal["fp32", "bf16"] = "fp32"
     augment: bool = True

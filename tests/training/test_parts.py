@@ -7,7 +7,8 @@ import torch
 
 from mri2pet.cohort.dataset import ModelSpaceDataset
 from mri2pet.config import load_config
-from mri2pet.diffusion.objective import LATE_STEP, draw_steps
+from mri2pet.diffusion.objective import LATE_STEP, draw_steps, training_objective
+from mri2pet.diffusion.schedule import alpha_bar
 from mri2pet.nn import Network
 from mri2pet.training.augmentation import augment
 from mri2pet.training.batches import TrainingBatches
@@ -49,6 +50,24 @@ def test_batches_draw_late_steps_when_told(cohort):
     data = ModelSpaceDataset(cohort, "train")
     late = TrainingBatches(data, 0.4, 0.5, seed=3, augmented=False, late_share=1.0)
     assert late.batch(0, 6).t.min() >= LATE_STEP
+
+
+def test_snr_clip_bounds_the_laplacian_weight():
+    shape = (1, 1, 16, 32, 32)
+    generator = torch.Generator().manual_seed(0)
+    x0, noise = (torch.randn(shape, generator=generator) for _ in range(2))
+    t = torch.tensor([900])
+
+    def laplacian(clip):
+        def network(x, t, mri):
+            return torch.zeros_like(x)
+
+        return training_objective(network, "epsilon", x0, x0, t, noise, 0.25, clip).laplacian
+
+    a = float(alpha_bar()[900])
+    ratio = laplacian(None) / laplacian(5.0)
+    assert ratio == pytest.approx((1 - a) / a / 5.0, rel=1e-4)
+    assert laplacian(1e9) == laplacian(None)
 
 
 def test_geometry_varies_mri_and_pet_alike(batches):

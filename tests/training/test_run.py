@@ -122,6 +122,17 @@ def test_sigterm_saves_before_it_stops(go, whole):
     assert same_weights(whole, told)
 
 
+def test_a_run_starts_from_another_model(go, whole, tmp_path):
+    start = go("second", "training.volumes=2", f"training.init={whole}", "training.lr=1e-12")
+    wanted, got = weights(whole), weights(start)
+    assert all(torch.allclose(got[k], wanted[k], atol=1e-6) for k in wanted)
+    assert load_model(start).provenance["init_sha256"] == load_model(whole).sha256
+    scratch = weights(go("scratch", "training.volumes=2", "training.lr=1e-12"))
+    assert not all(torch.allclose(scratch[k], wanted[k], atol=1e-6) for k in wanted)
+    with pytest.raises(UsageError, match="its network differs"):
+        go("third", "training.volumes=2", f"training.init={whole}", "model.cond=embedding")
+
+
 def test_another_configuration_or_a_foreign_folder_is_refused(go, tmp_path):
     go("run", "training.volumes=2")
     with pytest.raises(UsageError, match=r"training\.lr: 0\.0004 → 0\.001"):

@@ -20,12 +20,17 @@ def train(
         Path | None, typer.Option(help="Where the cohort in model space is kept.")
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    init: Annotated[
+        str, typer.Option(metavar="MODEL", help="Start from this model or run, not from scratch.")
+    ] = "",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the configuration and stop.")
     ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
 ) -> None:
     """Train a model on a cohort, or go on with a run that was stopped."""
+    if init:
+        settings = [*(settings or ()), f"training.init={init}"]
     if dry_run:
         from mri2pet.config import load_config
 

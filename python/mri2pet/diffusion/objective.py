@@ -30,6 +30,7 @@ def training_objective(
     t: Tensor,
     noise: Tensor,
     laplacian_weight: float,
+    snr_clip: float | None = None,
 ) -> Objective:
     """mean (target − output)² + λ · Lap(x_0, x̃_0), equations 5–7 of the paper.
 
@@ -41,6 +42,8 @@ def training_objective(
         t: int64 [B], 1 … 999.
         noise: standard normal, the shape of x0.
         laplacian_weight: λ (0.25 in the paper's fine-tuning, 0 in its pre-training).
+        snr_clip: upper bound of the Laplacian term's weight: (1 − ᾱ)/ᾱ for ε, which reaches
+            46,000 at the last step; 1 − ᾱ for v.
     """
     x_t = schedule.add_noise(x0, noise, t)
     output = network(x_t, t, mri)
@@ -49,6 +52,8 @@ def training_objective(
         target, weight = noise, (1 - a) / a
     else:
         target, weight = schedule.velocity(x0, noise, t), 1 - a
+    if snr_clip is not None:
+        weight = weight.clamp(max=snr_clip)
     return Objective(*laplacian_pyramid_loss(output, target, weight, laplacian_weight))
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from mri2pet import __version__
-from mri2pet.checkpoint import save_model, write_atomically
+from mri2pet.checkpoint import load_model, save_model, write_atomically
 from mri2pet.cohort.cache import CohortCache, build_cache
 from mri2pet.cohort.dataset import ModelSpaceDataset
 from mri2pet.config import Config, load_config
@@ -108,11 +108,14 @@ class Trainer:
         self.run, self.config, self.cohort = run, config, cohort
         self.world, self.notify = world, notify
         training = config.training
+        self.initial_sha256: str | None = None
         torch.manual_seed(training.seed)
         network = _network(config, world.device)
         self.state = TrainingState(
             network, training.lr, training.ema_decay, parallel=world.size > 1
         )
+        if training.init:
+            self._start_from(training.init)
         self.batches = TrainingBatches(
             ModelSpaceDataset(cohort, "train"),
             cohort.pet_mean,
@@ -125,6 +128,22 @@ class Trainer:
         self.averaged = _network(config, world.device)
         self.began = time.perf_counter()
         self.volumes_at_start = 0
+
+    def _start_from(self, name: str) -> None:
+        """Takes the parameters of another model; a checkpoint of this run replaces them.
+
+        Raises:
+            ModelError: the model cannot be read.
+            UsageError: it is another network.
+        """
+        model = load_model(name)
+        if model.config != self.config.model:
+            raise UsageError(
+                f"--init {name}: its network differs from this run's; give the same preset and "
+                "model settings"
+            )
+        self.state.start_from(model.network.state_dict())
+        self.initial_sha256 = model.sha256
 
     def resume(self) -> None:
         """Goes on from the newest readable checkpoint, if there is one."""
@@ -197,6 +216,7 @@ class Trainer:
                 "mri2pet": __version__,
                 "torch": torch.__version__,
                 "config": self.config.model_dump(mode="json"),
+                "init_sha256": self.initial_sha256,
                 "training_subjects": len({r.subject for r in self.batches.dataset.rows}),
                 "training_pairs": len(self.batches.dataset),
                 "volumes": self.state.volumes,

@@ -43,6 +43,12 @@ class TrainingState:
         return self.forward.no_sync()
 
     @torch.no_grad()
+    def start_from(self, parameters: dict[str, Tensor]) -> None:
+        """Network and average take these values; Adam's moments and the progress stay at zero."""
+        self.network.load_state_dict(parameters)
+        self.average = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
+
+    @torch.no_grad()
     def update_average(self) -> None:
         """average ← d · average + (1 − d) · parameters, d rising to its value at the start."""
         decay = min(self.ema_decay, (1 + self.updates) / (10 + self.updates))

@@ -104,4 +104,5 @@ def _objective(state: TrainingState, batch: Batch, config: Config) -> Objective:
             batch.t,
             batch.noise,
             config.training.laplacian_weight,
+            config.training.snr_clip,
         )

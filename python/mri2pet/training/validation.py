@@ -44,6 +44,7 @@ def validate(
                 t,
                 noise,
                 config.training.laplacian_weight,
+                config.training.snr_clip,
             )
         terms = torch.stack((objective.total, objective.mse, objective.laplacian))
         sums += terms.cpu() / count
