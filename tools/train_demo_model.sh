@@ -7,12 +7,12 @@ work=$1
 here=$(cd "$(dirname "$0")/.." && pwd)
 jobs=$(nproc)
 
-mri2pet phantom "$work/cohort" --pairs 240 --unpaired 0 --seed 2026 --jobs "$jobs"
+mri2pet phantom "$work/cohort" --pairs 320 --unpaired 0 --seed 2026 --jobs "$jobs"
 mri2pet train "$work/run" --data "$work/cohort" --preset compact \
-  --set data.registration=truth --set "data.jobs=$jobs" --set training.volumes=4800 \
+  --set data.registration=truth --set "data.jobs=$jobs" --set training.volumes=9000 \
   --set training.batch_size=4
 mri2pet phantom "$work/held_out" --pairs 24 --unpaired 0 --seed 7 --jobs "$jobs"
 python "$here/tools/bundle_model.py" "$work/run" "$here/python/mri2pet/models/demo"
 mri2pet evaluate "$work/run" --data "$work/held_out" -o "$work/evaluation" --split all \
-  --registration estimate --samples 8 \
+  --registration estimate --samples 8 --limit 26 \
   --training-data "$work/cohort" --training-registration truth
