@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -15,6 +15,28 @@ app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="Timings of mri2pet on this machine."
 )
 
+Presets = Annotated[list[str] | None, typer.Option(help="paper or compact; may be given again.")]
+Device = Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")]
+Dtypes = Annotated[
+    list[str] | None, typer.Option(help="float32, bfloat16 or float16; may be given again.")
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        help="A setting, section.key=value; may be given again. ops.backend=folded compares with "
+        "the folded plain-torch form, ops.backend=reference with the paper's.",
+    ),
+]
+LikeForLike = Annotated[
+    bool,
+    typer.Option(help="Plain torch in the dtype and layout of the native form, not the paper's."),
+]
+Batch = Annotated[int, typer.Option(min=1, help="Volumes at once.")]
+Threads = Annotated[int | None, typer.Option(help="CPU threads; torch's choice if none.")]
+Repeats = Annotated[int, typer.Option(help="Timed samples of each form, at least 7.")]
+JsonFile = Annotated[Path | None, typer.Option("--json", help="Write the result here.")]
+
 
 @app.callback()
 def _commands() -> None:
@@ -23,40 +45,112 @@ def _commands() -> None:
 
 @app.command()
 def network(
-    preset: Annotated[
-        list[str] | None, typer.Option(help="Preset to time; may be given again.")
-    ] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
-    threads: Annotated[
-        int | None, typer.Option(help="CPU threads; torch's choice if none.")
-    ] = None,
-    repeats: Annotated[int, typer.Option(help="Timed evaluations, at least 7.")] = 7,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the result here.")] = None,
+    preset: Presets = None,
+    settings: Settings = None,
+    device: Device = "cpu",
+    dtype: Dtypes = None,
+    batch: Batch = 1,
+    like_for_like: LikeForLike = False,
+    threads: Threads = None,
+    repeats: Repeats = 7,
+    json_file: JsonFile = None,
 ) -> None:
-    """Time one network evaluation: median, min and max after a warm-up, and peak memory."""
-    from mri2pet.bench.network import bench_network, format_table
+    """One network evaluation, native beside plain torch: times, memory, share of each op."""
+    from mri2pet.bench.forms import format_rows
+    from mri2pet.bench.network import bench_network
 
-    presets = preset or ["paper", "compact"]
-    result = bench_network(presets, device=device, threads=threads, repeats=repeats)
-    typer.echo(format_table(result))
-    if json_file is not None:
-        json_file.write_text(json.dumps(result, indent=2) + "\n")
+    result = bench_network(
+        preset or ["paper", "compact"],
+        settings=settings or (),
+        device=device,
+        dtypes=dtype or ["float32"],
+        batch=batch,
+        like_for_like=like_for_like,
+        threads=threads,
+        repeats=repeats,
+    )
+    _show(format_rows(result), result, json_file)
+
+
+@app.command()
+def step(
+    preset: Presets = None,
+    settings: Settings = None,
+    device: Device = "cpu",
+    dtype: Dtypes = None,
+    batch: Batch = 1,
+    like_for_like: LikeForLike = False,
+    threads: Threads = None,
+    repeats: Repeats = 7,
+    json_file: JsonFile = None,
+) -> None:
+    """One training step, native beside plain torch: times, memory, share of each op."""
+    from mri2pet.bench.forms import format_rows
+    from mri2pet.bench.step import bench_step
+
+    result = bench_step(
+        preset or ["paper", "compact"],
+        settings=settings or (),
+        device=device,
+        dtypes=dtype or ["float32", "bfloat16"],
+        batch=batch,
+        like_for_like=like_for_like,
+        threads=threads,
+        repeats=repeats,
+    )
+    _show(format_rows(result), result, json_file)
+
+
+@app.command()
+def sample(
+    preset: Annotated[str, typer.Option(help="paper or compact.")] = "compact",
+    form: Annotated[
+        list[str] | None,
+        typer.Option(help="authors, torch or onnxruntime; may be given again. Default: all."),
+    ] = None,
+    device: Device = "cpu",
+    batch: Batch = 1,
+    sampler: Annotated[str, typer.Option(help="dpmpp, ddim or ddpm.")] = "dpmpp",
+    steps: Annotated[int, typer.Option(help="Network evaluations, 1 to 999.")] = 5,
+    threads: Threads = None,
+    repeats: Repeats = 7,
+    json_file: JsonFile = None,
+) -> None:
+    """Whole sampling runs by engine, beside the paper's loop as its authors run it."""
+    from mri2pet.bench.sample import FORMS, bench_sample, format_sample
+
+    result = bench_sample(
+        preset,
+        forms=form or FORMS,
+        device=device,
+        batch=batch,
+        sampler=sampler,
+        steps=steps,
+        threads=threads,
+        repeats=repeats,
+    )
+    _show(format_sample(result), result, json_file)
 
 
 @app.command()
 def ops(
-    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
-    dtype: Annotated[
-        list[str] | None, typer.Option(help="float32, bfloat16 or float16; may be given again.")
-    ] = None,
-    repeats: Annotated[int, typer.Option(help="Timed calls, at least 7.")] = 7,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the result here.")] = None,
+    device: Device = "cpu",
+    dtype: Dtypes = None,
+    scale: Annotated[int, typer.Option(help="1, 2 or 4: divides I and J of every size.")] = 1,
+    threads: Threads = None,
+    repeats: Repeats = 7,
+    json_file: JsonFile = None,
 ) -> None:
     """Check each native op, then time it beside the paper's form in plain torch."""
     from mri2pet.bench.ops import bench_ops, format_ops
 
-    result = bench_ops(device=device, dtypes=dtype or ["float32", "bfloat16"], repeats=repeats)
-    typer.echo(format_ops(result))
+    dtypes = dtype or ["float32", "bfloat16"]
+    result = bench_ops(device=device, dtypes=dtypes, threads=threads, repeats=repeats, scale=scale)
+    _show(format_ops(result), result, json_file)
+
+
+def _show(text: str, result: dict[str, Any], json_file: Path | None) -> None:
+    typer.echo(text)
     if json_file is not None:
         json_file.write_text(json.dumps(result, indent=2) + "\n")
 

@@ -2,94 +2,130 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from mri2pet.bench.timing import MINIMUM_REPEATS, environment, measure
-from mri2pet.config import load_config
-from mri2pet.errors import Mri2petError, UsageError
+from mri2pet.bench.forms import UNFUSED, Form, examine, forms, record
+from mri2pet.bench.timing import MINIMUM_REPEATS, environment, prepare
+from mri2pet.config import Config, load_config
+from mri2pet.errors import Mri2petError
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+TOLERANCE = {"float32": 1e-2, "bfloat16": 2e-1, "float16": 5e-2}
+
+
+class Evaluation:
+    """A network with random weights in one form, and one batch of inputs for it."""
+
+    def __init__(self, config: Config, form: Form, device: str, batch: int) -> None:
+        import torch
+
+        from mri2pet.nn import Network
+
+        torch.manual_seed(0)
+        self.form, self.device = form, device
+        network = Network(config.model).requires_grad_(False).eval()
+        mri = torch.rand(batch, 1, *config.model.mri_shape)
+        x_t = torch.randn(batch, 1, *config.model.pet_shape)
+        layout = form.memory_format
+        self.network = network.to(device)
+        self.network.to(memory_format=layout)  # type: ignore[call-overload]
+        self.mri = mri.to(device, memory_format=layout)
+        self.x_t = x_t.to(device, memory_format=layout)
+        t = torch.full((batch,), 500, device=device)
+        with torch.inference_mode():
+            self.biases = network.block_biases(network.mri_encoder(self.mri), t)
+            self.mri_pet_grid = network.mri_on_pet_grid(self.mri)
+
+    def encode_mri(self) -> Tensor:
+        import torch
+
+        with torch.inference_mode(), self.form.autocast(self.device):
+            return self.network.mri_encoder(self.mri)
+
+    def denoise(self) -> Tensor:
+        import torch
+
+        with torch.inference_mode(), self.form.autocast(self.device):
+            return self.network.denoise(self.x_t, self.biases, self.mri_pet_grid)
+
+    def parts(self) -> dict[str, Callable[[], Tensor]]:
+        return {"encode_mri": self.encode_mri, "denoise": self.denoise}
 
 
 def bench_network(
     presets: Sequence[str] = ("paper", "compact"),
     *,
+    settings: Sequence[str] = (),
     device: str = "cpu",
+    dtypes: Sequence[str] = ("float32",),
+    batch: int = 1,
+    like_for_like: bool = False,
     threads: int | None = None,
     repeats: int = MINIMUM_REPEATS,
 ) -> dict[str, Any]:
-    """Times encoder and denoiser of each preset, batch 1, fp32, with random weights.
+    """Encoder and denoiser of each preset with random weights, native beside plain torch.
 
-    Returns a JSON-ready tree: `environment` and `rows`, one for each preset and part.
+    Returns a JSON-ready tree: `environment` and `rows`, one for each preset, dtype and part; see
+    `forms.record`.
 
     Raises:
-        UsageError: an unknown preset, a device that is not there, too few repeats.
-        Mri2petError: the network's output has a wrong shape or is not finite; nothing is timed.
+        UsageError: an unknown preset, setting or dtype; a device or native module that is not
+            there; too few repeats.
+        Mri2petError: the forms do not agree; nothing is timed then.
     """
-    import torch
-
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise UsageError(f"device {device!r} is not there; `mri2pet info` says why")
-    if threads is not None:
-        if threads < 1:
-            raise UsageError(f"{threads} threads: at least 1 is needed")
-        torch.set_num_threads(threads)
-    configs = {preset: load_config(preset).model for preset in presets}
+    configs = {preset: load_config(preset, settings) for preset in presets}
+    pairs = {preset: [forms(c, d, like_for_like) for d in dtypes] for preset, c in configs.items()}
+    prepare(device, repeats, threads)
     place = environment(device)
     rows = []
     for preset, config in configs.items():
-        for part, function in _parts(config, device).items():
-            with torch.inference_mode():
-                times = measure(function, device, repeats=repeats)
-            rows.append({"preset": preset, "part": part, **times})
-    return {"benchmark": "network", "batch": 1, "dtype": "float32", "environment": place} | {
-        "rows": rows
+        exact = outputs(Evaluation(config, UNFUSED, device, batch))
+        examined: dict[Form, dict[str, dict[str, Any]]] = {}
+        for native, other in pairs[preset]:
+            for form in (native, other):
+                if form not in examined:
+                    examined[form] = _examine(config, form, device, batch, repeats, exact)
+            for part in exact:
+                names: dict[str, Any] = {
+                    "op": part,
+                    "pass": "forward",
+                    "preset": preset,
+                    "device": device,
+                }
+                names["shape"] = [batch, 1, *config.model.pet_shape]
+                ours, theirs = examined[native][part], examined[other][part]
+                rows.append(record(names, (native, ours), (other, theirs)))
+    return {"benchmark": "network", "batch": batch, "environment": place, "rows": rows}
+
+
+def outputs(evaluation: Evaluation) -> dict[str, Tensor]:
+    """What each part gives, in float32."""
+    from mri2pet.ops import backend
+
+    with backend.use_backend(evaluation.form.backend):
+        return {name: part().float() for name, part in evaluation.parts().items()}
+
+
+def _examine(
+    config: Config,
+    form: Form,
+    device: str,
+    batch: int,
+    repeats: int,
+    exact: dict[str, Tensor],
+) -> dict[str, dict[str, Any]]:
+    evaluation = Evaluation(config, form, device, batch)
+    for part, output in outputs(evaluation).items():
+        error = float((output - exact[part]).norm() / exact[part].norm())
+        if not error < TOLERANCE[form.dtype]:
+            raise Mri2petError(
+                f"{part} with the {form.backend} ops in {form.dtype} differs from plain torch by "
+                f"{error:.1e}; run the tests"
+            )
+    return {
+        name: examine(part, evaluation.network, form, device, repeats)
+        for name, part in evaluation.parts().items()
     }
-
-
-def _parts(config: Any, device: str) -> dict[str, Any]:
-    """The two timed functions of one preset, checked once."""
-    import torch
-
-    from mri2pet.nn import Network
-
-    torch.manual_seed(0)
-    network = Network(config).requires_grad_(False).eval().to(device)
-    mri = torch.rand(1, 1, *config.mri_shape, device=device)
-    x_t = torch.randn(1, 1, *config.pet_shape, device=device)
-    t = torch.tensor([500], device=device)
-    biases = network.block_biases(network.mri_encoder(mri), t)
-    mri_pet_grid = network.mri_on_pet_grid(mri)
-
-    def denoise() -> Tensor:
-        return network.denoise(x_t, biases, mri_pet_grid)
-
-    output = denoise()
-    if output.shape != x_t.shape or not bool(torch.isfinite(output).all()):
-        raise Mri2petError(
-            f"the network's output {tuple(output.shape)} for {tuple(x_t.shape)} is wrong or not "
-            "finite; run the tests"
-        )
-    return {"encode_mri": lambda: network.mri_encoder(mri), "denoise": denoise}
-
-
-def format_table(result: dict[str, Any]) -> str:
-    """The result as text: where it ran, then one line for each row."""
-    place = result["environment"]
-    lines = [
-        f"{place['device']} ({place['device_name']}), {place['threads']} threads of "
-        f"{place['cpu_count']}, load {place['load_average_1min']:.1f}",
-        f"torch {place['torch']}, mri2pet revision {place['revision']}",
-        f"batch {result['batch']}, {result['dtype']}",
-        "",
-        f"{'preset':<10}{'part':<12}{'median s':>10}{'min s':>10}{'max s':>10}"
-        f"{'n':>4}{'peak MiB':>10}",
-    ]
-    for row in result["rows"]:
-        peak = row["peak_memory_bytes"]
-        memory = "-" if peak is None else f"{peak / 2**20:.0f}"
-        times = "".join(f"{row[key]:>10.4f}" for key in ("median_s", "min_s", "max_s"))
-        lines.append(f"{row['preset']:<10}{row['part']:<12}{times}{row['repeats']:>4}{memory:>10}")
-    return "\n".join(lines)

@@ -1,7 +1,8 @@
-"""How a function is timed, and what is said about the place where it ran."""
+"""How a function is timed, what it allocates, and what is said about the place where it ran."""
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import statistics
@@ -14,6 +15,29 @@ from mri2pet.build import native_build
 from mri2pet.errors import UsageError
 
 MINIMUM_REPEATS = 7
+SHORTEST_SAMPLE_S = 2e-3
+
+
+def prepare(device: str, repeats: int, threads: int | None = None) -> None:
+    """Makes ready for a benchmark: number of threads set, device and native module there.
+
+    Raises:
+        UsageError: the device, the native module or the number of threads cannot be had, or there
+            are fewer than MINIMUM_REPEATS repeats.
+    """
+    import torch
+
+    from mri2pet.ops import backend
+
+    if torch.device(device).type == "cuda" and not torch.cuda.is_available():
+        raise UsageError(f"device {device!r} is not there; `mri2pet info` says why")
+    if threads is not None:
+        if threads < 1:
+            raise UsageError(f"{threads} threads: at least 1 is needed")
+        torch.set_num_threads(threads)
+    if repeats < MINIMUM_REPEATS:
+        raise UsageError(f"{repeats} repeats are too few; at least {MINIMUM_REPEATS} are needed")
+    backend.native()
 
 
 def measure(
@@ -21,32 +45,54 @@ def measure(
 ) -> dict[str, Any]:
     """Wall times of `function` in seconds: median, min and max of `repeats` after `warm_up` calls.
 
-    On CUDA every call is waited for. `peak_memory_bytes` is what the process held at most while it
-    ran (on CUDA: what torch had allocated on the device); None where the system does not tell.
-
-    Raises:
-        UsageError: fewer than MINIMUM_REPEATS repeats.
+    On CUDA every sample is waited for. Short functions are called several times a sample, so that
+    a sample takes at least 2 ms; the times are those of one call.
     """
-    if repeats < MINIMUM_REPEATS:
-        raise UsageError(f"{repeats} repeats are too few; at least {MINIMUM_REPEATS} are needed")
     wait = _waiter(device)
-    for _ in range(warm_up):
-        function()
-    wait()
-    _reset_peak_memory(device)
-    seconds = []
-    for _ in range(repeats):
+
+    def sample(calls: int) -> float:
         start = time.perf_counter()
-        function()
+        for _ in range(calls):
+            function()
         wait()
-        seconds.append(time.perf_counter() - start)
+        return (time.perf_counter() - start) / calls
+
+    once = min(sample(1) for _ in range(max(warm_up, 1)))
+    calls = max(1, math.ceil(SHORTEST_SAMPLE_S / max(once, 1e-7)))
+    seconds = [sample(calls) for _ in range(repeats)]
     return {
         "median_s": statistics.median(seconds),
         "min_s": min(seconds),
         "max_s": max(seconds),
         "repeats": repeats,
-        "peak_memory_bytes": _peak_memory(device),
     }
+
+
+def extra_bytes(function: Callable[[], Any], device: str) -> int:
+    """What torch had allocated at most during a call beyond what was there before it.
+
+    On CUDA by the counters of torch's allocator, on the CPU by torch's profiler, which sees every
+    tensor and none of what a library takes for itself.
+    """
+    import torch
+    from torch.profiler import ProfilerActivity, profile
+
+    if device.startswith("cuda"):
+        torch.cuda.synchronize(device)
+        before = torch.cuda.memory_allocated(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        function()
+        torch.cuda.synchronize(device)
+        return torch.cuda.max_memory_allocated(device) - before
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as trace:
+        function()
+    kineto = trace.profiler.kineto_results if trace.profiler is not None else None
+    held = peak = 0
+    for event in kineto.events() if kineto is not None else ():
+        if event.name() == "[memory]":
+            held += event.nbytes()
+            peak = max(peak, held)
+    return peak
 
 
 def environment(device: str) -> dict[str, Any]:
@@ -67,36 +113,19 @@ def environment(device: str) -> dict[str, Any]:
     }
 
 
+def describe(environment: dict[str, Any]) -> list[str]:
+    """`environment` as the first lines of a table."""
+    return [
+        f"{environment['device']} ({environment['device_name']}), {environment['threads']} threads "
+        f"of {environment['cpu_count']}, load {environment['load_average_1min']:.1f}",
+        f"torch {environment['torch']}, mri2pet revision {environment['revision']}",
+    ]
+
+
 def _waiter(device: str) -> Callable[[], None]:
     import torch
 
     return torch.cuda.synchronize if device.startswith("cuda") else lambda: None
-
-
-def _reset_peak_memory(device: str) -> None:
-    import torch
-
-    if device.startswith("cuda"):
-        torch.cuda.reset_peak_memory_stats(device)
-    elif (clear := Path("/proc/self/clear_refs")).exists():
-        clear.write_text("5")
-
-
-def _peak_memory(device: str) -> int | None:
-    import torch
-
-    if device.startswith("cuda"):
-        return torch.cuda.max_memory_allocated(device)
-    return _kib_field("/proc/self/status", "VmHWM")
-
-
-def _kib_field(path: str, field: str) -> int | None:
-    if not Path(path).exists():
-        return None
-    for line in Path(path).read_text().splitlines():
-        if line.startswith(f"{field}:"):
-            return int(line.split()[1]) * 1024
-    return None
 
 
 def _processor() -> str:

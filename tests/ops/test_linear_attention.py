@@ -198,14 +198,3 @@ def test_what_cannot_work_is_refused():
         linear_attention(x, *weights[:2], torch.zeros(5))
     with pytest.raises(ValueError, match=r"w_qkv .* is on meta"):
         linear_attention(x, weights[0].to("meta"), *weights[1:])
-
-
-@pytest.mark.parametrize("name", ["native", "auto", "folded", "reference"])
-def test_known_backends(name):
-    with backend.use_backend(name):
-        assert backend.get_backend() == name
-
-
-def test_unknown_backend_is_refused():
-    with pytest.raises(ValueError, match="'fast' is not one of auto, native"):
-        backend.set_backend("fast")

@@ -84,32 +84,48 @@ inline void reduce(const T* a, std::int64_t a_row, const T* x, std::int64_t x_ro
   }
 }
 
-// ---- small: out[i, j] (+)= sum_k a[i, k] b[k, j] for matrices of any size and strides of a and b.
+// ---- small: out[i, j] (+)= sum_k a[i, k] b[k, j] for matrices of any size. The sum of a tile of out
+// stays in registers; sums run over k in order.
 
 template <typename T>
 struct Matrix {
   const T* data;
-  std::int64_t row, column;
-  const T& at(std::int64_t i, std::int64_t j) const { return data[i * row + j * column]; }
+  std::int64_t row, column;  // strides
   Matrix transposed() const { return {data, column, row}; }
 };
 
+// R rows of out; the last columns, fewer than a vector, one by one.
+template <typename T, int R>
+inline void small_rows(Matrix<T> a, Matrix<T> b, std::int64_t inner, std::int64_t columns, T* out,
+                       std::int64_t out_row, bool add) {
+  constexpr int U = 2, W = kLanes<T>;
+  std::int64_t j = 0;
+  for (; j + U * W <= columns; j += U * W)
+    expand_tile<T, R, U>(a.data, a.row, a.column, b.data + j, b.row, inner, out + j, out_row, add);
+  for (; j + W <= columns; j += W)
+    expand_tile<T, R, 1>(a.data, a.row, a.column, b.data + j, b.row, inner, out + j, out_row, add);
+  for (; j < columns; ++j) {
+    for (int r = 0; r < R; ++r) {
+      T sum = add ? out[r * out_row + j] : T(0);
+      for (std::int64_t k = 0; k < inner; ++k)
+        sum += a.data[r * a.row + k * a.column] * b.data[k * b.row + j];
+      out[r * out_row + j] = sum;
+    }
+  }
+}
+
+// The columns of b are contiguous: b.column is 1.
 template <typename T>
 inline void small_product(Matrix<T> a, Matrix<T> b, std::int64_t rows, std::int64_t inner,
                           std::int64_t columns, T* out, std::int64_t out_row, bool add) {
-  for (std::int64_t i = 0; i < rows; ++i) {
-    T* __restrict line = out + i * out_row;
-    if (!add) std::memset(line, 0, columns * sizeof(T));
-    for (std::int64_t k = 0; k < inner; ++k) {
-      const T factor = a.at(i, k);
-      if (b.column == 1) {
-        const T* values = b.data + k * b.row;
-        for (std::int64_t j = 0; j < columns; ++j) line[j] += factor * values[j];
-      } else {
-        for (std::int64_t j = 0; j < columns; ++j) line[j] += factor * b.at(k, j);
-      }
-    }
-  }
+  constexpr int R = 4;
+  std::int64_t i = 0;
+  for (; i + R <= rows; i += R)
+    small_rows<T, R>({a.data + i * a.row, a.row, a.column}, b, inner, columns, out + i * out_row,
+                     out_row, add);
+  for (; i < rows; ++i)
+    small_rows<T, 1>({a.data + i * a.row, a.row, a.column}, b, inner, columns, out + i * out_row,
+                     out_row, add);
 }
 
 }  // namespace mri2pet::cpu::MRI2PET_BUILD

@@ -186,11 +186,12 @@ struct Backward {
     }
   }
 
-  void merge_keys() const {
-    const std::int64_t C = p.channels, D = plan.depth;
+  // dWk of kRowTile rows: the chunks of all samples, in order.
+  void merge_keys(std::int64_t task) const {
+    const std::int64_t C = p.channels, D = plan.depth, first = task * kRowTile;
     T* dw = static_cast<T*>(p.grad_w_qkv) + D * C;
     for (std::int64_t k = 0; k < p.batch * plan.chunks; ++k)
-      for (std::int64_t d = 0; d < D; ++d)
+      for (std::int64_t d = first; d < smaller(D, first + kRowTile); ++d)
         for (std::int64_t c = 0; c < C; ++c)
           dw[d * C + c] +=
               part_k[k * plan.rows * plan.columns + tile_index<T>(d, c, plan.columns)];
@@ -216,7 +217,10 @@ struct Backward {
         threads, p.batch * plan.chunks,
         [](void* f, std::int64_t task, int id) { static_cast<Backward*>(f)->propagate(task, id); },
         self);
-    merge_keys();
+    parallel_for(
+        threads, plan.rows / kRowTile,
+        [](void* f, std::int64_t task, int) { static_cast<Backward*>(f)->merge_keys(task); },
+        self);
   }
 };
 

@@ -108,13 +108,15 @@ struct Forward {
     }
   }
 
-  // The chunks of a sample, in order, to S; then M.
-  void merge(std::int64_t b) const {
+  // The chunks of kRowTile rows of a sample, in order, to S.
+  void merge(std::int64_t task) const {
+    const std::int64_t parts_of_d = plan.rows / kRowTile, b = task / parts_of_d;
     const std::int64_t C = p.channels, D = plan.depth, columns = plan.columns;
+    const std::int64_t first = task % parts_of_d * kRowTile;
     T* row_max = static_cast<T*>(p.row_max) + b * D;
     T* row_sum = static_cast<T*>(p.row_sum) + b * D;
     T* s = static_cast<T*>(p.s) + b * D * C;
-    for (std::int64_t d = 0; d < D; ++d) {
+    for (std::int64_t d = first; d < smaller(D, first + kRowTile); ++d) {
       const T* max = part_max + b * plan.chunks * plan.rows + d;
       const T* sum = part_sum + b * plan.chunks * plan.rows + d;
       const T* parts = part_s + b * plan.chunks * plan.rows * columns;
@@ -134,6 +136,12 @@ struct Forward {
       row_max[d] = top;
       row_sum[d] = total;
     }
+  }
+
+  // M of a sample from its S.
+  void mix(std::int64_t b) const {
+    const std::int64_t C = p.channels, D = plan.depth, columns = plan.columns;
+    const T* s = static_cast<const T*>(p.s) + b * D * C;
     T* ctx = context + b * p.heads * p.width * p.width;
     T* a = mixed + b * D * C;
     T* small = static_cast<T*>(p.m) + b * C * C;
@@ -169,8 +177,11 @@ struct Forward {
         [](void* f, std::int64_t task, int id) { static_cast<Forward*>(f)->summarise(task, id); },
         self);
     parallel_for(
-        threads, p.batch,
-        [](void* f, std::int64_t b, int) { static_cast<Forward*>(f)->merge(b); }, self);
+        threads, p.batch * (plan.rows / kRowTile),
+        [](void* f, std::int64_t task, int) { static_cast<Forward*>(f)->merge(task); }, self);
+    parallel_for(
+        threads, p.batch, [](void* f, std::int64_t b, int) { static_cast<Forward*>(f)->mix(b); },
+        self);
     parallel_for(
         threads, p.batch * plan.chunks,
         [](void* f, std::int64_t task, int id) { static_cast<Forward*>(f)->apply(task, id); },

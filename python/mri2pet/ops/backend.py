@@ -12,9 +12,12 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
+from mri2pet.errors import UsageError
+
 Backend = Literal["auto", "native", "folded", "reference"]
 ENVIRONMENT = "MRI2PET_OPS"
 NATIVE_DEVICES = ("cpu", "cuda")
+NOT_BUILT = "the native module is not built; install mri2pet with `pip install .`"
 
 
 def _load() -> ModuleType | None:
@@ -27,15 +30,14 @@ def _load() -> ModuleType | None:
 
 def _checked(name: str) -> Backend:
     if name not in get_args(Backend):
-        raise ValueError(f"ops backend {name!r} is not one of {', '.join(get_args(Backend))}")
+        raise UsageError(f"ops.backend {name!r} is not one of {', '.join(get_args(Backend))}")
     if name == "native" and _NATIVE is None:
-        raise ValueError(
-            "ops backend 'native' needs the native module; install mri2pet with `pip install .`"
-        )
+        raise UsageError(f"ops.backend 'native' cannot be used: {NOT_BUILT}")
     return name  # type: ignore[return-value]
 
 
 _NATIVE = _load()
+_HAS_CUDA = _NATIVE is not None and bool(_NATIVE.build_info()["cuda"]["enabled"])
 _backend: Backend = _checked(os.environ.get(ENVIRONMENT, "auto"))
 
 
@@ -49,7 +51,7 @@ def set_backend(name: str) -> None:
             writes it (what the native kernels are compared with).
 
     Raises:
-        ValueError: an unknown name, or "native" without the native module.
+        UsageError: an unknown name, or "native" without the native module.
     """
     global _backend
     _backend = _checked(name)
@@ -71,23 +73,32 @@ def use_backend(name: str) -> Iterator[None]:
         set_backend(before)
 
 
-def chosen(x: Tensor) -> Literal["native", "folded", "reference"]:
-    """The form that runs for a tensor on the device of x."""
+def chosen(op: str, x: Tensor) -> Literal["native", "folded", "reference"]:
+    """The form of `op` that runs for its first argument x.
+
+    Raises:
+        UsageError: x is on a GPU and the native module was built without CUDA kernels.
+    """
     if _backend in ("folded", "reference"):
         return _backend  # type: ignore[return-value]
-    if _NATIVE is not None and x.device.type in NATIVE_DEVICES:
-        return "native"
-    return "folded"
+    if _NATIVE is None or x.device.type not in NATIVE_DEVICES:
+        return "folded"
+    if x.device.type == "cuda" and not _HAS_CUDA:
+        raise UsageError(
+            f"{op}: x {tuple(x.shape)} is on {x.device}, but this mri2pet was built without CUDA "
+            "kernels; install it again where nvcc is, or set ops.backend=folded"
+        )
+    return "native"
 
 
 def native() -> ModuleType:
     """The native module.
 
     Raises:
-        RuntimeError: it was not built.
+        UsageError: it was not built.
     """
     if _NATIVE is None:
-        raise RuntimeError("the native module is not built; install mri2pet with `pip install .`")
+        raise UsageError(NOT_BUILT)
     return _NATIVE
 
 
@@ -100,9 +111,10 @@ def launch(op: str, params: Any, device: torch.device) -> None:
     module, cuda = native(), device.type == "cuda"
     stream = torch.cuda.current_stream(device).cuda_stream if cuda else 0
     threads = torch.get_num_threads()
-    params.use(0, 0, threads, stream)
-    size = getattr(module, f"{op}_workspace")(params, cuda)
-    workspace = torch.empty(size, dtype=torch.uint8, device=device)
-    params.use(workspace.data_ptr(), size, threads, stream)
+    # The launcher asks the current device for its number of multiprocessors.
     with torch.cuda.device(device) if cuda else contextlib.nullcontext():
+        params.use(0, 0, threads, stream)
+        size = getattr(module, f"{op}_workspace")(params, cuda)
+        workspace = torch.empty(size, dtype=torch.uint8, device=device)
+        params.use(workspace.data_ptr(), size, threads, stream)
         getattr(module, op)(params, cuda)

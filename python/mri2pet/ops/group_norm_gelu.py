@@ -244,6 +244,6 @@ def group_norm_gelu(
     same_device(
         "group_norm_gelu", x, weight=weight, bias=bias, residual=residual, channel_bias=channel_bias
     )
-    if backend.chosen(x) == "native":
+    if backend.chosen("group_norm_gelu", x) == "native":
         return _forward(x, weight, bias, residual, channel_bias, gelu, eps)[0]
     return reference(x, weight, bias, residual, channel_bias, gelu, eps)

@@ -160,7 +160,7 @@ def laplacian_pyramid_loss(
     if not 0 <= laplacian_weight < float("inf"):
         raise ValueError(f"laplacian_pyramid_loss: λ = {laplacian_weight} is not usable")
     same_device("laplacian_pyramid_loss", output, target=target, weight=weight)
-    form, dtype = backend.chosen(output), accumulation_dtype(output)
+    form, dtype = backend.chosen("laplacian_pyramid_loss", output), accumulation_dtype(output)
     if form == "native":
         if output.dtype == torch.float64 or target.dtype == torch.float64:
             output, target = output.double(), target.double()

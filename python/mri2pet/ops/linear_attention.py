@@ -26,6 +26,7 @@ from mri2pet.ops.tensors import (
 )
 
 HEADS = 4
+MOST_CUDA_CHANNELS = MOST_CUDA_ROWS = 128  # of the CUDA kernels; a row is one of a head's width
 
 
 def reference(x: Tensor, w_qkv: Tensor, w_out: Tensor, bias: Tensor, heads: int = HEADS) -> Tensor:
@@ -180,6 +181,24 @@ def _autocast(dtype: torch.dtype, x: Tensor, *others: Any) -> tuple[Any, ...]:
 register_autocast(_forward, _autocast)
 
 
+def _kernels_take(x: Tensor, rows: int) -> bool:
+    """Whether x and heads · D rows are within what the kernels of the device of x take.
+
+    Raises:
+        ValueError: they are not, and ops.backend is "native".
+    """
+    within = x.shape[1] <= MOST_CUDA_CHANNELS and rows <= MOST_CUDA_ROWS
+    if x.device.type != "cuda" or within:
+        return True
+    if backend.get_backend() == "native":
+        raise ValueError(
+            f"linear_attention: x {tuple(x.shape)} with heads · D = {rows} is more than the CUDA "
+            f"kernels take ({MOST_CUDA_CHANNELS} channels, {MOST_CUDA_ROWS} rows); set "
+            "ops.backend=folded"
+        )
+    return False
+
+
 def linear_attention(
     x: Tensor, w_qkv: Tensor, w_out: Tensor, bias: Tensor, heads: int = HEADS
 ) -> Tensor:
@@ -195,7 +214,9 @@ def linear_attention(
         The shape of x.
 
     Raises:
-        ValueError: the shapes or devices do not fit, or x holds no value.
+        ValueError: the shapes or devices do not fit, or x holds no value; or ops.backend is
+            "native" and the CUDA kernels do not take so many channels or heads · D (128 at most;
+            "auto" takes the folded form then).
         TypeError: a dtype that the native kernels do not take.
     """
     channels = x.shape[1] if x.dim() > 2 else -1
@@ -212,7 +233,7 @@ def linear_attention(
             f"{tuple(bias.shape)} do not fit x {tuple(x.shape)} with {heads} heads"
         )
     same_device("linear_attention", x, w_qkv=w_qkv, w_out=w_out, bias=bias)
-    form = backend.chosen(x)
-    if form == "native":
+    form = backend.chosen("linear_attention", x)
+    if form == "native" and _kernels_take(x, rows // 3):
         return _forward(x, w_qkv, w_out, bias, heads)[0]
     return (reference if form == "reference" else folded)(x, w_qkv, w_out, bias, heads)

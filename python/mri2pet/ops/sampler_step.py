@@ -125,7 +125,7 @@ def sampler_step(
     if not (0 <= seed <= MASK and 0 <= step <= MASK):
         raise ValueError(f"sampler_step: seed {seed} and step {step} must lie in 0 … 2³²−1")
     same_device("sampler_step", x, output=output, previous_x0=previous_x0)
-    if backend.chosen(x) == "native":
+    if backend.chosen("sampler_step", x) == "native":
         output = output.float() if output.dtype == torch.float64 else output
         rows = (t.to(x.device) for t in (coefficients, subjects, samples))
         return _step(x.detach(), output.detach(), previous_x0.detach(), *rows, seed, step)

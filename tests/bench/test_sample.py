@@ -1,0 +1,40 @@
+"""The sampling benchmark times only forms that give the same volume."""
+
+from __future__ import annotations
+
+import pytest
+
+from mri2pet.bench import sample as bench
+from mri2pet.bench.sample import bench_sample, format_sample
+from mri2pet.config import load_config
+from mri2pet.errors import Mri2petError, UsageError
+
+SETTINGS = ("model.mri_shape=[16,32,32]", "model.pet_shape=[16,32,32]")
+
+
+@pytest.fixture(autouse=True)
+def _small(monkeypatch):
+    monkeypatch.setattr(bench, "load_config", lambda preset: load_config(preset, SETTINGS))
+
+
+@pytest.mark.parametrize("preset", ["compact", "paper"])
+def test_every_form_gives_the_same_volume(preset):
+    result = bench_sample(preset, batch=2, steps=3)
+    assert [row["form"] for row in result["rows"]] == ["authors", "torch", "onnxruntime"]
+    for row in result["rows"]:
+        assert row["relative_difference"] < 1e-4
+        assert row["volumes_per_minute"] == pytest.approx(60 / row["seconds_per_volume"])
+        assert row["seconds_per_evaluation"] == pytest.approx(row["seconds_per_volume"] * 2 / 3)
+    assert "onnxruntime" in format_sample(result)
+
+
+def test_a_form_that_differs_is_not_timed(monkeypatch):
+    monkeypatch.setattr(bench, "_authors_loop", lambda model, mri, batch, *_: 1 + mri)
+    with pytest.raises(Mri2petError, match="does not give the volume"):
+        bench_sample("compact", forms=("authors", "torch"), steps=2)
+
+
+@pytest.mark.parametrize("wrong", [{"forms": ("quick",)}, {"batch": 0}, {"repeats": 2}])
+def test_senseless_numbers_are_refused(wrong):
+    with pytest.raises(UsageError):
+        bench_sample("compact", **({"steps": 1} | wrong))
