@@ -37,7 +37,9 @@ def single_threaded_map(
     """
     if jobs == 1 or len(tasks) < 2:
         for task in tasks:
-            yield task, work(task)
+            with one_thread():
+                result = work(task)
+            yield task, result
         return
     context = multiprocessing.get_context("spawn")
     with (
@@ -66,6 +68,21 @@ def _end_with_parent() -> None:
 def _exit_after(parent: BaseProcess) -> None:
     parent.join()
     os._exit(1)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """As in the workers: matrix products over several threads round differently."""
+    import torch
+    from threadpoolctl import threadpool_limits
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with threadpool_limits(1):
+            yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @contextmanager

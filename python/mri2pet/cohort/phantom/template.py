@@ -10,6 +10,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from mri2pet.cohort.parallel import one_thread
 from mri2pet.cohort.phantom.fields import (
     Field,
     channels_side_by_side,
@@ -65,6 +66,7 @@ class TemplateFields:
 
 
 @lru_cache(maxsize=1)
+@one_thread()
 def template_fields() -> TemplateFields:
     """Build the shared fields (a few seconds)."""
     t1, gm, wm, affine = tissue_maps(1)
