@@ -59,6 +59,8 @@ def head() -> Head:
     turn[:3, :3] = [[0.98, -0.198997, 0], [0.198997, 0.98, 0], [0, 0, 1]]
     grid = turn @ grid
     grid[:3, 3] = (np.linalg.inv(pose()) @ [0, -17, 0, 1])[:3] - grid[:3, :3] @ np.array(shape) / 2
+    # Exact in the float32 of a NIfTI header, in any axis order.
+    grid = np.round(grid * 4096) / 4096
     intensity = resample(anatomy, affine, shape, grid, pose())
     truth = resample(brain, affine, shape, grid, pose()) > 0.5
     rng = np.random.default_rng(7)
