@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mri2pet.errors import Mri2petError
+from mri2pet.errors import Mri2petError, UsageError
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="Timings of mri2pet on this machine."
@@ -130,6 +130,57 @@ def sample(
         repeats=repeats,
     )
     _show(format_sample(result), result, json_file)
+
+
+@app.command()
+def report(
+    model: Annotated[str, typer.Argument(help="A model, a run or an export.")],
+    data: Annotated[Path, typer.Option(help="A BIDS cohort that the model has never seen.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder of the report; resumes.")],
+    point: Annotated[
+        list[str] | None,
+        typer.Option(help="SAMPLER:STEPS, e.g. dpmpp:25; may be given again. Default: 5 to 999."),
+    ] = None,
+    limit: Annotated[int, typer.Option(help="Scans to take.")] = 16,
+    registration: Annotated[str, typer.Option(help="estimate or truth.")] = "estimate",
+    engine: Annotated[str, typer.Option(help="auto, torch or onnxruntime.")] = "auto",
+    device: Device = "cpu",
+    threads: Threads = None,
+    jobs: Annotated[int, typer.Option(help="Scans prepared at once.")] = 1,
+) -> None:
+    """Quality against time and memory: steps and samplers on simulated people."""
+    from mri2pet.bench.report import POINTS, bench_report
+    from mri2pet.bench.report_figure import draw_report, format_report
+    from mri2pet.bench.timing import MINIMUM_REPEATS, prepare
+
+    prepare(device, MINIMUM_REPEATS, threads)
+    result = bench_report(
+        model,
+        data=data,
+        out=out,
+        points=[_point(text) for text in point] if point else POINTS,
+        limit=limit,
+        registration=registration,
+        engine=engine,
+        device=device,
+        jobs=jobs,
+        on_volume=_show_volumes,
+    )
+    draw_report(result, out / "report.png")
+    (out / "report.md").write_text(format_report(result))
+    typer.echo(format_report(result))
+
+
+def _point(text: str) -> tuple[str, int]:
+    sampler, _, steps = text.partition(":")
+    if not steps.isdigit():
+        raise UsageError(f"point {text!r} must read SAMPLER:STEPS, e.g. dpmpp:25")
+    return sampler, int(steps)
+
+
+def _show_volumes(done: int, of: int) -> None:
+    if sys.stderr.isatty():
+        typer.echo(f"\rvolume {done} of {of}", err=True, nl=done == of)
 
 
 @app.command()
