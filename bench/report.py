@@ -70,7 +70,10 @@ def bench_report(
         raise UsageError("a report needs at least one scan and one point")
     out, loaded = Path(out), load_engine(model, engine=engine, device=device)
     _check_points(loaded, points)
-    shapes = {"mri_shape": loaded.config.mri_shape, "pet_shape": loaded.config.pet_shape}
+    shapes: dict[str, Any] = {
+        "mri_shape": loaded.config.mri_shape,
+        "pet_shape": loaded.config.pet_shape,
+    }
     cohort = build_cache(data, registration=registration, jobs=jobs, **shapes)
     rows = cohort.rows()[:limit]
     if not rows:
