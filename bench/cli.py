@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from mri2pet.allocator import keep_freed_memory
 from mri2pet.errors import Mri2petError, UsageError
 
 app = typer.Typer(
@@ -208,6 +209,7 @@ def _show(text: str, result: dict[str, Any], json_file: Path | None) -> None:
 
 def main() -> None:
     """Runs the command; an error is one line on stderr and the exit code."""
+    keep_freed_memory()
     try:
         app()
     except Mri2petError as error:

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from mri2pet import WARNING, __version__
+from mri2pet.allocator import keep_freed_memory
 from mri2pet.errors import Mri2petError
 
 COMMANDS = (
@@ -66,7 +67,12 @@ for _name in COMMANDS:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command line and return its exit code; errors go to stderr in one line."""
+    """Run one command line and return its exit code; errors go to stderr in one line.
+
+    Without `arguments` it is the process's own command line, and the allocator is set as well.
+    """
+    if arguments is None:
+        keep_freed_memory()
     try:
         code = app(args=arguments, prog_name="mri2pet", standalone_mode=False)
     except Mri2petError as error:

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mri2pet.nn.convolution import Conv3d
 from mri2pet.ops import group_norm_gelu, linear_attention
 from mri2pet.ops.linear_attention import HEADS
 
@@ -55,9 +56,9 @@ class DoubleConv(nn.Module):
         super().__init__()
         mid = mid or cout
         self.residual = residual
-        self.conv1 = nn.Conv3d(cin, mid, 3, padding=1, bias=False)
+        self.conv1 = Conv3d(cin, mid)
         self.norm1 = Norm(mid)
-        self.conv2 = nn.Conv3d(mid, cout, 3, padding=1, bias=False)
+        self.conv2 = Conv3d(mid, cout)
         self.norm2 = Norm(cout)
 
     def forward(self, x: Tensor, channel_bias: Tensor | None = None) -> Tensor:

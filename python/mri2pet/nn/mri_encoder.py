@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mri2pet.nn.blocks import EMBEDDING, exact_gradients
+from mri2pet.nn.convolution import Conv3d
 
 CHANNELS = (1, 8, 16, 32, 64)
 
@@ -20,7 +21,7 @@ class MRIEncoder(nn.Module):
         super().__init__()
         self.mri_shape = mri_shape
         self.conv = nn.ModuleList(
-            nn.Conv3d(cin, cout, 3, padding=1) for cin, cout in itertools.pairwise(CHANNELS)
+            Conv3d(cin, cout, bias=True) for cin, cout in itertools.pairwise(CHANNELS)
         )
         features = CHANNELS[-1] * prod(n // 16 for n in mri_shape)
         self.fc1 = nn.Linear(features, EMBEDDING)
