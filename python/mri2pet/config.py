@@ -7,7 +7,14 @@ from collections.abc import Sequence
 from importlib import resources
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from mri2pet.errors import UsageError
 
@@ -42,9 +49,18 @@ class ModelConfig(_Frozen):
 
 
 class TrainingConfig(_Frozen):
-    """One training run. Its progress is counted in volumes, not in epochs of unknown length."""
+    """One training run. Its progress is counted in volumes; `epochs` sets their number.
 
+    `stage` is "pretrain" (MRI → PET-like MRI) or "finetune" (MRI → PET), `target` what the
+    network learns to draw in it: "pet", "stylized" (what `mri2pet stylize` wrote) or "mri" (the
+    MRI itself on the PET's grid). `ablation` names what was left out, see `mri2pet.stages`.
+    """
+
+    stage: Literal["pretrain", "finetune"] = "finetune"
+    ablation: Literal["none", "no-style", "no-pretrain", "no-laplacian", "vanilla"] = "none"
+    target: Literal["pet", "stylized", "mri"] = "pet"
     volumes: int = Field(640_000, ge=1)
+    epochs: int | None = Field(None, ge=1)
     batch_size: int = Field(128, ge=1)
     micro_batch: int = Field(1, ge=1)
     lr: float = Field(1e-4, gt=0)
@@ -62,12 +78,34 @@ class TrainingConfig(_Frozen):
     checkpoint_every: int = Field(1_000, ge=1)
     seed: int = Field(0, ge=0)
 
+    @model_validator(mode="after")
+    def _stage_has_its_target(self) -> TrainingConfig:
+        if (self.target == "pet") != (self.stage == "finetune"):
+            raise ValueError(f"the stage {self.stage} cannot have the target {self.target!r}")
+        return self
+
+    @model_validator(mode="after")
+    def _no_start_without_pretraining(self) -> TrainingConfig:
+        if self.ablation in ("no-pretrain", "vanilla") and self.init is not None:
+            raise ValueError(f"the ablation {self.ablation} starts from scratch, without init")
+        return self
+
+    def lasting(self, pairs: int) -> TrainingConfig:
+        """With `volumes` as long as `epochs` says for so many training pairs."""
+        if self.epochs is None:
+            return self
+        return self.model_copy(update={"volumes": self.epochs * pairs})
+
 
 class DataConfig(_Frozen):
-    """How a cohort becomes tensors; `truth` uses the transforms a simulated cohort knows."""
+    """How a cohort becomes tensors; `truth` uses the transforms a simulated cohort knows.
+
+    `stylized` is the folder that `mri2pet stylize` wrote, the targets of pre-training.
+    """
 
     registration: Literal["estimate", "truth"] = "estimate"
     jobs: int = Field(1, ge=1)
+    stylized: str | None = None
 
 
 class OpsConfig(_Frozen):
@@ -97,11 +135,13 @@ def load_config(preset: str, settings: Sequence[str] = ()) -> Config:
     """
     if preset not in preset_names():
         raise UsageError(f"unknown preset {preset!r}; there are {', '.join(preset_names())}")
+    from mri2pet.stages import staged
+
     text = (resources.files("mri2pet") / "presets" / f"{preset}.json").read_text()
-    tree = json.loads(text)
+    given: dict[str, Any] = {}
     for setting in settings:
-        _apply(tree, setting)
-    return parse_config(tree)
+        _apply(given, setting)
+    return parse_config(staged(json.loads(text), given))
 
 
 def parse_config(tree: dict[str, Any]) -> Config:
@@ -115,7 +155,8 @@ def parse_config(tree: dict[str, Any]) -> Config:
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
-        hint = f" ({first['input']!r} was given)" if first["type"] != "missing" else ""
+        scalar = not isinstance(first["input"], dict | BaseModel)
+        hint = f" ({first['input']!r} was given)" if scalar else ""
         raise UsageError(f"configuration: {field}: {first['msg']}{hint}") from None
 
 

@@ -22,6 +22,7 @@ from mri2pet.cohort.prepare import ModelSpaceSubject, prepare
 from mri2pet.cohort.tables import read_tsv
 from mri2pet.errors import InputError, Mri2petError, UsageError
 from mri2pet.imaging.grid import grid_affine, to_kij
+from mri2pet.style.transfer import to_pet_size
 
 from .conftest import MRI_SHAPE, PET_SHAPE, TinyCohort, ellipsoid
 
@@ -99,6 +100,23 @@ def test_unpaired_subjects_come_when_asked_for(tiny_cohort):
     cache = build(tiny_cohort, include_unpaired=True)
     assert len(cache.rows(paired=False)) == 6
     assert len(cache.rows()) == 5
+
+
+@pytest.mark.usefixtures("prepared_at_once")
+def test_an_mri_comes_to_the_pet_grid_once_and_anew_with_its_row(tiny_cohort):
+    cache = build(tiny_cohort)
+    row = cache.rows()[1]
+    moved = cache.mri_on_pet_grid(row)
+    assert moved.shape == PET_SHAPE
+    expected = to_pet_size(cache.mri(row), PET_SHAPE)
+    np.testing.assert_allclose(moved, expected, atol=1e-3)
+    (path,) = cache.root.glob(f"rows/{row.name}/mri_on_pet_grid.npy")
+    made = path.stat().st_mtime_ns
+    cache.mri_on_pet_grid(row)
+    assert path.stat().st_mtime_ns == made
+    os.utime(row.t1, (1, 1))
+    build(tiny_cohort)
+    assert not path.exists()
 
 
 @pytest.mark.usefixtures("prepared_at_once")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -31,15 +32,20 @@ class Row:
 
 
 class MemoryCohort:
-    """What training asks of a cohort cache, from arrays in memory."""
+    """What training asks of a cohort cache, from arrays in memory; three MRIs have no PET."""
 
     def __init__(self, subjects: int = 8) -> None:
         self.manifest = SimpleNamespace(root="memory")
+        self.root = Path("key")
+        self.pet_shape = SHAPE
         self.pet_mean, self.pet_std = 0.4, 0.5
         self._rows = [Row(f"sub-{i:02d}") for i in range(subjects)]
+        self._unpaired = [Row(f"sub-{i:02d}") for i in range(subjects, subjects + 3)]
 
-    def rows(self, split):
-        return self._rows[-2:] if split == "val" else self._rows[:-2]
+    def rows(self, split, *, paired=True):
+        if split == "val":
+            return self._rows[-2:]
+        return self._rows[:-2] + ([] if paired else self._unpaired)
 
     def mri(self, row):
         rng = np.random.default_rng(int(row.name[-2:]))
@@ -50,6 +56,9 @@ class MemoryCohort:
 
     def pet(self, row):
         return self.mri(row) * np.float16(1.5)
+
+    def mri_on_pet_grid(self, row):
+        return self.mri(row)
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,6 +21,22 @@ def train(
         Path | None, typer.Option(help="Where the cohort in model space is kept.")
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    stage: Annotated[
+        str,
+        typer.Option(
+            metavar="pretrain|finetune", help="What is learnt: PET-like MRIs, or PETs (default)."
+        ),
+    ] = "",
+    ablation: Annotated[
+        str,
+        typer.Option(
+            metavar="no-style|no-pretrain|no-laplacian|vanilla",
+            help="Leave out a part of the paper's recipe.",
+        ),
+    ] = "",
+    stylized: Annotated[
+        str, typer.Option(metavar="FOLDER", help="What mri2pet stylize wrote, for pretrain.")
+    ] = "",
     init: Annotated[
         str, typer.Option(metavar="MODEL", help="Start from this model or run, not from scratch.")
     ] = "",
@@ -29,12 +46,17 @@ def train(
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
 ) -> None:
     """Train a model on a cohort, or go on with a run that was stopped."""
-    if init:
-        settings = [*(settings or ()), f"training.init={init}"]
+    named = {
+        "training.stage": stage,
+        "training.ablation": ablation,
+        "training.init": init,
+        "data.stylized": stylized,
+    }
+    settings = [*(settings or ()), *(f"{k}={json.dumps(v)}" for k, v in named.items() if v)]
     if dry_run:
         from mri2pet.config import load_config
 
-        typer.echo(load_config(preset, settings or ()).model_dump_json(indent=2))
+        typer.echo(load_config(preset, settings).model_dump_json(indent=2))
         return
     from mri2pet.training import train as run_training
 
@@ -43,7 +65,7 @@ def train(
             run,
             data=data,
             preset=preset,
-            settings=settings or (),
+            settings=settings,
             cache=cache,
             device=device,
             on_event=display.event,

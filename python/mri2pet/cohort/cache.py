@@ -90,6 +90,17 @@ class CohortCache:
         """float16 `[K, I, J]` SUVR on the PET grid."""
         return self._map(row, "pet")
 
+    def mri_on_pet_grid(self, row: ManifestRow) -> np.ndarray:
+        """float16 `[K, I, J]` in [0, 1]: the MRI on the PET grid, made at the first call."""
+        path = self._folder(row) / "mri_on_pet_grid.npy"
+        if not path.exists():
+            from mri2pet.style.transfer import to_pet_size
+
+            moved = to_pet_size(self.mri(row), self.pet_shape).astype(np.float16)
+            with written_whole(path) as part, part.open("wb") as file:
+                np.save(file, moved)
+        return self._map(row, "mri_on_pet_grid")
+
     def record(self, row: ManifestRow) -> dict[str, Any]:
         """What was noted when the row was made: transforms, checks, seconds."""
         return json.loads((self._folder(row) / "row.json").read_text())

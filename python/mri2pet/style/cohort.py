@@ -41,15 +41,39 @@ class StylizedCohort:
         root: the folder.
         done: names of the rows that are complete.
         failures: row name → why it could not be made.
+        settings: how they were made, as in style.json.
     """
 
     root: Path
     done: tuple[str, ...]
     failures: dict[str, str]
+    settings: dict[str, Any]
 
     def volume(self, name: str) -> np.ndarray:
         """float16 `[K, I, J]` in [0, 1] on the PET grid."""
         return np.load(self.root / "rows" / f"{name}.npy", mmap_mode="r")
+
+
+def read_stylized(root: Path | str, cache: CohortCache) -> StylizedCohort:
+    """The PET-like MRIs that `stylize_cohort` made of this cohort, as far as it went.
+
+    Raises:
+        InputError: no such folder, or its volumes are of another cohort in model space.
+    """
+    root = Path(root)
+    try:
+        settings = json.loads((root / "style.json").read_text())
+    except (OSError, ValueError):
+        raise InputError(
+            f"{root}: holds no PET-like MRIs; make them with mri2pet stylize."
+        ) from None
+    if settings.get("cache") != cache.root.name:
+        raise InputError(
+            f"{root}: its PET-like MRIs are of another cohort, grid or registration than this "
+            "training; make them again with mri2pet stylize and the same settings."
+        )
+    names = sorted(path.stem for path in (root / "rows").glob("*.json"))
+    return StylizedCohort(root, tuple(n for n in names if _complete(root, n)), {}, settings)
 
 
 def stylize_cohort(
@@ -108,7 +132,7 @@ def stylize_cohort(
     except OSError as error:
         raise Mri2petError(f"{root}: cannot be written ({error.strerror}).") from error
     done = tuple(row.name for row in rows if _complete(root, row.name))
-    return StylizedCohort(root, done, failures)
+    return StylizedCohort(root, done, failures, settings)
 
 
 def chosen_style(seed: int, name: str, count: int) -> int:

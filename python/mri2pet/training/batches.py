@@ -7,15 +7,23 @@ random state has to be saved.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from mri2pet.cohort.dataset import ModelSpaceDataset
 from mri2pet.diffusion.objective import draw_steps
 from mri2pet.training.augmentation import augment
 
 _ORDER, _CONTENT = 1, 2
+
+
+class TrainingData(Protocol):
+    """A data set whose items are (mri [1, K, I, J], target [1, K', I', J'], name)."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, str]: ...
 
 
 @dataclass(frozen=True)
@@ -37,8 +45,8 @@ class TrainingBatches:
     """Endless training volumes in random order, every subject once an epoch.
 
     Args:
-        dataset: the training split in model space.
-        pet_mean, pet_std: standardisation, SUVR.
+        dataset: the training split in model space, items (mri, target, name).
+        pet_mean, pet_std: standardisation, in the unit of the targets.
         seed: names the order and everything drawn.
         augmented: whether to vary each pair.
         late_share: share of the volumes whose time step is a late one, see `draw_steps`.
@@ -46,7 +54,7 @@ class TrainingBatches:
 
     def __init__(
         self,
-        dataset: ModelSpaceDataset,
+        dataset: TrainingData,
         pet_mean: float,
         pet_std: float,
         seed: int,

@@ -16,8 +16,7 @@ import torch
 from mri2pet import __version__
 from mri2pet.checkpoint import load_model, save_model, write_atomically
 from mri2pet.cohort.cache import CohortCache, build_cache
-from mri2pet.cohort.dataset import ModelSpaceDataset
-from mri2pet.config import Config, load_config
+from mri2pet.config import Config, load_config, parse_config
 from mri2pet.errors import Mri2petError, UsageError
 from mri2pet.nn import Network
 from mri2pet.ops.backend import set_backend
@@ -26,6 +25,7 @@ from mri2pet.training.batches import TrainingBatches
 from mri2pet.training.distributed import World, join_world
 from mri2pet.training.state import TrainingState, load_state, save_state
 from mri2pet.training.step import training_step
+from mri2pet.training.targets import stage_data
 from mri2pet.training.validation import validate
 
 
@@ -89,6 +89,7 @@ def train(
             pet_shape=config.model.pet_shape,
             registration=config.data.registration,
             jobs=config.data.jobs,
+            include_unpaired=config.training.stage == "pretrain",
             on_subject=lambda done, of, name, error: notify(
                 "prepare", {"done": done, "of": of, "name": name, "error": error}
             ),
@@ -105,9 +106,10 @@ class Trainer:
     def __init__(
         self, run: Path, config: Config, cohort: CohortCache, world: World, notify: OnEvent
     ) -> None:
-        self.run, self.config, self.cohort = run, config, cohort
-        self.world, self.notify = world, notify
-        training = config.training
+        self.run, self.world, self.notify = run, world, notify
+        self.data = stage_data(config, cohort)
+        training = config.training.lasting(len(self.data.train))
+        self.config = config.model_copy(update={"training": training})
         self.initial_sha256: str | None = None
         torch.manual_seed(training.seed)
         network = _network(config, world.device)
@@ -117,14 +119,13 @@ class Trainer:
         if training.init:
             self._start_from(training.init)
         self.batches = TrainingBatches(
-            ModelSpaceDataset(cohort, "train"),
-            cohort.pet_mean,
-            cohort.pet_std,
+            self.data.train,
+            self.data.mean,
+            self.data.std,
             training.seed,
             training.augment,
             training.late_share,
         )
-        self.validation = ModelSpaceDataset(cohort, "val")
         self.averaged = _network(config, world.device)
         self.began = time.perf_counter()
         self.volumes_at_start = 0
@@ -153,6 +154,9 @@ class Trainer:
         if self.world.first:
             log.forget_after(self.run, self.state.volumes)
         self.volumes_at_start = self.state.volumes
+        if self.data.val is None:
+            text = "no PET-like MRI of the validation split: its loss is not measured"
+            self.notify("note", {"text": f"{text} (mri2pet stylize --split all makes them)"})
         self.notify("start", {"volumes": self.state.volumes, "of": self.config.training.volumes})
 
     def run_to_the_end(self) -> None:
@@ -190,12 +194,14 @@ class Trainer:
         self.notify("step", {"of": self.config.training.volumes, **record})
 
     def _validate(self) -> None:
+        if self.data.val is None:
+            return
         self.averaged.load_state_dict(self.state.average)
         facts = validate(
             self.averaged,
-            self.validation,
-            self.cohort.pet_mean,
-            self.cohort.pet_std,
+            self.data.val,
+            self.data.mean,
+            self.data.std,
             self.config,
             self.world.device,
         )
@@ -210,15 +216,16 @@ class Trainer:
         save_model(
             self.run / "model",
             self.averaged,
-            pet_mean=self.cohort.pet_mean,
-            pet_std=self.cohort.pet_std,
+            pet_mean=self.data.mean,
+            pet_std=self.data.std,
             provenance={
                 "mri2pet": __version__,
                 "torch": torch.__version__,
                 "config": self.config.model_dump(mode="json"),
                 "init_sha256": self.initial_sha256,
-                "training_subjects": len({r.subject for r in self.batches.dataset.rows}),
-                "training_pairs": len(self.batches.dataset),
+                "training_subjects": len({r.subject for r in self.data.rows}),
+                "training_pairs": len(self.data.train),
+                **self.data.provenance,
                 "volumes": self.state.volumes,
                 "updates": self.state.updates,
             },
@@ -256,7 +263,7 @@ def _open_run(run: Path, config: Config, world: World) -> None:
     path = run / CONFIG
     tree = config.model_dump(mode="json")
     if path.exists():
-        stored = json.loads(path.read_text())
+        stored = parse_config(json.loads(path.read_text())).model_dump(mode="json")
         different = _differences(stored, tree)
         if different:
             raise UsageError(

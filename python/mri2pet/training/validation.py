@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import torch
 
-from mri2pet.cohort.dataset import ModelSpaceDataset
 from mri2pet.config import Config
 from mri2pet.diffusion.objective import training_objective
 from mri2pet.nn import Network
+from mri2pet.training.batches import TrainingData
 from mri2pet.training.step import autocast
 
 VOLUMES = 24
@@ -16,7 +16,7 @@ VOLUMES = 24
 @torch.no_grad()
 def validate(
     network: Network,
-    dataset: ModelSpaceDataset,
+    dataset: TrainingData,
     pet_mean: float,
     pet_std: float,
     config: Config,
