@@ -33,7 +33,7 @@ from mri2pet.cohort.prepare import REGISTRATIONS, ModelSpaceSubject, Shape, prep
 from mri2pet.cohort.tables import write_tsv, written_whole
 from mri2pet.errors import InputError, Mri2petError, UsageError
 
-FORMAT = 1
+FORMAT = 2  # 2: frames of a dynamic PET are aligned, the PET is registered with 12 parameters
 OnSubject = Callable[[int, int, str, str | None], None]
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from mri2pet.cohort.manifest import ManifestRow
-from mri2pet.cohort.pet import read_image, register_to_t1, static_pet
+from mri2pet.cohort.pet import read_image, static_pet
 from mri2pet.errors import InputError
 from mri2pet.imaging.volume import Volume
 
@@ -92,9 +92,9 @@ def _prepare_with_truth(row: ManifestRow, mri_shape: Shape, pet_shape: Shape) ->
 def _prepare_with_estimate(
     row: ManifestRow, mri_shape: Shape, pet_shape: Shape
 ) -> ModelSpaceSubject:
-    from mri2pet.imaging.model_space import mask_to_model_space, pet_to_model_space
+    from mri2pet.imaging.model_space import mask_to_model_space
+    from mri2pet.imaging.pet import prepare_pet
     from mri2pet.imaging.pipeline import preprocess
-    from mri2pet.imaging.regions import region_mean
 
     done = preprocess(row.t1, mri_shape=mri_shape, pet_shape=pet_shape)
     t1, template_from_t1 = done.t1.volume, done.record.template_from_subject
@@ -106,14 +106,9 @@ def _prepare_with_estimate(
     }
     pet = None
     if row.pet is not None:
-        raw = static_pet(row.pet)
-        t1_from_pet = register_to_t1(raw, t1, done.brain_mask)
-        pet = pet_to_model_space(raw, template_from_t1 @ t1_from_pet, brain, pet_shape)
-        cerebellum = region_mean(pet, "cerebellum", pet_shape)
-        if not cerebellum > 0:
-            raise InputError(f"{row.pet}: holds no signal in the cerebellum after registration.")
-        pet /= np.float32(cerebellum)
-        details |= {"t1_from_pet": t1_from_pet.tolist(), "pet_scale_to_suvr": 1 / cerebellum}
+        prepared = prepare_pet(row.pet, t1, done.brain_mask, template_from_t1, brain, pet_shape)
+        pet = prepared.kij
+        details |= prepared.details()
     return ModelSpaceSubject(done.mri, brain, pet, details)
 
 
