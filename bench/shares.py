@@ -49,10 +49,12 @@ def _marked(network: nn.Module) -> Iterator[None]:
     from torch.profiler import record_function
 
     from mri2pet.nn.blocks import Attention, Norm
+    from mri2pet.nn.convolution import Conv3d
 
-    kinds = {
+    kinds: dict[type, str] = {
         Attention: "linear_attention",
         Norm: "group_norm_gelu",
+        Conv3d: "convolution",
         torch.nn.Conv3d: "convolution",
     }
     open_ranges: list[Any] = []
