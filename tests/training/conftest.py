@@ -35,7 +35,7 @@ class MemoryCohort:
     """What training asks of a cohort cache, from arrays in memory; three MRIs have no PET."""
 
     def __init__(self, subjects: int = 8) -> None:
-        self.manifest = SimpleNamespace(root="memory")
+        self.manifest = SimpleNamespace(root="memory", split_by="subject")
         self.root = Path("key")
         self.pet_shape = SHAPE
         self.pet_mean, self.pet_std = 0.4, 0.5

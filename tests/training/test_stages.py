@@ -156,6 +156,20 @@ def test_the_two_stages_follow_each_other(tmp_path, settings, stylized):
         go("pre", "training.epochs=1")
 
 
+def test_a_cohort_split_by_scan_is_noted(tmp_path, settings, memory_cohort):
+    memory_cohort.manifest.split_by = "scan"
+    told = []
+    train(
+        tmp_path / "run",
+        data=tmp_path,
+        settings=(*settings, "training.volumes=2"),
+        device="cpu",
+        on_event=lambda kind, facts: told.append(facts.get("text")) if kind == "note" else None,
+    )
+    assert "split by scan" in told[0]
+    assert load_model(tmp_path / "run").provenance["split_by"] == "scan"
+
+
 @pytest.mark.usefixtures("memory_cohort")
 def test_pretraining_without_validation_targets_says_so(tmp_path, settings, stylized):
     for path in (stylized / "rows").glob("sub-06.*"):

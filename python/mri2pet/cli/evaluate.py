@@ -12,7 +12,9 @@ PARTIAL = 3
 
 def evaluate(
     model: Annotated[str, typer.Argument(help="A bundled model, a model folder or a run folder.")],
-    data: Annotated[Path, typer.Option("--data", help="A BIDS cohort with MRI and AV45 PET.")],
+    data: Annotated[
+        Path, typer.Option("--data", help="The cohort: BIDS folder, or table of cohort build.")
+    ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the results.")],
     split: Annotated[
         str, typer.Option(metavar="train|val|test|all", help="Which subjects.")

@@ -18,6 +18,7 @@ COMMANDS = (
     "synthesize",
     "info",
     "preprocess",
+    "cohort",
     "stylize",
     "train",
     "phantom",
@@ -63,7 +64,11 @@ def _root(
 
 
 for _name in COMMANDS:
-    app.command(_name)(getattr(importlib.import_module(f"mri2pet.cli.{_name}"), _name))
+    _command = getattr(importlib.import_module(f"mri2pet.cli.{_name}"), _name)
+    if isinstance(_command, typer.Typer):
+        app.add_typer(_command, name=_name)
+    else:
+        app.command(_name)(_command)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -11,7 +11,9 @@ PARTIAL = 3
 
 
 def stylize(
-    data: Annotated[Path, typer.Argument(help="The cohort, a BIDS folder.")],
+    data: Annotated[
+        Path, typer.Argument(help="The cohort: BIDS folder, or table of cohort build.")
+    ],
     out: Annotated[
         Path, typer.Option("--out", "-o", help="Folder of the volumes; the same command resumes.")
     ],

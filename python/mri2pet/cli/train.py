@@ -11,7 +11,7 @@ import typer
 
 def train(
     run: Annotated[Path, typer.Argument(help="Folder of the run; the same command resumes it.")],
-    data: Annotated[Path, typer.Option(help="The cohort, a BIDS folder.")],
+    data: Annotated[Path, typer.Option(help="The cohort: BIDS folder, or table of cohort build.")],
     preset: Annotated[str, typer.Option(help="paper or compact.")] = "compact",
     settings: Annotated[
         list[str] | None,

@@ -64,10 +64,7 @@ def find_scans(subject_folder: Path) -> tuple[list[Scan], list[Scan]]:
     """The T1s and the AV45 PETs of one subject: one of each per session, the first by name."""
     subject = subject_folder.name
     sessions = [p for p in sorted(subject_folder.glob("ses-*")) if p.is_dir()] or [subject_folder]
-    table = {
-        row.get("session_id", ""): row
-        for row in read_tsv(subject_folder / f"{subject}_sessions.tsv")
-    }
+    table = subject_sessions(subject_folder)
     t1s: list[Scan] = []
     pets: list[Scan] = []
     for folder in sessions:
@@ -87,6 +84,23 @@ def find_scans(subject_folder: Path) -> tuple[list[Scan], list[Scan]]:
     return t1s, pets
 
 
+def subject_sessions(subject_folder: Path) -> dict[str, dict[str, str]]:
+    """Session → its row in the subject's `*_sessions.tsv`."""
+    rows = read_tsv(subject_folder / f"{subject_folder.name}_sessions.tsv")
+    return {row.get("session_id", ""): row for row in rows}
+
+
+def session_days(row: dict[str, str], kind: str = "mri") -> float | None:
+    """A session's date in days: `acq_time`, else the column `mri_days` or `pet_days`."""
+    time = row.get("acq_time", "")
+    if time:
+        try:
+            return datetime.fromisoformat(time).replace(tzinfo=None).timestamp() / 86400
+        except ValueError:
+            pass
+    return number(row.get(f"{kind}_days"))
+
+
 def _images(folder: Path, suffix: str) -> list[Path]:
     return sorted(p for end in NIFTI for p in folder.glob(f"sub-*{suffix}{end}"))
 
@@ -100,14 +114,8 @@ def _av45(paths: list[Path]) -> list[Path]:
 
 
 def _days(session: dict[str, str], scan: dict[str, str] | None, kind: str) -> float | None:
-    for row in (scan or {}, session):
-        time = row.get("acq_time", "")
-        if time:
-            try:
-                return datetime.fromisoformat(time).replace(tzinfo=None).timestamp() / 86400
-            except ValueError:
-                continue
-    return number(session.get(f"{kind}_days"))
+    own = session_days({"acq_time": (scan or {}).get("acq_time", "")})
+    return session_days(session, kind) if own is None else own
 
 
 def _pair(t1s: list[Scan], pets: list[Scan], max_days: float) -> list[Pair]:

@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 
-from mri2pet.cohort.manifest import Manifest, ManifestRow, build_manifest
+from mri2pet.cohort.manifest import Manifest, ManifestRow, load_manifest
 from mri2pet.cohort.parallel import single_threaded_map
 from mri2pet.cohort.prepare import REGISTRATIONS, ModelSpaceSubject, Shape, prepare
 from mri2pet.cohort.tables import write_tsv, written_whole
@@ -160,9 +160,11 @@ def build_cache(
     the same cache take turns: the second waits, then finds the rows done.
 
     Args:
+        data: a BIDS folder, or the table that `mri2pet cohort build` wrote of one.
         cache_dir: None for `default_cache_dir(data)`.
         registration: `truth` for simulated cohorts that bring their transforms.
         jobs: worker processes, one thread each.
+        split_seed: of a folder; a table has its split.
         include_unpaired: also the MRIs that have no PET.
         on_subject: called as (rows finished, rows to do, row name, error or None).
 
@@ -175,7 +177,7 @@ def build_cache(
         raise UsageError(f"jobs is {jobs}; it must be at least 1")
     if registration not in REGISTRATIONS:
         raise UsageError(f"registration {registration!r} is none of {', '.join(REGISTRATIONS)}")
-    manifest = build_manifest(data, seed=split_seed)
+    manifest = load_manifest(data, seed=split_seed)
     settings = {
         "format": FORMAT,
         "cohort": str(manifest.root),
@@ -183,14 +185,15 @@ def build_cache(
         "pet_shape": list(_shape(pet_shape)),
         "registration": registration,
     }
-    root = Path(cache_dir or default_cache_dir(data)) / _key(settings)
+    root = Path(cache_dir or default_cache_dir(manifest.root)) / _key(settings)
     cache = CohortCache(root, settings, manifest)
     wanted = manifest.select(paired=not include_unpaired)
     try:
         root.mkdir(parents=True, exist_ok=True)
         with written_whole(root / "settings.json") as part:
             part.write_text(json.dumps(settings, indent=2) + "\n")
-        manifest.write(root / f"manifest_seed-{split_seed}.tsv")
+        if Path(data).is_dir():
+            manifest.write(root / f"manifest_seed-{split_seed}.tsv")
         if all(cache.holds(row) for row in wanted):
             return cache
         with _turn(root):

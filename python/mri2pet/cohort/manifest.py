@@ -1,16 +1,25 @@
-"""The manifest: one row per MRI session of a cohort, with its PET, labels and split."""
+"""The manifest: one row per MRI session of a cohort, with its PET, labels and split.
+
+On disk it is a table, and beside a table that a user keeps a JSON file of the same name: the
+cohort's folder, the seed, the fractions and whether people or scans were split.
+"""
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from mri2pet.cohort.bids import MAX_DAYS, Pair, Scan, find_pairs
-from mri2pet.cohort.splits import FRACTIONS, split_subjects
-from mri2pet.cohort.tables import number, read_tsv, write_tsv
-from mri2pet.errors import InputError
+from mri2pet.cohort.labels import Labels
+from mri2pet.cohort.splits import FRACTIONS, SPLITS, split_subjects
+from mri2pet.cohort.tables import number, read_tsv, write_tsv, written_whole
+from mri2pet.errors import InputError, UsageError
+
+SPLIT_BY = ("subject", "scan")
 
 
 @dataclass(frozen=True)
@@ -43,10 +52,15 @@ _PATHS = ("t1", "pet", "truth", "pet_truth")
 
 @dataclass(frozen=True)
 class Manifest:
-    """The rows of a cohort in the order of their names; `root` is the BIDS folder."""
+    """The rows of a cohort in the order of their names; `root` is the BIDS folder.
+
+    `split_by` says what was divided: "subject", or "scan" as in the paper, where one person's
+    scans may train and test.
+    """
 
     root: Path
     rows: tuple[ManifestRow, ...]
+    split_by: str = "subject"
 
     def __iter__(self) -> Iterator[ManifestRow]:
         return iter(self.rows)
@@ -102,23 +116,32 @@ def build_manifest(
     seed: int = 0,
     fractions: tuple[float, float, float] = FRACTIONS,
     max_days: float = MAX_DAYS,
+    split_by: str = "subject",
 ) -> Manifest:
     """Pairs, labels and the split of a BIDS cohort.
 
-    Labels come from `phenotype/diagnosis.tsv` and `phenotype/mmse.tsv` (by subject and session),
-    else from `participants.tsv`.
+    Labels are those of the visit nearest to the MRI, see `labels.Labels`.
+
+    Args:
+        split_by: "subject", or "scan": every MRI session is divided on its own, as the authors of
+            the paper do, so a person may train and test.
 
     Raises:
-        InputError: no cohort in this folder. UsageError: impossible fractions.
+        InputError: no cohort in this folder. UsageError: impossible fractions or `split_by`.
     """
+    if split_by not in SPLIT_BY:
+        raise UsageError(f"split by {split_by!r} is none of {', '.join(SPLIT_BY)}")
     root = Path(data).resolve()
     pairs = find_pairs(root, max_days=max_days)
-    split = split_subjects((p.t1.subject for p in pairs), seed=seed, fractions=fractions)
-    # Again for the subjects with a PET: in a small cohort each split must have one of them.
-    with_pet = (p.t1.subject for p in pairs if p.pet is not None)
+
+    def unit(pair: Pair) -> str:
+        return pair.t1.subject if split_by == "subject" else f"{pair.t1.subject}_{pair.t1.session}"
+
+    split = split_subjects(map(unit, pairs), seed=seed, fractions=fractions)
+    # Again for those with a PET: in a small cohort each split must have one of them.
+    with_pet = (unit(pair) for pair in pairs if pair.pet is not None)
     split |= split_subjects(with_pet, seed=seed, fractions=fractions)
-    diagnosis = _labels(root, "diagnosis")
-    mmse = _labels(root, "mmse")
+    diagnosis, mmse = Labels(root, "diagnosis"), Labels(root, "mmse")
     rows = [
         ManifestRow(
             subject=pair.t1.subject,
@@ -128,30 +151,78 @@ def build_manifest(
             days_apart=pair.days_apart,
             truth=_truth(root, pair.t1),
             pet_truth=_truth(root, pair.pet) if pair.pet else None,
-            diagnosis=_label(diagnosis, pair),
-            mmse=number(_label(mmse, pair)),
-            split=split[pair.t1.subject],
+            diagnosis=diagnosis.of(pair.t1),
+            mmse=number(mmse.of(pair.t1)),
+            split=split[unit(pair)],
         )
         for pair in pairs
     ]
-    return Manifest(root, tuple(sorted(rows, key=lambda row: row.name)))
+    return Manifest(root, tuple(sorted(rows, key=lambda row: row.name)), split_by)
+
+
+def write_cohort(manifest: Manifest, path: Path | str, **options: Any) -> dict[str, Any]:
+    """Writes a manifest as a table to keep, and `options` with the counts into the JSON beside it.
+
+    Returns:
+        The content of the JSON file.
+
+    Raises:
+        UsageError: the name does not end in `.tsv`.
+    """
+    path = Path(path)
+    if path.suffix != ".tsv":
+        raise UsageError(f"{path}: a cohort's table must have a name that ends in .tsv")
+    record = {
+        "cohort": str(manifest.root),
+        "split_by": manifest.split_by,
+        **options,
+        "people": len({row.subject for row in manifest}),
+        "people_in_several_splits": _in_several_splits(manifest),
+        "splits": {split: _counts(manifest, split) for split in SPLITS},
+    }
+    manifest.write(path)
+    with written_whole(path.with_suffix(".json")) as part:
+        part.write_text(json.dumps(record, indent=2) + "\n")
+    return record
+
+
+def load_manifest(data: Path | str, *, seed: int = 0) -> Manifest:
+    """The manifest of a BIDS folder, or the one in a table that `write_cohort` wrote.
+
+    Raises:
+        InputError: no cohort there; the table's JSON or the cohort's folder is missing.
+    """
+    path = Path(data)
+    if not path.is_file():
+        return build_manifest(path, seed=seed)
+    try:
+        record = json.loads(path.with_suffix(".json").read_text())
+        root, split_by = Path(record["cohort"]), record["split_by"]
+    except (OSError, ValueError, KeyError):
+        raise InputError(
+            f"{path}: {path.with_suffix('.json').name} is missing beside it or damaged; "
+            "make both again with mri2pet cohort build."
+        ) from None
+    if not root.is_dir():
+        raise InputError(f"{path}: its cohort {root} is not there; build the table again.")
+    return Manifest(root, read_manifest(path, root).rows, split_by)
+
+
+def _in_several_splits(manifest: Manifest) -> int:
+    places = {(row.subject, row.split) for row in manifest}
+    return sum(count > 1 for count in Counter(subject for subject, _ in places).values())
+
+
+def _counts(manifest: Manifest, split: str) -> dict[str, int]:
+    rows, pairs = manifest.select(split, paired=False), manifest.select(split)
+    return {
+        "people": len({row.subject for row in rows}),
+        "pairs": len(pairs),
+        "unpaired": len(rows) - len(pairs),
+    }
 
 
 def _truth(root: Path, scan: Scan) -> Path | None:
     folder = root / "derivatives" / "truth" / scan.subject / scan.session
     path = folder / f"{'_'.join(filter(None, [scan.subject, scan.session]))}_truth.json"
     return path if path.is_file() else None
-
-
-def _labels(root: Path, label: str) -> dict[tuple[str, str], str]:
-    rows = read_tsv(root / "participants.tsv") + read_tsv(root / "phenotype" / f"{label}.tsv")
-    return {
-        (row["participant_id"], row.get("session_id", "")): row[label]
-        for row in rows
-        if row.get("participant_id") and row.get(label)
-    }
-
-
-def _label(labels: dict[tuple[str, str], str], pair: Pair) -> str | None:
-    subject = pair.t1.subject
-    return labels.get((subject, pair.t1.session)) or labels.get((subject, ""))

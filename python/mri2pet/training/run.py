@@ -55,7 +55,7 @@ def train(
 
     Args:
         run: the run's folder; gets config.json, log.jsonl, losses.png, checkpoints/ and model/.
-        data: a BIDS cohort.
+        data: a BIDS cohort, or the table that `mri2pet cohort build` wrote of one.
         preset: "paper" or "compact".
         settings: `section.key=value`, see `mri2pet.config`.
         cache: where the cohort in model space is kept (default: beside the cohort).
@@ -108,6 +108,7 @@ class Trainer:
     ) -> None:
         self.run, self.world, self.notify = run, world, notify
         self.data = stage_data(config, cohort)
+        self.split_by = cohort.manifest.split_by
         training = config.training.lasting(len(self.data.train))
         self.config = config.model_copy(update={"training": training})
         self.initial_sha256: str | None = None
@@ -129,6 +130,7 @@ class Trainer:
         self.averaged = _network(config, world.device)
         self.began = time.perf_counter()
         self.volumes_at_start = 0
+        self._warn()
 
     def _start_from(self, name: str) -> None:
         """Takes the parameters of another model; a checkpoint of this run replaces them.
@@ -146,6 +148,14 @@ class Trainer:
         self.state.start_from(model.network.state_dict())
         self.initial_sha256 = model.sha256
 
+    def _warn(self) -> None:
+        if self.data.val is None:
+            text = "no PET-like MRI of the validation split: its loss is not measured"
+            self.notify("note", {"text": f"{text} (mri2pet stylize --split all makes them)"})
+        if self.split_by == "scan":
+            text = "the cohort is split by scan: a person may train and test, figures flatter"
+            self.notify("note", {"text": text})
+
     def resume(self) -> None:
         """Goes on from the newest readable checkpoint, if there is one."""
         note = load_state(self.run / "checkpoints", self.state)
@@ -154,9 +164,6 @@ class Trainer:
         if self.world.first:
             log.forget_after(self.run, self.state.volumes)
         self.volumes_at_start = self.state.volumes
-        if self.data.val is None:
-            text = "no PET-like MRI of the validation split: its loss is not measured"
-            self.notify("note", {"text": f"{text} (mri2pet stylize --split all makes them)"})
         self.notify("start", {"volumes": self.state.volumes, "of": self.config.training.volumes})
 
     def run_to_the_end(self) -> None:
@@ -225,6 +232,7 @@ class Trainer:
                 "init_sha256": self.initial_sha256,
                 "training_subjects": len({r.subject for r in self.data.rows}),
                 "training_pairs": len(self.data.train),
+                "split_by": self.split_by,
                 **self.data.provenance,
                 "volumes": self.state.volumes,
                 "updates": self.state.updates,

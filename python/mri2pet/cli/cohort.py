@@ -1,0 +1,64 @@
+"""`mri2pet cohort`: who and what is in a cohort."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+cohort = typer.Typer(help="Find the scans of a cohort, pair them and split them.")
+
+
+@cohort.callback()
+def _group() -> None:
+    """Keeps `build` a command of its own while it is the only one."""
+
+
+@cohort.command("build")
+def build(
+    data: Annotated[Path, typer.Argument(help="The cohort, a BIDS folder.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The table to write, *.tsv.")],
+    seed: Annotated[int, typer.Option(help="Names the split.")] = 0,
+    fractions: Annotated[
+        str, typer.Option(metavar="TRAIN,VAL,TEST", help="Shares of the splits.")
+    ] = "0.81,0.09,0.1",
+    max_days: Annotated[float, typer.Option(help="Days between the MRI and PET of a pair.")] = 365,
+    split_by_scan: Annotated[
+        bool, typer.Option("--split-by-scan", help="As in the paper: a person may train and test.")
+    ] = False,
+) -> None:
+    """Pair MRIs with PETs, add diagnosis and MMSE, split by person, and write the table."""
+    from mri2pet.cohort.manifest import build_manifest, write_cohort
+
+    shares = _shares(fractions)
+    manifest = build_manifest(
+        data,
+        seed=seed,
+        fractions=shares,
+        max_days=max_days,
+        split_by="scan" if split_by_scan else "subject",
+    )
+    record = write_cohort(manifest, out, seed=seed, fractions=shares, max_days=max_days)
+    typer.echo(f"{'split':<6} {'people':>7} {'pairs':>7} {'MRIs alone':>11}")
+    for split, counts in record["splits"].items():
+        typer.echo(
+            f"{split:<6} {counts['people']:>7} {counts['pairs']:>7} {counts['unpaired']:>11}"
+        )
+    if split_by_scan:
+        typer.echo(
+            f"warning: {record['people_in_several_splits']} people are in more than one split, so "
+            "figures of the test split will be too good; use this to compare with the paper alone",
+            err=True,
+        )
+    typer.echo(f"written to {out}")
+
+
+def _shares(text: str) -> tuple[float, float, float]:
+    from mri2pet.errors import UsageError
+
+    try:
+        train, val, test = (float(part) for part in text.split(","))
+    except ValueError:
+        raise UsageError(f"--fractions {text!r} must be three numbers, e.g. 0.8,0.1,0.1") from None
+    return train, val, test
