@@ -39,17 +39,6 @@ def test_hd_bet_must_be_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UsageError, match="not installed"):
         SynthesisOptions(extractor="hd-bet")
 
-
-def test_cuda_must_be_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    assert SynthesisOptions().resolve_device() == "cpu"
-    with pytest.raises(UsageError, match="no CUDA device"):
-        SynthesisOptions(device="cuda").resolve_device()
-
-
-def test_auto_takes_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
-    assert SynthesisOptions().resolve_device() == "cuda"
     assert SynthesisOptions(device="cpu").resolve_device() == "cpu"
 
 

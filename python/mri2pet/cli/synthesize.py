@@ -49,6 +49,9 @@ AssumeRas = Annotated[
 Extractor = Annotated[str, typer.Option(metavar="template|hd-bet", help="How to find the brain.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Redo subjects that are done.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
+MemoryPlan = Annotated[
+    bool, typer.Option("--memory-plan", help="Say what memory sampling needs, and stop.")
+]
 
 
 def synthesize(
@@ -66,6 +69,7 @@ def synthesize(
     assume_ras: AssumeRas = False,
     extractor: Extractor = "template",
     overwrite: Overwrite = False,
+    memory_plan: MemoryPlan = False,
     quiet: Quiet = False,
 ) -> None:
     """Synthesise an AV45 PET volume in SUVR from each T1-weighted MRI.
@@ -77,6 +81,9 @@ def synthesize(
     Research software, not a medical device. This image was predicted from an MRI: no tracer was
     given and no amyloid was measured.
     """
+    if memory_plan:
+        typer.echo(_memory_plan(model, engine, device))
+        return
     from mri2pet.cli.progress import watch
     from mri2pet.synthesis import synthesize as run
 
@@ -102,6 +109,15 @@ def synthesize(
     if failed:
         _tell(failed, len(results), out)
         raise typer.Exit(1 if len(failed) == len(results) else SOME_FAILED)
+
+
+def _memory_plan(model: str, engine: str, device: str) -> str:
+    from mri2pet.devices import choose_device
+    from mri2pet.engines.choose import load_engine
+    from mri2pet.memory import sampling_plan
+
+    place = choose_device(device)
+    return sampling_plan(load_engine(model, engine=engine, device=place).config, place).text()
 
 
 def _tell(failed: list[SynthesisResult], total: int, out: Path) -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from mri2pet.config import Config
 
 
 def train(
@@ -41,7 +44,7 @@ def train(
         str, typer.Option(metavar="MODEL", help="Start from this model or run, not from scratch.")
     ] = "",
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the configuration and stop.")
+        bool, typer.Option("--dry-run", help="Print configuration and memory plan, and stop.")
     ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
 ) -> None:
@@ -56,7 +59,9 @@ def train(
     if dry_run:
         from mri2pet.config import load_config
 
-        typer.echo(load_config(preset, settings).model_dump_json(indent=2))
+        config = load_config(preset, settings)
+        typer.echo(config.model_dump_json(indent=2))
+        typer.echo(_memory_plan(config, device), err=True)
         return
     from mri2pet.training import train as run_training
 
@@ -71,6 +76,13 @@ def train(
             on_event=display.event,
         )
     typer.echo(f"model: {model}")
+
+
+def _memory_plan(config: Config, device: str) -> str:
+    from mri2pet.devices import choose_device
+    from mri2pet.memory import training_plan
+
+    return training_plan(config, choose_device(device)).text()
 
 
 class _Display:

@@ -16,6 +16,7 @@ from mri2pet.cohort.cache import CohortCache, build_cache
 from mri2pet.cohort.manifest import ManifestRow
 from mri2pet.cohort.splits import SPLITS
 from mri2pet.cohort.tables import write_tsv, written_whole
+from mri2pet.devices import choose_device
 from mri2pet.errors import InputError, Mri2petError, UsageError
 from mri2pet.evaluation.figure import draw_figure
 from mri2pet.evaluation.methods import METHODS, compare, within_support
@@ -101,7 +102,7 @@ def evaluate(
 
     _check_rows(split, limit)
     notify = on_event or (lambda kind, facts: None)
-    out, network = Path(out), load_model(model, _device(device))
+    out, network = Path(out), load_model(model, choose_device(device))
     _check_sampling(network, sampling)
     shared = _cache_options(network, jobs, notify)
     cohort = training = build_cache(data, cache, registration=registration, **shared)
@@ -136,16 +137,6 @@ def _check_rows(split: str, limit: int | None) -> None:
         raise UsageError(f"unknown split {split!r}; there are {', '.join(SPLITS)}, all")
     if limit is not None and limit < 1:
         raise UsageError(f"limit must be at least 1, not {limit}")
-
-
-def _device(name: str) -> str:
-    import torch
-
-    if name not in ("auto", "cpu", "cuda"):
-        raise UsageError(f"unknown device {name!r}; there are auto, cpu, cuda")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise UsageError("device cuda was asked for and torch sees no CUDA device")
-    return "cuda" if name != "cpu" and torch.cuda.is_available() else "cpu"
 
 
 def _check_sampling(network: Any, sampling: Sampling) -> None:

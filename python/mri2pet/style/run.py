@@ -8,6 +8,7 @@ from typing import Any
 
 from mri2pet.cohort.cache import build_cache
 from mri2pet.config import load_config
+from mri2pet.devices import choose_device
 from mri2pet.errors import UsageError
 from mri2pet.style.cohort import STYLES, StylizedCohort, stylize_cohort
 from mri2pet.style.transfer import StyleOptions
@@ -49,19 +50,13 @@ def run_stylize(
     Raises:
         Mri2petError: what those functions raise.
     """
-    import torch
-
     options = options or StyleOptions()
     options.check()
     if style not in STYLES:
         raise UsageError(f"style {style!r} is none of {', '.join(STYLES)}.")
-    if device not in ("auto", "cpu", "cuda"):
-        raise UsageError(f"device {device!r} is none of auto, cpu, cuda.")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise UsageError("device 'cuda': torch sees no CUDA device; use cpu.")
+    where = choose_device(device)
     config = load_config(preset)
     vgg = load_vgg(weights, sha256=sha256, download=download, random=random)
-    where = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
 
     def tell(kind: str) -> Callable[[int, int, str, str | None], None]:
         def on_subject(done: int, of: int, name: str, error: str | None) -> None:

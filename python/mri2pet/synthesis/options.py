@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mri2pet.devices import DEVICES
 from mri2pet.errors import InputError, UsageError
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 SAMPLERS = ("dpmpp", "ddim", "ddpm")
 ENGINES = ("auto", "torch", "onnxruntime")
-DEVICES = ("auto", "cpu", "cuda")
+
 MAX_STEPS = 999
 MAX_SEED = 2**32 - 1
 
@@ -73,22 +74,6 @@ class SynthesisOptions:
             "assume_ras": self.assume_ras,
             "extractor": self.extractor,
         }
-
-    def resolve_device(self) -> str:
-        """`cpu` or `cuda`.
-
-        Raises:
-            UsageError: cuda is asked for and torch sees none.
-        """
-        if self.device == "cpu":
-            return "cpu"
-        import torch
-
-        if torch.cuda.is_available():
-            return "cuda"
-        if self.device == "cuda":
-            raise UsageError("--device cuda: torch sees no CUDA device here; use --device cpu")
-        return "cpu"
 
 
 def _require_choice(option: str, value: str, choices: tuple[str, ...]) -> None:

@@ -103,19 +103,23 @@ def _sample(
     import torch
 
     from mri2pet.diffusion.loop import sample
+    from mri2pet.memory import explained, sampling_plan
 
     mri = torch.from_numpy(prepared.mri)[None, None]
-    standardised = sample(
-        model,
-        mri,
-        samples=options.samples,
-        sampler=options.sampler,
-        steps=options.steps,
-        seed=options.seed,
-        subject=subject,
-        batch=model.batch or 1,
-        on_step=observer.sampling_step,
-    )
+    # A GPU is fastest with all samples at once, a CPU with one.
+    batch = model.batch or (options.samples if model.device.type == "cuda" else 1)
+    with explained(lambda: sampling_plan(model.config, str(model.device)), batch):
+        standardised = sample(
+            model,
+            mri,
+            samples=options.samples,
+            sampler=options.sampler,
+            steps=options.steps,
+            seed=options.seed,
+            subject=subject,
+            batch=batch,
+            on_step=observer.sampling_step,
+        )
     return (standardised[:, 0].float().cpu() * model.pet_std + model.pet_mean).numpy()
 
 

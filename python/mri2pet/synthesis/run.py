@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mri2pet.devices import choose_device
 from mri2pet.errors import UsageError
 from mri2pet.synthesis.inputs import SubjectInput, find_inputs
 from mri2pet.synthesis.observer import Observer
@@ -133,4 +134,4 @@ def _loaded(options: SynthesisOptions) -> Engine:
     """The engine on the device asked for; a loaded model is taken where it is."""
     from mri2pet.engines import load_engine
 
-    return load_engine(options.model, engine=options.engine, device=options.resolve_device())
+    return load_engine(options.model, engine=options.engine, device=choose_device(options.device))

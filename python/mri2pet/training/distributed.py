@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 import torch.distributed as dist
 
-from mri2pet.errors import UsageError
+from mri2pet.devices import choose_device
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def join_world(device: str) -> Iterator[World]:
         UsageError: an unknown device, or CUDA was asked for and torch sees none.
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
-    kind = _device_kind(device)
+    kind = choose_device(device)
     if size == 1:
         yield World(0, 1, torch.device(kind))
         return
@@ -51,16 +51,6 @@ def join_world(device: str) -> Iterator[World]:
         yield World(dist.get_rank(), size, local)
     finally:
         dist.destroy_process_group()
-
-
-def _device_kind(name: str) -> str:
-    if name not in ("auto", "cpu", "cuda"):
-        raise UsageError(f"device {name!r} is none of auto, cpu, cuda")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise UsageError("device cuda was asked for and torch sees no CUDA device")
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    return name
 
 
 def sum_over_world(values: torch.Tensor, world: World) -> torch.Tensor:

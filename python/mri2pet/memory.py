@@ -1,0 +1,264 @@
+"""What sampling and training will allocate, counted before anything is computed."""
+
+from __future__ import annotations
+
+import warnings
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from mri2pet.config import Config, ModelConfig
+from mri2pet.diffusion import schedule
+from mri2pet.errors import Mri2petError
+
+#: What torch, the libraries and (on a GPU) the CUDA context take beside the tensors.
+OVERHEAD_BYTES = 2**30
+BATCHES = (1, 2, 4, 8, 16, 32, 64)
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """Bytes of all tensors at the worst moment, by the volumes that are computed at once.
+
+    Attributes:
+        what: "sampling" or "training".
+        fixed: parameters, and for training gradients, Adam's moments and the moving average.
+        peaks: volumes at once → bytes with `fixed`.
+        available: bytes free on the device now.
+    """
+
+    what: str
+    fixed: int
+    peaks: dict[int, int]
+    available: int
+
+    @property
+    def largest(self) -> int | None:
+        """The most volumes at once that fit beside the overhead; None if not even one does."""
+        fitting = [n for n, peak in self.peaks.items() if peak + OVERHEAD_BYTES <= self.available]
+        return max(fitting, default=None)
+
+    def text(self) -> str:
+        """The plan for a reader."""
+        gib = 2**30
+        lines = [
+            f"memory plan for {self.what}: {self.available / gib:.1f} GiB are free, "
+            f"{OVERHEAD_BYTES / gib:.0f} GiB of them left to the libraries",
+            f"  {'at once':>8}  {'tensors':>9}",
+        ]
+        for count, peak in self.peaks.items():
+            fits = "" if peak + OVERHEAD_BYTES <= self.available else "  does not fit"
+            lines.append(f"  {count:>8}  {peak / gib:>5.2f} GiB{fits}")
+        largest = self.largest
+        lines.append(
+            "  not even one volume fits" if largest is None else f"  {largest} at once fit"
+        )
+        return "\n".join(lines)
+
+
+def sampling_plan(config: ModelConfig, device: str = "cpu") -> MemoryPlan:
+    """The plan of the sampling loop: network, one evaluation, and the loop's own volumes."""
+
+    def peak(count: int) -> tuple[int, int]:
+        return count_bytes(lambda: _sampling(config, device, count))
+
+    return _plan("sampling", peak, device)
+
+
+def training_plan(config: Config, device: str = "cpu") -> MemoryPlan:
+    """The plan of a training step, by `training.micro_batch`."""
+
+    def peak(count: int) -> tuple[int, int]:
+        return count_bytes(lambda: _training(config, device, count))
+
+    return _plan("training", peak, device)
+
+
+@contextmanager
+def explained(plan: Callable[[], MemoryPlan], count: int) -> Iterator[None]:
+    """Says what would fit when the memory does not suffice.
+
+    Args:
+        plan: asked only then.
+        count: volumes that are computed at once.
+
+    Raises:
+        Mri2petError: instead of torch's own out-of-memory errors.
+    """
+    try:
+        yield
+    except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:
+        if isinstance(error, RuntimeError) and not _is_out_of_memory(error):
+            raise
+        made = plan()
+        largest = made.largest
+        fits = "not even one fits" if largest is None else f"{largest} would fit"
+        raise Mri2petError(
+            f"out of memory for {made.what} with {count} volumes at once; "
+            f"{made.available / 2**30:.1f} GiB are free, {fits}"
+        ) from error
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    text = str(error)
+    return isinstance(error, torch.OutOfMemoryError) or "allocate memory" in text
+
+
+def available_bytes(device: str) -> int:
+    """Free memory of a GPU, or of this machine (within the limit of its control group)."""
+    if torch.device(device).type == "cuda":
+        return int(torch.cuda.mem_get_info(torch.device(device))[0])
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        if line.startswith("MemAvailable:"):
+            free = int(line.split()[1]) * 1024
+            break
+    limits = (
+        ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+        (
+            "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+            "/sys/fs/cgroup/memory/memory.usage_in_bytes",
+        ),
+    )
+    for limit, used in limits:
+        try:
+            free = min(free, int(Path(limit).read_text()) - int(Path(used).read_text()))
+        except (OSError, ValueError):  # no such group, or "max": no limit
+            continue
+    return free
+
+
+def count_bytes(run: Callable[[], Counted]) -> tuple[int, int]:
+    """(bytes that stay, most bytes at once) of tensors that `run` makes, without computing them.
+
+    The tensors are fakes: shapes and dtypes pass through every op, and nothing is allocated.
+    What an op needs inside itself (a convolution's workspace) is not seen.
+    """
+    schedule.alpha_bar()  # cached for the process, so it must be computed for real
+    fakes = FakeTensorMode(allow_non_fake_inputs=True)
+    with _without_onednn(), fakes, _Meter() as meter:
+        kept = run()
+        fixed = meter.held
+        kept.work()
+    return fixed, meter.peak
+
+
+@contextmanager
+def _without_onednn() -> Iterator[None]:
+    """oneDNN's own operator takes real tensors only; the plain one allocates the same."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="TF32 acceleration")  # set along with it
+        with torch.backends.mkldnn.flags(enabled=False):
+            yield
+
+
+@dataclass
+class Counted:
+    """Tensors that stay, and the work that is done beside them."""
+
+    keep: Any
+    work: Callable[[], Any]
+
+
+class _Meter(TorchDispatchMode):
+    """Adds up the storages that are alive."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.held = self.peak = 0
+        self._seen: set[int] = set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        result = func(*args, **(kwargs or {}))
+        for leaf in tree_leaves(result):
+            if isinstance(leaf, Tensor):
+                self._count(leaf.untyped_storage())
+        return result
+
+    def _count(self, storage: torch.UntypedStorage) -> None:
+        key = storage._cdata
+        if key in self._seen:
+            return
+        size = storage.nbytes()
+        self._seen.add(key)
+        self.held += size
+        self.peak = max(self.peak, self.held)
+        weakref.finalize(storage, self._release, key, size)
+
+    def _release(self, key: int, size: int) -> None:
+        self._seen.discard(key)
+        self.held -= size
+
+
+def _plan(what: str, peak: Callable[[int], tuple[int, int]], device: str) -> MemoryPlan:
+    counted = {count: peak(count) for count in BATCHES}
+    fixed = counted[BATCHES[0]][0]
+    return MemoryPlan(
+        what, fixed, {count: most for count, (_, most) in counted.items()}, available_bytes(device)
+    )
+
+
+def _sampling(config: ModelConfig, device: str, count: int) -> Counted:
+    from mri2pet.nn import Network
+
+    with torch.device(device):
+        network = Network(config).requires_grad_(False)
+
+    def work() -> None:
+        mri = torch.empty(1, 1, *config.mri_shape, device=device)
+        x = torch.empty(count, 1, *config.pet_shape, device=device)
+        same = network.mri_on_pet_grid(mri)
+        steps = torch.zeros(count, dtype=torch.int64, device=device)
+        with torch.inference_mode():
+            rows = network.block_biases(network.mri_encoder(mri).expand(count, -1), steps)
+            whole = None if same is None else same.expand(count, -1, -1, -1, -1)
+            output = network.denoise(x, rows, whole)
+            previous = torch.empty_like(x)
+            (torch.empty_like(x), torch.empty_like(previous), output)
+
+    return Counted(network, work)
+
+
+def _training(config: Config, device: str, count: int) -> Counted:
+    from mri2pet.diffusion.objective import training_objective
+    from mri2pet.nn import Network
+
+    with torch.device(device):
+        network = Network(config.model)
+    average = {name: value.clone() for name, value in network.state_dict().items()}
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
+    training = config.training
+
+    def step() -> None:
+        mri = torch.empty(count, 1, *config.model.mri_shape, device=device)
+        pet, noise = (torch.empty(count, 1, *config.model.pet_shape, device=device) for _ in "pn")
+        t = torch.ones(count, dtype=torch.int64, device=device)
+        with _autocast(device, training.precision):
+            loss = training_objective(
+                network,
+                config.model.prediction,
+                mri,
+                pet,
+                t,
+                noise,
+                training.laplacian_weight,
+                training.snr_clip,
+            ).total
+        loss.backward()
+        optimizer.step()
+
+    return Counted((network, average, optimizer), step)
+
+
+def _autocast(device: str, precision: str) -> AbstractContextManager[Any]:
+    if precision == "fp32":
+        return nullcontext()
+    return torch.autocast(torch.device(device).type, dtype=torch.bfloat16)

@@ -1,0 +1,116 @@
+"""The memory plan counts what torch allocates, and is told where it helps."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from mri2pet import memory
+from mri2pet.bench.timing import extra_bytes
+from mri2pet.config import load_config
+from mri2pet.diffusion import schedule
+from mri2pet.diffusion.objective import training_objective
+from mri2pet.errors import Mri2petError
+from mri2pet.memory import MemoryPlan, explained, sampling_plan, training_plan
+from mri2pet.nn import Network
+
+SETTINGS = (
+    "model.mri_shape=[16,64,64]",
+    "model.pet_shape=[16,64,64]",
+    'training.precision="fp32"',
+)
+
+
+@pytest.fixture(params=["compact", "paper"])
+def config(request):
+    return load_config(request.param, SETTINGS)
+
+
+def parameters(network):
+    return sum(p.numel() * 4 for p in network.parameters())
+
+
+def test_sampling_is_what_torch_allocates(config):
+    network = Network(config.model).requires_grad_(False)
+    network.to(memory_format=torch.channels_last_3d)
+    plan = sampling_plan(config.model)
+    assert plan.fixed == parameters(network)
+    for count in (1, 4):
+
+        def loop(count=count):
+            mri = torch.rand(1, 1, *config.model.mri_shape)
+            x = torch.rand(count, 1, *config.model.pet_shape)
+            same = network.mri_on_pet_grid(mri)
+            t = torch.full((count,), 500)
+            with torch.inference_mode():
+                rows = network.block_biases(network.mri_encoder(mri).expand(count, -1), t)
+                whole = None if same is None else same.expand(count, -1, -1, -1, -1)
+                return network.denoise(x, rows, whole)
+
+        loop()
+        allocated = extra_bytes(loop, "cpu")
+        assert plan.peaks[count] - plan.fixed == pytest.approx(allocated, rel=0.15)
+
+
+def test_a_training_step_is_what_torch_allocates(config):
+    network = Network(config.model).to(memory_format=torch.channels_last_3d)
+    plan = training_plan(config)
+    shape = (2, 1, *config.model.pet_shape)
+    adam = torch.optim.Adam(network.parameters())
+
+    def step():
+        mri, pet, noise = torch.rand(2, 1, *config.model.mri_shape), *torch.randn(2, *shape)
+        t = torch.tensor([3, 500])
+        training_objective(
+            network, config.model.prediction, mri, pet, t, noise, 0.25
+        ).total.backward()
+        adam.step()
+
+    allocated = extra_bytes(step, "cpu")  # with Adam's moments, which the first step makes
+    assert plan.peaks[2] - plan.fixed == pytest.approx(allocated, rel=0.15)
+    assert plan.fixed >= 2 * parameters(network)  # and the moving average
+
+
+def test_nothing_of_a_plan_stays_behind(config):
+    sampling_plan(config.model)
+    training_plan(config)
+    assert type(schedule.alpha_bar()) is torch.Tensor
+    assert torch.backends.mkldnn.enabled
+    assert float(schedule.alpha_bar()[999]) == pytest.approx(2.0e-5, rel=0.1)
+
+
+def test_the_largest_batch_leaves_room_for_the_libraries():
+    gib = 2**30
+    plan = MemoryPlan("sampling", 0, {1: gib, 2: 2 * gib, 4: 4 * gib}, 3 * gib)
+    assert plan.largest == 2
+    assert "2 at once fit" in plan.text()
+    none = MemoryPlan("sampling", 0, {1: gib}, gib)
+    assert none.largest is None
+    assert "not even one" in none.text()
+
+
+def test_out_of_memory_says_what_would_fit():
+    plan = MemoryPlan("sampling", 0, {1: 2**30, 2: 2**31}, 2**31)
+    told = r"2 volumes at once; 2\.0 GiB are free, 1 would fit"
+    with pytest.raises(Mri2petError, match=told), explained(lambda: plan, 2):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+    with pytest.raises(Mri2petError, match="out of memory"), explained(lambda: plan, 2):
+        torch.empty(2**60, dtype=torch.uint8)
+    with pytest.raises(RuntimeError, match="something else"), explained(lambda: plan, 2):
+        raise RuntimeError("something else")
+
+
+def test_commands(capsys, tmp_path):
+    from mri2pet.cli.main import main
+
+    assert main(["synthesize", "x.nii", "-o", str(tmp_path / "out"), "--memory-plan"]) == 0
+    assert "memory plan for sampling" in capsys.readouterr().out
+    assert not (tmp_path / "out").exists()
+    arguments = ["train", str(tmp_path / "run"), "--data", "x", "--dry-run", "--set", SETTINGS[0]]
+    assert main([*arguments, "--set", SETTINGS[1]]) == 0
+    shown = capsys.readouterr()
+    assert json.loads(shown.out)["model"]["pet_shape"] == [16, 64, 64]
+    assert "memory plan for training" in shown.err
+    assert memory.available_bytes("cpu") > 2**28
