@@ -39,8 +39,6 @@ def test_hd_bet_must_be_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UsageError, match="not installed"):
         SynthesisOptions(extractor="hd-bet")
 
-    assert SynthesisOptions(device="cpu").resolve_device() == "cpu"
-
 
 def test_the_brain_mask_belongs_to_the_settings(tmp_path: Path) -> None:
     mask = tmp_path / "mask.nii.gz"
