@@ -107,7 +107,10 @@ def sample(
     preset: Annotated[str, typer.Option(help="paper or compact.")] = "compact",
     form: Annotated[
         list[str] | None,
-        typer.Option(help="authors, torch or onnxruntime; may be given again. Default: all."),
+        typer.Option(
+            help="authors, torch, torch-bf16, torch-fp16 (CUDA) or onnxruntime; may be given "
+            "again. Default: all that the device has."
+        ),
     ] = None,
     device: Device = "cpu",
     batch: Batch = 1,
@@ -122,7 +125,7 @@ def sample(
 
     result = bench_sample(
         preset,
-        forms=form or FORMS,
+        forms=form or [f for f in FORMS if f != "torch-fp16" or device.startswith("cuda")],
         device=device,
         batch=batch,
         sampler=sampler,

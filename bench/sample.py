@@ -23,14 +23,15 @@ if TYPE_CHECKING:
 
     from mri2pet.checkpoint import Model
 
-FORMS = ("authors", "torch", "onnxruntime")
-LARGEST_DIFFERENCE = 1e-3
+FORMS = ("authors", "torch", "torch-bf16", "torch-fp16", "onnxruntime")
+LARGEST_DIFFERENCE = {"torch-bf16": 5e-2, "torch-fp16": 2e-2}  # relative
+LARGEST_DIFFERENCE_FP32 = 1e-3
 
 
 def bench_sample(
     preset: str = "compact",
     *,
-    forms: Sequence[str] = FORMS,
+    forms: Sequence[str] = ("authors", "torch", "onnxruntime"),
     device: str = "cpu",
     batch: int = 1,
     sampler: str = "dpmpp",
@@ -41,7 +42,8 @@ def bench_sample(
     """Times whole sampling runs, with random weights; every form must give the same volume first.
 
     Forms: "authors" is the paper's loop as published (fp32, unfused plain torch, the MRI encoded
-    again at every step), "torch" and "onnxruntime" are the engines.
+    again at every step), "torch" and "onnxruntime" are the engines in fp32, "torch-bf16" and
+    "torch-fp16" (CUDA only) the torch engine in low precision.
 
     Returns:
         A JSON-ready tree: `environment` and `rows`, one a form, with seconds a volume and an
@@ -73,7 +75,7 @@ def bench_sample(
             volume = run()
             first = volume if first is None else first
             difference = float((volume - first).norm() / first.norm())
-            if not difference < LARGEST_DIFFERENCE:
+            if not difference < LARGEST_DIFFERENCE.get(form, LARGEST_DIFFERENCE_FP32):
                 raise Mri2petError(
                     f"{form} does not give the volume of {forms[0]}: relative {difference:.1e}"
                 )
@@ -125,7 +127,9 @@ def _form(
         export_onnx(model, folder / "export", batch=batch)
         engine: Any = OnnxRuntimeEngine(folder / "export", torch.device(model.device).type)
     else:
-        engine = model
+        from mri2pet.engines.torch_engine import TorchEngine
+
+        engine = TorchEngine(model, form.partition("-")[2] or "fp32")
     return lambda: sample(engine, mri, samples=batch, batch=batch, sampler=sampler, steps=steps)
 
 

@@ -37,6 +37,10 @@ Device = Annotated[str, typer.Option(metavar="auto|cpu|cuda", help="Where the ne
 EngineName = Annotated[
     str, typer.Option("--engine", metavar="auto|torch|onnxruntime", help="What evaluates it.")
 ]
+Precision = Annotated[
+    str | None,
+    typer.Option(metavar="fp32|bf16|fp16", help="Of the torch engine; fp32 if not given."),
+]
 SkullStripped = Annotated[
     bool, typer.Option("--skull-stripped", help="The images show the brain alone.")
 ]
@@ -64,6 +68,7 @@ def synthesize(
     seed: Seed = 0,
     device: Device = "auto",
     engine: EngineName = "auto",
+    precision: Precision = None,
     skull_stripped: SkullStripped = False,
     brain_mask: BrainMask = None,
     assume_ras: AssumeRas = False,
@@ -98,6 +103,7 @@ def synthesize(
             seed=seed,
             device=device,
             engine=engine,
+            precision=precision,
             skull_stripped=skull_stripped,
             brain_mask=brain_mask,
             assume_ras=assume_ras,

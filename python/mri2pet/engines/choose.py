@@ -8,25 +8,33 @@ from mri2pet.checkpoint import Model, bundled_models, load_model
 from mri2pet.engines.base import Engine
 from mri2pet.engines.exported import is_export
 from mri2pet.engines.torch_engine import TorchEngine
-from mri2pet.errors import ModelError
+from mri2pet.errors import ModelError, UsageError
 
 
-def load_engine(model: str | Path | Model, *, engine: str = "auto", device: str = "cpu") -> Engine:
+def load_engine(
+    model: str | Path | Model,
+    *,
+    engine: str = "auto",
+    device: str = "cpu",
+    precision: str | None = None,
+) -> Engine:
     """The engine for a model or an export.
 
     Args:
         model: a bundled model's name, a model or run folder, a loaded model, or an export folder.
         engine: "torch" for a model, "onnxruntime" for an export; "auto" takes what fits.
         device: "cpu" or "cuda"; a loaded model stays where it is.
+        precision: of the torch engine, see `TorchEngine`, by default "fp32"; that of an export
+            was chosen when it was made.
 
     Raises:
         ModelError: the model and the engine do not fit, or the model cannot be used.
-        UsageError: the engine is not installed.
+        UsageError: the engine is not installed, or a precision that it does not have.
     """
     if isinstance(model, Model):
         if engine == "onnxruntime":
             raise ModelError("a loaded model runs in torch; export it for the engine onnxruntime")
-        return TorchEngine(model)
+        return TorchEngine(model, precision or "fp32")
     exported = str(model) not in bundled_models() and is_export(model)
     if engine == "auto":
         engine = "onnxruntime" if exported else "torch"
@@ -38,7 +46,12 @@ def load_engine(model: str | Path | Model, *, engine: str = "auto", device: str 
             )
         from mri2pet.engines.onnxruntime_engine import OnnxRuntimeEngine
 
-        return OnnxRuntimeEngine(model, device)
+        loaded = OnnxRuntimeEngine(model, device)
+        if precision not in (None, loaded.precision):
+            raise UsageError(
+                f"{model}: was exported in {loaded.precision}, not {precision}; export it again"
+            )
+        return loaded
     if exported:
         raise ModelError(f"{model}: an export; the engine torch takes the model it was made from")
-    return TorchEngine(load_model(model, device))
+    return TorchEngine(load_model(model, device), precision or "fp32")

@@ -36,6 +36,7 @@ class SynthesisOptions:
     seed: int = 0
     device: str = "auto"
     engine: str = "auto"
+    precision: str | None = None
     skull_stripped: bool = False
     brain_mask: Path | None = None
     assume_ras: bool = False

@@ -36,6 +36,7 @@ def synthesize(
     seed: int = 0,
     device: str = "auto",
     engine: str = "auto",
+    precision: str | None = None,
     skull_stripped: bool = False,
     brain_mask: str | os.PathLike[str] | None = None,
     assume_ras: bool = False,
@@ -55,6 +56,7 @@ def synthesize(
         seed: 0 … 2³²−1; the same seed, image, model and sampler give the same volumes.
         device: `auto`, `cpu` or `cuda`.
         engine: `torch` for a model, `onnxruntime` for an export; `auto` takes what fits.
+        precision: of the torch engine: `fp32`, `bf16` or, on CUDA, `fp16`.
         skull_stripped: the image shows the brain alone.
         brain_mask: a mask file on the image's grid; for a single input.
         assume_ras: take an image without an affine as RAS+.
@@ -80,6 +82,7 @@ def synthesize(
         seed=seed,
         device=device,
         engine=engine,
+        precision=precision,
         skull_stripped=skull_stripped,
         brain_mask=Path(brain_mask) if brain_mask is not None else None,
         assume_ras=assume_ras,
@@ -134,4 +137,9 @@ def _loaded(options: SynthesisOptions) -> Engine:
     """The engine on the device asked for; a loaded model is taken where it is."""
     from mri2pet.engines import load_engine
 
-    return load_engine(options.model, engine=options.engine, device=choose_device(options.device))
+    return load_engine(
+        options.model,
+        engine=options.engine,
+        device=choose_device(options.device),
+        precision=options.precision,
+    )

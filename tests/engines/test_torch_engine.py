@@ -1,0 +1,112 @@
+"""The torch engine in each precision, and a captured evaluation that proves itself."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from mri2pet.checkpoint import Model
+from mri2pet.config import ModelConfig
+from mri2pet.diffusion.loop import sample
+from mri2pet.engines.cuda_graph import GraphedCall
+from mri2pet.engines.torch_engine import TorchEngine
+from mri2pet.errors import UsageError
+from mri2pet.nn import Network
+
+SHAPE = (16, 32, 32)
+
+
+@pytest.fixture(params=["embedding", "concat"])
+def model(request):
+    torch.manual_seed(0)
+    config = ModelConfig(mri_shape=SHAPE, pet_shape=SHAPE, prediction="v", cond=request.param)
+    network = Network(config).requires_grad_(False).eval()
+    network.to(memory_format=torch.channels_last_3d)
+    return Model(network, config, 1.0, 0.5)
+
+
+def draw(engine, **options):
+    mri = torch.rand(1, 1, *SHAPE, generator=torch.Generator().manual_seed(1))
+    return sample(engine, mri, samples=3, steps=4, batch=2, **options)
+
+
+def test_bf16_is_near_fp32_and_leaves_the_model_alone(model):
+    exact = draw(TorchEngine(model))
+    engine = TorchEngine(model, "bf16")
+    low = draw(engine)
+    assert low.dtype == torch.float32
+    error = float((low - exact).norm() / exact.norm())
+    assert 1e-5 < error < 3e-2
+    assert all(p.dtype == torch.float32 for p in model.network.parameters())
+    assert engine.precision == "bf16"
+
+
+def test_a_precision_that_cannot_be_is_refused(model):
+    with pytest.raises(UsageError, match="needs a GPU"):
+        TorchEngine(model, "fp16")
+    with pytest.raises(UsageError, match="'int8' is none of"):
+        TorchEngine(model, "int8")
+
+
+def replaying(run):
+    """A capture as CUDA makes it: the same memory, written again at each replay."""
+    output = run().clone()
+    return (lambda: output.copy_(run())), output
+
+
+def test_a_replay_takes_the_inputs_of_its_call():
+    calls = []
+
+    def function(x, y):
+        calls.append(1)
+        return x * 2 + y
+
+    x, y = torch.randn(2, 3), torch.randn(2, 3)
+    call = GraphedCall(function, (x, y), replaying)
+    assert call.replay is not None
+    before = len(calls)
+    for _ in range(3):
+        x, y = torch.randn(2, 3), torch.randn(2, 3)
+        torch.testing.assert_close(call(x, y), x * 2 + y)
+    assert len(calls) == before + 3
+
+
+def empty_graph(run):
+    return (lambda: None), run().clone()
+
+
+def no_capture(run):
+    raise RuntimeError("operation not permitted when stream is capturing")
+
+
+@pytest.mark.parametrize(
+    ("capture", "told"), [(empty_graph, "another result"), (no_capture, "not permitted")]
+)
+def test_a_capture_that_failed_is_not_used(capture, told):
+    with pytest.warns(UserWarning, match=told):
+        call = GraphedCall(lambda x: x + 1, (torch.ones(3),), capture)
+    torch.testing.assert_close(call(torch.zeros(3)), torch.ones(3))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_on_a_gpu_nothing_waits_in_the_loop(model, precision):
+    from torch.profiler import ProfilerActivity, profile
+
+    exact = draw(TorchEngine(model))
+    network = Network(model.config).requires_grad_(False).eval()
+    network.load_state_dict(model.network.state_dict())
+    network.to("cuda").to(memory_format=torch.channels_last_3d)
+    engine = TorchEngine(Model(network, model.config, 1.0, 0.5), precision)
+    drawn = draw(engine).cpu()
+    assert all(call.replay is not None for call in engine._graphs.values())
+    assert float((drawn - exact).norm() / exact.norm()) < (1e-3 if precision == "fp32" else 3e-2)
+
+    def waits(steps: int) -> int:
+        mri = torch.rand(1, 1, *SHAPE)
+        with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as trace:
+            sample(engine, mri, samples=2, steps=steps, batch=2)
+        names = [event.name for event in trace.events()]
+        return sum("Synchronize" in n or n in ("cudaMemcpy", "aten::item") for n in names)
+
+    assert waits(4) == waits(12)
