@@ -74,8 +74,11 @@ class TrainingConfig(_Frozen):
     ema_decay: float = Field(0.999, ge=0, lt=1)
     precision: Literal["fp32", "bf16"] = "fp32"
     augment: bool = True
+    activation_checkpointing: bool = False
+    compile: bool = False
     validate_every: int = Field(2_000, ge=1)
     checkpoint_every: int = Field(1_000, ge=1)
+    sample_images: int = Field(2, ge=0)
     seed: int = Field(0, ge=0)
 
     @model_validator(mode="after")
@@ -90,6 +93,12 @@ class TrainingConfig(_Frozen):
             raise ValueError(f"the ablation {self.ablation} starts from scratch, without init")
         return self
 
+    @model_validator(mode="after")
+    def _one_way_to_the_kernels(self) -> TrainingConfig:
+        if self.compile and self.activation_checkpointing:
+            raise ValueError("compile and activation_checkpointing do not go together")
+        return self
+
     def lasting(self, pairs: int) -> TrainingConfig:
         """With `volumes` as long as `epochs` says for so many training pairs."""
         if self.epochs is None:
@@ -100,11 +109,13 @@ class TrainingConfig(_Frozen):
 class DataConfig(_Frozen):
     """How a cohort becomes tensors; `truth` uses the transforms a simulated cohort knows.
 
-    `stylized` is the folder that `mri2pet stylize` wrote, the targets of pre-training.
+    `stylized` is the folder that `mri2pet stylize` wrote, the targets of pre-training; `loaders`
+    are the threads that prepare batches ahead of a GPU.
     """
 
     registration: Literal["estimate", "truth"] = "estimate"
     jobs: int = Field(1, ge=1)
+    loaders: int = Field(2, ge=0)
     stylized: str | None = None
 
 

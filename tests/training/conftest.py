@@ -19,6 +19,7 @@ SETTINGS = (
     "training.warmup_volumes=0",
     "training.checkpoint_every=4",
     "training.validate_every=8",
+    "training.sample_images=0",
 )
 
 

@@ -98,6 +98,31 @@ def test_a_damaged_checkpoint_is_passed_over(go, whole):
         go("whole", "training.volumes=8")
 
 
+def test_a_full_disk_costs_no_checkpoint(go, whole, monkeypatch):
+    from mri2pet.training import state
+
+    write, saves = state.write_atomically, []
+
+    def full(path, content):
+        saves.append(path.name)
+        if len(saves) == 2:
+            raise OSError(28, "No space left on device")
+        write(path, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(state, "write_atomically", full)
+        with pytest.raises(OSError, match="No space left"):
+            go("full", "training.volumes=8")
+    starts = []
+    run = go(
+        "full",
+        "training.volumes=8",
+        on_event=lambda kind, facts: starts.append(facts["volumes"]) if kind == "start" else None,
+    )
+    assert starts == [4]
+    assert same_weights(whole, run)
+
+
 def test_a_finished_run_is_left_alone(go, whole):
     before = {p: p.stat().st_mtime_ns for p in whole.rglob("*") if p.is_file()}
     go("whole", "training.volumes=8")
@@ -154,6 +179,8 @@ def test_settings_are_checked_before_any_work(go):
         go("run", "training.speed=9")
     with pytest.raises(UsageError, match=r"training\.volumes"):
         go("run", "training.volumes=0")
+    with pytest.raises(UsageError, match="do not go together"):
+        go("run", "training.compile=true", "training.activation_checkpointing=true")
     with pytest.raises(UsageError, match="unknown preset 'huge'"):
         go("run", preset="huge")
     with pytest.raises(UsageError, match=r"section\.key=value"):

@@ -21,6 +21,7 @@ COMMANDS = (
     "cohort",
     "stylize",
     "train",
+    "runs",
     "phantom",
     "evaluate",
     "convert",

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from mri2pet.nn.blocks import EMBEDDING, Attention, DoubleConv, Down, Up
 
@@ -17,11 +19,16 @@ _BIAS_ENDS = tuple(zip(BIAS_SIZES, itertools.accumulate(BIAS_SIZES), strict=True
 
 
 class UNet(nn.Module):
-    """x_t [B, cin, K, I, J] and block biases [B, 360] → the network's output [B, 1, K, I, J]."""
+    """x_t [B, cin, K, I, J] and block biases [B, 360] → the network's output [B, 1, K, I, J].
+
+    With `checkpointing` a training step keeps the ends of every level alone and computes what
+    lies between again on the way back: less memory for more time, the same gradients.
+    """
 
     def __init__(self, cin: int = 1) -> None:
         super().__init__()
         self.cin = cin
+        self.checkpointing = False
         self.stem = DoubleConv(cin, 8)
         self.down = nn.ModuleList(Down(*channels) for channels in DOWN)
         self.down_attention = nn.ModuleList(Attention(cout) for _, cout in DOWN)
@@ -38,13 +45,22 @@ class UNet(nn.Module):
 
     def forward(self, x: Tensor, block_biases: Tensor) -> Tensor:
         biases = [block_biases[:, end - size : end] for size, end in _BIAS_ENDS]
-        x = self.stem(x)
+        x = self._level(self.stem, x)
         skips = []
         for block, attention, bias in zip(self.down, self.down_attention, biases[:4], strict=True):
             skips.append(x)
-            x = attention(block(x, bias))
+            x = self._level(lambda *given, b=block, a=attention: a(b(*given)), x, bias)
         for block in self.bottleneck:
-            x = block(x)
+            x = self._level(block, x)
         for block, attention, bias in zip(self.up, self.up_attention, biases[4:], strict=True):
-            x = attention(block(x, skips.pop(), bias))
+            x = self._level(lambda *given, b=block, a=attention: a(b(*given)), x, skips.pop(), bias)
         return self.head(x)
+
+    def _level(self, compute: Callable[..., Tensor], *given: Tensor) -> Tensor:
+        if not (self.checkpointing and torch.is_grad_enabled()):
+            return compute(*given)
+        # Reentrant, because a native op reads what it kept twice, which the other form forbids;
+        # it needs an input with a gradient, which the noisy PET at the stem does not have.
+        if not any(tensor.requires_grad for tensor in given):
+            given = (given[0].detach().requires_grad_(), *given[1:])
+        return checkpoint(compute, *given, use_reentrant=True, preserve_rng_state=False)

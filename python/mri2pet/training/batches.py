@@ -37,6 +37,12 @@ class Batch:
     names: tuple[str, ...]
 
 
+class BatchSource(Protocol):
+    """Gives the volumes first … first + count − 1 of a run."""
+
+    def batch(self, first: int, count: int) -> Batch: ...
+
+
 def _generator(seed: int, purpose: int, n: int) -> torch.Generator:
     return torch.Generator().manual_seed((seed * 4 + purpose) * 2**40 + n)
 

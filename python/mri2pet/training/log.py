@@ -36,6 +36,29 @@ def forget_after(run: Path, volumes: int) -> None:
     part.replace(run / LOG)
 
 
+class Board:
+    """The same numbers for TensorBoard, in `tensorboard/`, where it is installed."""
+
+    def __init__(self, run: Path, wanted: bool = True) -> None:
+        self._writer: Any = None
+        if not wanted:
+            return
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            return
+        self._writer = SummaryWriter(str(run / "tensorboard"))
+
+    def add(self, record: dict[str, Any]) -> None:
+        """One curve a key, over volumes."""
+        if self._writer is None:
+            return
+        for key, value in record.items():
+            if key not in ("volumes", "of"):
+                self._writer.add_scalar(key, value, record["volumes"])
+        self._writer.flush()
+
+
 def plot(run: Path) -> None:
     """Draws training and validation loss against volumes seen."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg

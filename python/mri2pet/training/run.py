@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import threading
 import time
@@ -14,15 +13,18 @@ from typing import Any
 import torch
 
 from mri2pet import __version__
-from mri2pet.checkpoint import load_model, save_model, write_atomically
+from mri2pet.checkpoint import Model, load_model, save_model
 from mri2pet.cohort.cache import CohortCache, build_cache
-from mri2pet.config import Config, load_config, parse_config
+from mri2pet.config import Config, load_config
 from mri2pet.errors import Mri2petError, UsageError
 from mri2pet.nn import Network
 from mri2pet.ops.backend import set_backend
 from mri2pet.training import log
 from mri2pet.training.batches import TrainingBatches
-from mri2pet.training.distributed import World, join_world
+from mri2pet.training.distributed import World, join_world, sum_over_world
+from mri2pet.training.folder import open_run
+from mri2pet.training.loading import Ahead
+from mri2pet.training.samples import draw_samples
 from mri2pet.training.state import TrainingState, load_state, save_state
 from mri2pet.training.step import training_step
 from mri2pet.training.targets import stage_data
@@ -35,7 +37,6 @@ class Stopped(Mri2petError):
     exit_code = 128 + signal.SIGTERM
 
 
-CONFIG = "config.json"
 LOG_EVERY = 5  # updates
 
 OnEvent = Callable[[str, dict[str, Any]], None]
@@ -80,7 +81,8 @@ def train(
                 f"training.batch_size {config.training.batch_size} is not a multiple of the "
                 f"{world.size} processes"
             )
-        _open_run(run, config, world)
+        if world.first:
+            open_run(run, config)
         notify = on_event if on_event is not None and world.first else lambda kind, facts: None
         cohort = build_cache(
             data,
@@ -115,11 +117,15 @@ class Trainer:
         torch.manual_seed(training.seed)
         network = _network(config, world.device)
         self.state = TrainingState(
-            network, training.lr, training.ema_decay, parallel=world.size > 1
+            network,
+            training.lr,
+            training.ema_decay,
+            parallel=world.size > 1,
+            compiled=training.compile,
         )
         if training.init:
             self._start_from(training.init)
-        self.batches = TrainingBatches(
+        batches = TrainingBatches(
             self.data.train,
             self.data.mean,
             self.data.std,
@@ -127,7 +133,11 @@ class Trainer:
             training.augment,
             training.late_share,
         )
+        on_gpu = world.device.type == "cuda"
+        loaders = config.data.loaders if on_gpu else 0
+        self.batches = Ahead(batches, training, world, loaders, pinned=on_gpu)
         self.averaged = _network(config, world.device)
+        self.board = log.Board(run, world.first)
         self.began = time.perf_counter()
         self.volumes_at_start = 0
         self._warn()
@@ -173,37 +183,57 @@ class Trainer:
             Stopped: SIGTERM came; the state was saved first.
         """
         training, state = self.config.training, self.state
-        with _termination() as terminated:
+        with _termination() as terminated, self.batches:
             while state.volumes < training.volumes:
                 before = state.volumes
                 facts = training_step(state, self.batches, self.config, self.world)
-                if not self.world.first:
-                    continue
-                self._report(facts)
-                done = state.volumes >= training.volumes
-                if done or _crossed(before, state.volumes, training.validate_every):
-                    self._validate()
-                stop = terminated.is_set() and not done
-                if done or stop or _crossed(before, state.volumes, training.checkpoint_every):
-                    self._save()
-                if stop:
+                if self.world.first:
+                    self._report(facts)
+                stop = self._anywhere(terminated.is_set())
+                if self.world.first:
+                    self._keep(before, stop)
+                if stop and state.volumes < training.volumes:
                     raise Stopped(
                         f"{self.run}: stopped at volume {state.volumes}, which is saved; "
                         "the same command goes on from there"
                     )
 
+    def _anywhere(self, flag: bool) -> bool:
+        """Whether the flag is set in any process, so that all of them stop after one step."""
+        return bool(sum_over_world(torch.tensor([float(flag)]), self.world).item())
+
+    def _keep(self, before: int, stop: bool) -> None:
+        """What the first process does after a step when it is time: validates and saves."""
+        training, now = self.config.training, self.state.volumes
+        done = now >= training.volumes
+        if done or _crossed(before, now, training.validate_every):
+            self._validate()
+        if done or stop or _crossed(before, now, training.checkpoint_every):
+            self._save()
+
     def _report(self, facts: dict[str, float]) -> None:
         state = self.state
         rate = (state.volumes - self.volumes_at_start) / (time.perf_counter() - self.began)
-        record = {"volumes": state.volumes, **facts, "volumes_per_second": rate}
+        of = self.config.training.volumes
+        record = {"volumes": state.volumes, "of": of, **facts, "volumes_per_second": rate}
         if state.updates % LOG_EVERY == 0:
             log.append(self.run, record)
-        self.notify("step", {"of": self.config.training.volumes, **record})
+            self.board.add(record)
+        self.notify("step", record)
 
     def _validate(self) -> None:
+        self.averaged.load_state_dict(self.state.average)
+        if self.config.training.sample_images:
+            model = Model(self.averaged, self.config.model, self.data.mean, self.data.std)
+            draw_samples(
+                self.run,
+                model,
+                self.data.val or self.data.train,
+                self.config.training.sample_images,
+                self.state.volumes,
+            )
         if self.data.val is None:
             return
-        self.averaged.load_state_dict(self.state.average)
         facts = validate(
             self.averaged,
             self.data.val,
@@ -214,6 +244,7 @@ class Trainer:
         )
         record = {"volumes": self.state.volumes, **facts}
         log.append(self.run, record)
+        self.board.add(record)
         log.plot(self.run)
         self.notify("validation", record)
 
@@ -242,6 +273,7 @@ class Trainer:
 
 def _network(config: Config, device: torch.device) -> Network:
     network = Network(config.model).to(device)
+    network.unet.checkpointing = config.training.activation_checkpointing
     network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     return network
 
@@ -262,34 +294,3 @@ def _termination() -> Iterator[threading.Event]:
         yield event
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def _open_run(run: Path, config: Config, world: World) -> None:
-    """Writes the configuration of a new run, or checks that of an old one."""
-    if not world.first:
-        return
-    path = run / CONFIG
-    tree = config.model_dump(mode="json")
-    if path.exists():
-        stored = parse_config(json.loads(path.read_text())).model_dump(mode="json")
-        different = _differences(stored, tree)
-        if different:
-            raise UsageError(
-                f"{run} holds a run with other settings ({', '.join(different)}); "
-                "give the same settings to go on with it, or another folder"
-            )
-        return
-    if run.exists() and any(run.iterdir()):
-        raise UsageError(f"{run} is not empty and holds no run; choose another folder")
-    run.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, json.dumps(tree, indent=2).encode() + b"\n")
-
-
-def _differences(stored: dict[str, Any], given: dict[str, Any]) -> list[str]:
-    """Names of the settings that differ and change the result; jobs do not."""
-    return [
-        f"{section}.{key}: {stored.get(section, {}).get(key)} → {value}"
-        for section, values in given.items()
-        for key, value in values.items()
-        if stored.get(section, {}).get(key) != value and (section, key) != ("data", "jobs")
-    ]

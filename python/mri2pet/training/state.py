@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import safetensors
 import safetensors.torch
@@ -16,20 +16,31 @@ from torch.nn.parallel import DistributedDataParallel
 from mri2pet.checkpoint import write_atomically
 from mri2pet.errors import Mri2petError
 
-LAST, PREVIOUS = "last.safetensors", "previous.safetensors"
+LAST, PREVIOUS, NEXT = "last.safetensors", "previous.safetensors", "next.safetensors"
 
 
 class TrainingState:
     """The network, its exponential moving average and the optimiser of one run.
 
-    `forward` is the network, or its wrapper that averages gradients over the processes.
+    `forward` is the network, or its wrapper that averages gradients over the processes;
+    `compiled` lets torch.compile make kernels of it.
     """
 
     def __init__(
-        self, network: nn.Module, lr: float, ema_decay: float, *, parallel: bool = False
+        self,
+        network: nn.Module,
+        lr: float,
+        ema_decay: float,
+        *,
+        parallel: bool = False,
+        compiled: bool = False,
     ) -> None:
         self.network = network
-        self.forward = DistributedDataParallel(network) if parallel else network
+        self._wrapper = DistributedDataParallel(network) if parallel else None
+        whole: nn.Module = self._wrapper or network
+        if compiled:
+            whole = cast(nn.Module, torch.compile(whole))
+        self.forward = whole
         self.ema_decay = ema_decay
         self.average = {k: v.detach().clone() for k, v in network.state_dict().items()}
         self.optimizer = torch.optim.Adam(network.parameters(), lr=lr)
@@ -38,9 +49,7 @@ class TrainingState:
 
     def synchronised(self, now: bool) -> AbstractContextManager[object]:
         """The context of a backward pass: gradients are exchanged at its end if `now`."""
-        if now or not isinstance(self.forward, DistributedDataParallel):
-            return nullcontext()
-        return self.forward.no_sync()
+        return nullcontext() if now or self._wrapper is None else self._wrapper.no_sync()
 
     @torch.no_grad()
     def start_from(self, parameters: dict[str, Tensor]) -> None:
@@ -88,14 +97,18 @@ class TrainingState:
 
 
 def save_state(folder: Path, state: TrainingState) -> None:
-    """Writes the state as the last checkpoint and keeps the one before."""
+    """Writes the state as the last checkpoint and keeps the one before.
+
+    The new one is whole on the disk before an older one is touched: a full disk costs nothing.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     progress = {"volumes": state.volumes, "updates": state.updates}
     blob = safetensors.torch.save(state.tensors(), metadata={"progress": json.dumps(progress)})
+    write_atomically(folder / NEXT, blob)
     last = folder / LAST
     if last.exists():
         last.replace(folder / PREVIOUS)
-    write_atomically(last, blob)
+    (folder / NEXT).replace(last)
 
 
 def load_state(folder: Path, state: TrainingState) -> str | None:

@@ -10,7 +10,7 @@ from torch import Tensor
 from mri2pet.config import Config
 from mri2pet.diffusion.objective import Objective, training_objective
 from mri2pet.errors import Mri2petError
-from mri2pet.training.batches import Batch, TrainingBatches
+from mri2pet.training.batches import Batch, BatchSource
 from mri2pet.training.distributed import World, sum_over_world
 from mri2pet.training.state import TrainingState
 
@@ -24,11 +24,10 @@ def to_device(batch: Batch, device: torch.device) -> Batch:
     """The batch on the device; volumes channels-last."""
 
     def move(volumes: Tensor) -> Tensor:
-        return volumes.to(device, memory_format=torch.channels_last_3d)
+        return volumes.to(device, memory_format=torch.channels_last_3d, non_blocking=True)
 
-    return Batch(
-        move(batch.mri), move(batch.pet), move(batch.noise), batch.t.to(device), batch.names
-    )
+    t = batch.t.to(device, non_blocking=True)
+    return Batch(move(batch.mri), move(batch.pet), move(batch.noise), t, batch.names)
 
 
 def learning_rate(config: Config, volumes: int) -> float:
@@ -44,7 +43,7 @@ def learning_rate(config: Config, volumes: int) -> float:
 
 
 def training_step(
-    state: TrainingState, batches: TrainingBatches, config: Config, world: World
+    state: TrainingState, batches: BatchSource, config: Config, world: World
 ) -> dict[str, float]:
     """One step over `batch_size` volumes, shared among the processes, `micro_batch` at a time.
 

@@ -1,0 +1,49 @@
+"""The folder of a run: one configuration for all its life."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from mri2pet.checkpoint import write_atomically
+from mri2pet.config import Config, parse_config
+from mri2pet.errors import UsageError
+
+CONFIG = "config.json"
+
+#: Settings that change the time and not the result: a resumed run may have others.
+FREE = {("data", "jobs"), ("data", "loaders")}
+
+
+def open_run(run: Path, config: Config) -> None:
+    """Writes the configuration of a new run, or checks that of an old one.
+
+    Raises:
+        UsageError: the folder holds a run of other settings, or something else.
+    """
+    path = run / CONFIG
+    tree = config.model_dump(mode="json")
+    if path.exists():
+        stored = parse_config(json.loads(path.read_text())).model_dump(mode="json")
+        different = _differences(stored, tree)
+        if different:
+            raise UsageError(
+                f"{run} holds a run with other settings ({', '.join(different)}); "
+                "give the same settings to go on with it, or another folder"
+            )
+        return
+    if run.exists() and any(run.iterdir()):
+        raise UsageError(f"{run} is not empty and holds no run; choose another folder")
+    run.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, json.dumps(tree, indent=2).encode() + b"\n")
+
+
+def _differences(stored: dict[str, Any], given: dict[str, Any]) -> list[str]:
+    """Names of the settings that differ and change the result; jobs do not."""
+    return [
+        f"{section}.{key}: {stored.get(section, {}).get(key)} → {value}"
+        for section, values in given.items()
+        for key, value in values.items()
+        if stored.get(section, {}).get(key) != value and (section, key) not in FREE
+    ]
