@@ -1,0 +1,246 @@
+"""Compares the paper's recipe with its ablations on a simulated cohort, from nothing to one table.
+
+usage: python tools/run_ablations.py OUT --volumes 4000 (--vgg-weights FILE | --random-vgg)
+
+Every variant is fine-tuned on the same pairs for the same number of volumes, and evaluated on
+people of another simulated cohort. The same command goes on where it was stopped.
+
+    OUT/cohort, OUT/held_out       simulated people: to train on, and to test with
+    OUT/cohort.tsv                 who trains
+    OUT/styled                     PET-like MRIs
+    OUT/runs/<variant>/<stage>     training runs; `mri2pet runs OUT/runs/*/*` summarises them
+    OUT/evaluation/<variant>       figures of each scan
+    OUT/results.md, results.json   the table
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from mri2pet.cohort.tables import written_whole
+from mri2pet.evaluation.bootstrap import Estimate, estimate, mean
+
+METHOD = "mean_of_samples"
+FIGURES = {"ssim": 3, "psnr": 1, "mae": 3, "suvr_error": 3}
+TRAIN_SEED, TEST_SEED = 2027, 7
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One row of the table: an ablation, settings, and whose pre-training it starts from."""
+
+    title: str
+    ablation: str = "none"
+    settings: tuple[str, ...] = ()
+    pretrained: str | None = None
+
+
+VARIANTS = {
+    "mri2pet": Variant("MRI2PET: style pre-training, fine-tuning", pretrained="mri2pet"),
+    "no-style": Variant("no-style", "no-style", pretrained="no-style"),
+    "no-pretrain": Variant("no-pretrain", "no-pretrain"),
+    "no-laplacian": Variant("no-laplacian", "no-laplacian", pretrained="mri2pet"),
+    "vanilla": Variant("vanilla", "vanilla"),
+    "epsilon": Variant(
+        "MRI2PET, predicts ε, not v", settings=("model.prediction=epsilon",), pretrained="epsilon"
+    ),
+    "embedding": Variant(
+        "MRI2PET, sees the MRI by its embedding alone",
+        settings=("model.cond=embedding",),
+        pretrained="embedding",
+    ),
+    "epsilon-embedding": Variant(
+        "MRI2PET, ε and embedding: the paper's network",
+        settings=("model.prediction=epsilon", "model.cond=embedding"),
+        pretrained="epsilon-embedding",
+    ),
+}
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--volumes", type=int, required=True, help="of every fine-tuning")
+    parser.add_argument("--pretrain-volumes", type=int, help="default: as --volumes")
+    parser.add_argument("--pairs", type=int, default=80, help="people with MRI and PET")
+    parser.add_argument("--unpaired", type=int, default=160, help="people with MRI alone")
+    parser.add_argument("--test-pairs", type=int, default=40, help="people to test with")
+    parser.add_argument("--vgg-weights", type=Path, help="torchvision's vgg19-dcbb9e9d.pth")
+    parser.add_argument("--random-vgg", action="store_true", help="random weights, and say so")
+    parser.add_argument("--style-steps", type=int, default=100, help="L-BFGS steps")
+    parser.add_argument("--samples", type=int, default=4, help="PETs drawn per test scan")
+    parser.add_argument("--steps", type=int, default=25, help="network evaluations per PET")
+    parser.add_argument("--limit", type=int, help="only the first so many test scans")
+    parser.add_argument("--jobs", type=int, default=1, help="processes that prepare scans")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--only", nargs="*", choices=VARIANTS, default=list(VARIANTS))
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="for every training"
+    )
+    options = parser.parse_args()
+    if (options.vgg_weights is None) is not options.random_vgg:
+        parser.error("give --vgg-weights FILE or --random-vgg")
+    options.pretrain_volumes = options.pretrain_volumes or options.volumes
+    return options
+
+
+def mri2pet(*command: object) -> None:
+    words = [str(word) for word in command]
+    print("mri2pet", *words, flush=True)
+    finished = subprocess.run([sys.executable, "-m", "mri2pet", *words, "--quiet"], check=False)
+    if finished.returncode not in (0, 3):  # 3: some scans of several could not be used
+        sys.exit(finished.returncode)
+
+
+def prepare(options: argparse.Namespace) -> None:
+    """Both cohorts and the PET-like MRIs."""
+    out = options.out
+    for name, pairs, unpaired, seed in (
+        ("cohort", options.pairs, options.unpaired, TRAIN_SEED),
+        ("held_out", options.test_pairs, 0, TEST_SEED),
+    ):
+        mri2pet(
+            *("phantom", out / name, "--pairs", pairs, "--unpaired", unpaired),
+            *("--seed", seed, "--jobs", options.jobs),
+        )
+    table = out / "cohort.tsv"
+    if not table.exists():
+        build = [sys.executable, "-m", "mri2pet", "cohort", "build", out / "cohort", "-o", table]
+        subprocess.run([str(word) for word in build], check=True)
+    weights = ("--random-vgg",) if options.random_vgg else ("--vgg-weights", options.vgg_weights)
+    mri2pet(
+        *("stylize", table, "-o", out / "styled", "--split", "all", *weights),
+        *("--steps", options.style_steps, "--registration", "truth"),
+        *("--jobs", options.jobs, "--device", options.device),
+    )
+
+
+def train(options: argparse.Namespace, run: Path, volumes: int, *more: object) -> None:
+    settings = (
+        f"training.volumes={volumes}",
+        "data.registration=truth",
+        f"data.jobs={options.jobs}",
+        *options.set,
+    )
+    mri2pet(
+        *("train", run, "--data", options.out / "cohort.tsv", "--device", options.device),
+        *(word for setting in settings for word in ("--set", setting)),
+        *more,
+    )
+
+
+def pretrain(options: argparse.Namespace, name: str) -> Path:
+    """The pre-training that a variant owns; others may start from it. Returns its run."""
+    variant, run = VARIANTS[name], options.out / "runs" / name / "pretrain"
+    targets = () if variant.ablation == "no-style" else ("--stylized", options.out / "styled")
+    more = ("--stage", "pretrain", *targets, *own_options(variant))
+    train(options, run, options.pretrain_volumes, *more)
+    return run
+
+
+def own_options(variant: Variant) -> list[str]:
+    settings = [word for setting in variant.settings for word in ("--set", setting)]
+    return [*settings, *(["--ablation", variant.ablation] if variant.ablation != "none" else [])]
+
+
+def make(options: argparse.Namespace, name: str) -> None:
+    """Trains a variant, and evaluates it."""
+    variant = VARIANTS[name]
+    start: tuple[object, ...] = ()
+    if variant.pretrained is not None:
+        start = ("--init", pretrain(options, variant.pretrained))
+    run = options.out / "runs" / name / "finetune"
+    train(options, run, options.volumes, *own_options(variant), *start)
+    limit = [] if options.limit is None else ["--limit", options.limit]
+    mri2pet(
+        *("evaluate", run, "--data", options.out / "held_out", "--split", "all"),
+        *("-o", options.out / "evaluation" / name, "--registration", "truth"),
+        *("--training-data", options.out / "cohort.tsv", "--training-registration", "truth"),
+        *("--samples", options.samples, "--steps", options.steps, *limit),
+        *("--jobs", options.jobs, "--device", options.device),
+    )
+
+
+def figures(folder: Path, samples: int) -> dict[str, dict[str, float | str]]:
+    """Test scan → its figures and its subject."""
+    method = METHOD if samples > 1 else "one_sample"
+    with (folder / "metrics.tsv").open() as file:
+        lines = [line for line in csv.DictReader(file, delimiter="\t") if line["method"] == method]
+    return {
+        line["row"]: {
+            "subject": line["subject"],
+            **{key: float(line[key]) for key in ("ssim", "psnr", "mae")},
+            "suvr_error": abs(float(line["cortical_suvr"]) - float(line["measured_cortical_suvr"])),
+        }
+        for line in lines
+    }
+
+
+def interval(rows: list[dict[str, float | str]], key: str) -> Estimate:
+    subjects = [str(row["subject"]) for row in rows]
+    return estimate(mean, subjects, [float(row[key]) for row in rows])
+
+
+def report(options: argparse.Namespace) -> str:
+    """One row per variant: figures, and the difference in MAE to the whole recipe, paired."""
+    found = {
+        name: figures(options.out / "evaluation" / name, options.samples)
+        for name in VARIANTS
+        if (options.out / "evaluation" / name / "metrics.tsv").exists()
+    }
+    scans = sorted(set.intersection(*(set(rows) for rows in found.values())))
+    lines = [
+        "| variant | SSIM | PSNR (dB) | MAE (SUVR) | cortical SUVR, error | MAE less MRI2PET's |",
+        "|---|---|---|---|---|---|",
+    ]
+    results: dict[str, dict[str, object]] = {}
+    for name, of in found.items():
+        rows = [of[scan] for scan in scans]
+        values = {key: interval(rows, key) for key in FIGURES}
+        difference = "–"
+        if name != "mri2pet" and "mri2pet" in found:
+            apart = [
+                {**row, "mae": float(row["mae"]) - float(found["mri2pet"][scan]["mae"])}
+                for scan, row in zip(scans, rows, strict=True)
+            ]
+            difference = interval(apart, "mae").text(4)
+        cells = [values[key].text(digits) for key, digits in FIGURES.items()]
+        lines.append("| " + " | ".join((VARIANTS[name].title, *cells, difference)) + " |")
+        results[name] = {key: vars(value) for key, value in values.items()}
+    people = len({str(next(iter(found.values()))[scan]["subject"]) for scan in scans})
+    vgg = "random VGG19 weights" if options.random_vgg else options.vgg_weights.name
+    lines += [
+        "",
+        f"{options.pairs} people with pairs and {options.unpaired} with an MRI alone to train, "
+        f"{options.pretrain_volumes} volumes of pre-training, {options.volumes} of fine-tuning; "
+        f"style: {vgg}, {options.style_steps} steps. {len(scans)} test scans of {people} people, "
+        f"mean of {options.samples} samples of {options.steps} steps, inside the brain. "
+        "In brackets: 95 % bootstrap interval over people.",
+        "",
+    ]
+    with written_whole(options.out / "results.json") as part:
+        part.write_text(json.dumps(results, indent=2) + "\n")
+    with written_whole(options.out / "results.md") as part:
+        part.write_text("\n".join(lines))
+    return "\n".join(lines)
+
+
+def main() -> None:
+    options = arguments()
+    options.out.mkdir(parents=True, exist_ok=True)
+    prepare(options)
+    for name in options.only:
+        make(options, name)
+        print(report(options), flush=True)
+
+
+if __name__ == "__main__":
+    main()
