@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
+from mri2pet.checkpoint import load_model, save_model
 from mri2pet.cli.main import main
 from mri2pet.errors import InputError
 from mri2pet.imaging import pipeline
@@ -233,6 +234,16 @@ def test_disk_full_half_way(
 
 def test_unknown_model(synthesize: Callable[..., Told], head_file: Path) -> None:
     refused(synthesize(head_file, model="nonsense"), "nonsense", "model")
+
+
+def test_a_model_that_is_only_pre_trained(
+    synthesize: Callable[..., Told], head_file: Path, small_model: Path, tmp_path: Path
+) -> None:
+    model = load_model(small_model)
+    provenance = {"config": {"training": {"stage": "pretrain"}}}
+    folder = tmp_path / "pretrained"
+    save_model(folder, model.network, pet_mean=0.3, pet_std=0.2, provenance=provenance)
+    refused(synthesize(head_file, model=folder), "pretrained", "draws no SUVR; fine-tune it")
 
 
 @pytest.mark.parametrize("part", ["model.safetensors", "model.json"])

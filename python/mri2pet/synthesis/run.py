@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mri2pet.devices import choose_device
-from mri2pet.errors import UsageError
+from mri2pet.errors import ModelError, UsageError
 from mri2pet.synthesis.inputs import SubjectInput, find_inputs
 from mri2pet.synthesis.observer import Observer
 from mri2pet.synthesis.options import SynthesisOptions
@@ -134,12 +134,23 @@ def _run_all(
 
 
 def _loaded(options: SynthesisOptions) -> Engine:
-    """The engine on the device asked for; a loaded model is taken where it is."""
+    """The engine on the device asked for; a loaded model is taken where it is.
+
+    Raises:
+        ModelError: what `load_engine` raises, or the model has only been pre-trained.
+    """
     from mri2pet.engines import load_engine
 
-    return load_engine(
+    engine = load_engine(
         options.model,
         engine=options.engine,
         device=choose_device(options.device),
         precision=options.precision,
     )
+    training = engine.provenance.get("config", {}).get("training", {})
+    if training.get("stage") == "pretrain":
+        raise ModelError(
+            f"{engine.name}: is pre-trained on PET-like MRIs and draws no SUVR; fine-tune it with "
+            "`mri2pet train RUN --stage finetune --init MODEL`"
+        )
+    return engine
