@@ -29,6 +29,7 @@ sys.modules["training_conftest"] = module
 spec.loader.exec_module(module)
 import torch
 import mri2pet.training.run as run
+from mri2pet.training.distributed import leave
 run.build_cache = lambda *args, **kwargs: module.MemoryCohort()
 torch.set_num_threads(1)
 settings = (*module.SETTINGS, "training.batch_size=4", "training.micro_batch=1",
@@ -37,10 +38,14 @@ signal_at = int(sys.argv[3])
 def on_event(kind, facts):
     if kind == "step" and facts["volumes"] == signal_at:
         os.kill(os.getpid(), int(sys.argv[4]))
+status = 0
 try:
     run.train(sys.argv[1], data=".", settings=settings, device="cpu", on_event=on_event)
 except run.Stopped as stopped:
-    sys.exit(stopped.exit_code)
+    status = stopped.exit_code
+if int(os.environ["WORLD_SIZE"]) > 1:
+    leave(status)
+sys.exit(status)
 """
 
 
@@ -111,3 +116,27 @@ def test_a_signal_to_one_process_stops_all_of_them_after_the_same_step(tmp_path)
     run = launch(tmp_path, 2, volumes=40, killed=(4, signal.SIGTERM), status=stopped)
     with safetensors.safe_open(run / "checkpoints" / "last.safetensors", "pt") as file:
         assert json.loads(file.metadata()["progress"])["volumes"] == 4
+
+
+def test_a_process_of_several_leaves_without_the_end_of_python():
+    program = (
+        "import atexit; from mri2pet.training.distributed import leave;"
+        "atexit.register(print, 'the end of Python'); print('all of it'); leave(3)"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout) == (3, "all of it\n")
+
+
+def test_a_command_started_by_torchrun_leaves_that_way():
+    program = (
+        "import atexit, sys; from mri2pet.cli.main import main;"
+        "atexit.register(print, 'the end of Python'); sys.argv = ['mri2pet', 'phantom'];"
+        "sys.exit(main())"
+    )
+    for size, printed in (("1", "the end of Python\n"), ("2", "")):
+        environment = dict(os.environ, WORLD_SIZE=size)
+        ended = subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, env=environment
+        )
+        assert (ended.returncode, ended.stdout) == (2, printed)
+        assert "mri2pet: error" in ended.stderr

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -77,8 +78,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Without `arguments` it is the process's own command line, and the allocator is set as well.
     """
-    if arguments is None:
-        keep_freed_memory()
+    if arguments is not None:
+        return _run(arguments)
+    keep_freed_memory()
+    code = _run(None)
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        from mri2pet.training.distributed import leave
+
+        leave(code)
+    return code
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     try:
         code = app(args=arguments, prog_name="mri2pet", standalone_mode=False)
     except Mri2petError as error:
