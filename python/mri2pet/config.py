@@ -72,7 +72,7 @@ class TrainingConfig(_Frozen):
     late_share: float = Field(0.0, ge=0, le=1)
     init: str | None = None
     ema_decay: float = Field(0.999, ge=0, lt=1)
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     augment: bool = True
     activation_checkpointing: bool = False
     compile: bool = False

@@ -59,8 +59,4 @@ class UNet(nn.Module):
     def _level(self, compute: Callable[..., Tensor], *given: Tensor) -> Tensor:
         if not (self.checkpointing and torch.is_grad_enabled()):
             return compute(*given)
-        # Reentrant, because a native op reads what it kept twice, which the other form forbids;
-        # it needs an input with a gradient, which the noisy PET at the stem does not have.
-        if not any(tensor.requires_grad for tensor in given):
-            given = (given[0].detach().requires_grad_(), *given[1:])
-        return checkpoint(compute, *given, use_reentrant=True, preserve_rng_state=False)
+        return checkpoint(compute, *given, use_reentrant=False, preserve_rng_state=False)

@@ -181,9 +181,9 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]
 
 
 def _autograd(ctx: Any, grad_y: Tensor, *unused: Any) -> tuple[Tensor | None, ...]:
-    tensors = ctx.saved_tensors[:5]
-    grads = _backward(grad_y, *ctx.saved_tensors, ctx.gelu)
-    cast = (None if t is None else g.to(t.dtype) for g, t in zip(grads, tensors, strict=True))
+    saved = ctx.saved_tensors
+    grads = _backward(grad_y, *saved, ctx.gelu)
+    cast = (None if t is None else g.to(t.dtype) for g, t in zip(grads, saved[:5], strict=True))
     return (*cast, None, None)
 
 

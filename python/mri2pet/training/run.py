@@ -81,6 +81,8 @@ def train(
                 f"training.batch_size {config.training.batch_size} is not a multiple of the "
                 f"{world.size} processes"
             )
+        if config.training.precision == "fp16" and world.device.type == "cpu":
+            raise UsageError("training.precision fp16 needs a CUDA device; bf16 runs here")
         if world.first:
             open_run(run, config)
         notify = on_event if on_event is not None and world.first else lambda kind, facts: None
@@ -122,6 +124,7 @@ class Trainer:
             training.ema_decay,
             parallel=world.size > 1,
             compiled=training.compile,
+            scaled=training.precision == "fp16",
         )
         if training.init:
             self._start_from(training.init)

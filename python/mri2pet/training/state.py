@@ -23,7 +23,7 @@ class TrainingState:
     """The network, its exponential moving average and the optimiser of one run.
 
     `forward` is the network, or its wrapper that averages gradients over the processes;
-    `compiled` lets torch.compile make kernels of it.
+    `compiled` lets torch.compile make kernels of it; `scaled` scales gradients for fp16.
     """
 
     def __init__(
@@ -34,6 +34,7 @@ class TrainingState:
         *,
         parallel: bool = False,
         compiled: bool = False,
+        scaled: bool = False,
     ) -> None:
         self.network = network
         self._wrapper = DistributedDataParallel(network) if parallel else None
@@ -44,6 +45,8 @@ class TrainingState:
         self.ema_decay = ema_decay
         self.average = {k: v.detach().clone() for k, v in network.state_dict().items()}
         self.optimizer = torch.optim.Adam(network.parameters(), lr=lr)
+        device = next(network.parameters()).device.type
+        self.scaler = torch.amp.GradScaler(device, enabled=scaled)  # type: ignore[attr-defined]
         self.volumes = 0
         self.updates = 0
 
@@ -93,6 +96,8 @@ class TrainingState:
                 self.optimizer.state[parameter] = {
                     k: v.to(parameter.device) if k != "step" else v for k, v in state.items()
                 }
+        if progress.get("scaler"):
+            self.scaler.load_state_dict(progress["scaler"])
         self.volumes, self.updates = progress["volumes"], progress["updates"]
 
 
@@ -102,7 +107,9 @@ def save_state(folder: Path, state: TrainingState) -> None:
     The new one is whole on the disk before an older one is touched: a full disk costs nothing.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    progress = {"volumes": state.volumes, "updates": state.updates}
+    progress: dict[str, Any] = {"volumes": state.volumes, "updates": state.updates}
+    if state.scaler.is_enabled():
+        progress["scaler"] = state.scaler.state_dict()
     blob = safetensors.torch.save(state.tensors(), metadata={"progress": json.dumps(progress)})
     write_atomically(folder / NEXT, blob)
     last = folder / LAST

@@ -16,8 +16,9 @@ from mri2pet.training.state import TrainingState
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:
-    """The autocast context of a precision."""
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
+    """The autocast context of a precision: fp32, bf16 or fp16."""
+    dtype = torch.float16 if precision == "fp16" else torch.bfloat16
+    return torch.autocast(device.type, dtype=dtype, enabled=precision != "fp32")
 
 
 def to_device(batch: Batch, device: torch.device) -> Batch:
@@ -47,7 +48,8 @@ def training_step(
 ) -> dict[str, float]:
     """One step over `batch_size` volumes, shared among the processes, `micro_batch` at a time.
 
-    Gradients travel once a step, with the last micro-batch.
+    Gradients travel once a step, with the last micro-batch. In fp16 they are scaled on their way,
+    and a step whose gradients overflow changes no parameter: the next one is scaled less.
 
     Returns:
         loss, mse and laplacian (means over the batch), grad_norm before clipping, and lr.
@@ -67,7 +69,7 @@ def training_step(
         with state.synchronised(first + count == end):
             objective = _objective(state, batch, config)
             # The processes' gradients are averaged, so each weighs its volumes by their number.
-            (objective.total * (count / share)).backward()
+            state.scaler.scale(objective.total * (count / share)).backward()
         terms = torch.stack((objective.total, objective.mse, objective.laplacian))
         sums += terms.detach().cpu() * (count / training.batch_size)
         if not torch.isfinite(sums).all():
@@ -75,11 +77,13 @@ def training_step(
                 f"the loss is not finite at volume {first} ({', '.join(batch.names)}); "
                 "look at these scans or lower training.lr"
             )
+    state.scaler.unscale_(state.optimizer)
     norm = torch.nn.utils.clip_grad_norm_(state.network.parameters(), training.grad_clip)
     lr = learning_rate(config, state.volumes)
     for group in state.optimizer.param_groups:
         group["lr"] = lr
-    state.optimizer.step()
+    state.scaler.step(state.optimizer)
+    state.scaler.update()
     state.updates += 1
     state.volumes += training.batch_size
     state.update_average()
