@@ -1,4 +1,4 @@
-"""Scaled gradients for fp16: the same step where nothing overflows, no step where something does."""
+"""Scaled gradients: the same step where nothing overflows, no step where something does."""
 
 from __future__ import annotations
 
