@@ -110,11 +110,13 @@ class DataConfig(_Frozen):
     """How a cohort becomes tensors; `truth` uses the transforms a simulated cohort knows.
 
     `stylized` is the folder that `mri2pet stylize` wrote, the targets of pre-training; `loaders`
-    are the threads that prepare batches ahead of a GPU.
+    are the threads that prepare batches ahead of a GPU; `ray` (`local` or an address) prepares
+    the cohort on a Ray cluster.
     """
 
     registration: Literal["estimate", "truth"] = "estimate"
     jobs: int = Field(1, ge=1)
+    ray: str | None = None
     loaders: int = Field(2, ge=0)
     stylized: str | None = None
 

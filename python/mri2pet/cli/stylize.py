@@ -52,6 +52,10 @@ def stylize(
         Path | None, typer.Option(help="Cohort in model space; default: beside the cohort.")
     ] = None,
     jobs: Annotated[int, typer.Option("--jobs", "-j", help="Processes that prepare scans.")] = 1,
+    ray: Annotated[
+        str | None,
+        typer.Option(metavar="local|ADDRESS", help="Do all of it on a Ray cluster."),
+    ] = None,
     device: Annotated[
         str, typer.Option(metavar="auto|cpu|cuda", help="Where VGG19 runs.")
     ] = "auto",
@@ -78,6 +82,7 @@ def stylize(
             registration=registration,
             cache=cache,
             jobs=jobs,
+            ray=ray,
             device=device,
             on_event=bars.event,
         )

@@ -43,6 +43,9 @@ def train(
     init: Annotated[
         str, typer.Option(metavar="MODEL", help="Start from this model or run, not from scratch.")
     ] = "",
+    ray: Annotated[
+        str, typer.Option(metavar="local|ADDRESS", help="Prepare the cohort on a Ray cluster.")
+    ] = "",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print configuration and memory plan, and stop.")
     ] = False,
@@ -54,6 +57,7 @@ def train(
         "training.ablation": ablation,
         "training.init": init,
         "data.stylized": stylized,
+        "data.ray": ray,
     }
     settings = [*(settings or ()), *(f"{k}={json.dumps(v)}" for k, v in named.items() if v)]
     if dry_run:

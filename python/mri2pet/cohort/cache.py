@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 
 from mri2pet.cohort.manifest import Manifest, ManifestRow, load_manifest
+from mri2pet.cohort.on_ray import ray_map
 from mri2pet.cohort.parallel import single_threaded_map
 from mri2pet.cohort.prepare import REGISTRATIONS, ModelSpaceSubject, Shape, prepare
 from mri2pet.cohort.tables import write_tsv, written_whole
@@ -150,6 +151,7 @@ def build_cache(
     pet_shape: Shape,
     registration: str = "estimate",
     jobs: int = 1,
+    ray: str | None = None,
     split_seed: int = 0,
     include_unpaired: bool = False,
     on_subject: OnSubject | None = None,
@@ -164,6 +166,7 @@ def build_cache(
         cache_dir: None for `default_cache_dir(data)`.
         registration: `truth` for simulated cohorts that bring their transforms.
         jobs: worker processes, one thread each.
+        ray: prepare on a Ray cluster: `local` (of `jobs` workers) or an address.
         split_seed: of a folder; a table has its split.
         include_unpaired: also the MRIs that have no PET.
         on_subject: called as (rows finished, rows to do, row name, error or None).
@@ -197,7 +200,7 @@ def build_cache(
         if all(cache.holds(row) for row in wanted):
             return cache
         with _turn(root):
-            failures = _fill(cache, wanted, jobs, on_subject)
+            failures = _fill(cache, wanted, jobs, ray, on_subject)
     except OSError as error:
         raise Mri2petError(f"{root}: the cache cannot be written ({error.strerror}).") from error
     if wanted and len(failures) == len(wanted):
@@ -211,7 +214,11 @@ def _key(settings: dict[str, Any]) -> str:
 
 
 def _fill(
-    cache: CohortCache, wanted: list[ManifestRow], jobs: int, on_subject: OnSubject | None
+    cache: CohortCache,
+    wanted: list[ManifestRow],
+    jobs: int,
+    ray: str | None,
+    on_subject: OnSubject | None,
 ) -> dict[str, str]:
     rows = cache.root / "rows"
     rows.mkdir(exist_ok=True)
@@ -220,7 +227,12 @@ def _fill(
     missing = [row for row in wanted if not cache.holds(row)]
     failures: dict[str, str] = {}
     tasks = [(row, cache.root, cache.manifest.root, cache.settings) for row in missing]
-    for done, (task, error) in enumerate(single_threaded_map(_make_row, tasks, jobs), start=1):
+    results = (
+        single_threaded_map(_make_row, tasks, jobs)
+        if ray is None
+        else ray_map(_make_row, tasks, jobs, ray)
+    )
+    for done, (task, error) in enumerate(results, start=1):
         if error is not None:
             failures[task[0].name] = error
             _write_failures(cache, failures)

@@ -17,7 +17,7 @@ from mri2pet.errors import Mri2petError
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
-_THREAD_SETTINGS = (
+THREAD_SETTINGS = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
     "MKL_NUM_THREADS",
@@ -87,8 +87,8 @@ def one_thread() -> Iterator[None]:
 
 @contextmanager
 def _one_thread_in_children() -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in _THREAD_SETTINGS}
-    os.environ.update(dict.fromkeys(_THREAD_SETTINGS, "1"))
+    before = {name: os.environ.get(name) for name in THREAD_SETTINGS}
+    os.environ.update(dict.fromkeys(THREAD_SETTINGS, "1"))
     try:
         yield
     finally:

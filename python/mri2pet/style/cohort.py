@@ -23,6 +23,7 @@ import numpy as np
 
 from mri2pet.cohort.cache import CohortCache
 from mri2pet.cohort.manifest import ManifestRow
+from mri2pet.cohort.on_ray import ray_map
 from mri2pet.cohort.tables import write_tsv, written_whole
 from mri2pet.errors import InputError, Mri2petError, UsageError
 from mri2pet.style.transfer import StyleOptions, Stylized, stylize, unit_range
@@ -86,6 +87,8 @@ def stylize_cohort(
     seed: int = 0,
     split: str | None = "train",
     limit: int | None = None,
+    jobs: int = 1,
+    ray: str | None = None,
     on_subject: OnSubject | None = None,
 ) -> StylizedCohort:
     """Make the MRIs of a cohort PET-like; rows that are complete are kept.
@@ -97,6 +100,7 @@ def stylize_cohort(
             `mean` (the mean of all training PETs).
         split: of the MRIs; None for all. Style images come from the training split alone.
         limit: only the first so many.
+        ray: on a Ray cluster, one thread an MRI: `local` (of `jobs` workers) or an address.
         on_subject: called as (rows finished, rows to do, row name, error or None).
 
     Raises:
@@ -126,9 +130,8 @@ def stylize_cohort(
     root = Path(out)
     try:
         _claim(root, settings)
-        failures = _fill(
-            cache, root, rows, _Styles(cache, pets, style, seed), vgg, options, on_subject
-        )
+        work = _Work(cache, root, _Styles(cache, pets, style, seed), vgg, options)
+        failures = _fill(work, rows, jobs, ray, on_subject)
     except OSError as error:
         raise Mri2petError(f"{root}: cannot be written ({error.strerror}).") from error
     done = tuple(row.name for row in rows if _complete(root, row.name))
@@ -186,28 +189,49 @@ def _complete(root: Path, name: str) -> bool:
     return (root / "rows" / f"{name}.json").exists() and (root / "rows" / f"{name}.npy").exists()
 
 
-def _fill(
-    cache: CohortCache,
-    root: Path,
-    rows: Sequence[ManifestRow],
-    styles: _Styles,
-    vgg: Vgg19,
-    options: StyleOptions,
-    on_subject: OnSubject | None,
-) -> dict[str, str]:
-    missing = [row for row in rows if not _complete(root, row.name)]
-    failures: dict[str, str] = {}
-    for done, row in enumerate(missing, start=1):
-        error = None
+@dataclass(frozen=True)
+class _Work:
+    """Makes and writes one row; travels to the workers of a cluster."""
+
+    cache: CohortCache
+    root: Path
+    styles: _Styles
+    vgg: Vgg19
+    options: StyleOptions
+
+    def __call__(self, row: ManifestRow) -> str | None:
+        """Why the row could not be made, or None."""
+        start = time.perf_counter()
         try:
-            start = time.perf_counter()
-            source, image = styles.of(row.name)
-            made = stylize(cache.mri(row), image, vgg, options)
+            source, image = self.styles.of(row.name)
+            made = stylize(self.cache.mri(row), image, self.vgg, self.options)
             if not np.isfinite(made.kij).all():
                 raise InputError("the optimisation gave values that are not finite")
-            _write(root, row.name, made, source, vgg, time.perf_counter() - start)
+            _write(self.root, row.name, made, source, self.vgg, time.perf_counter() - start)
         except (Mri2petError, ValueError) as problem:
-            error = failures[row.name] = str(problem)
+            return str(problem)
+        return None
+
+
+def _fill(
+    work: _Work,
+    rows: Sequence[ManifestRow],
+    jobs: int,
+    ray: str | None,
+    on_subject: OnSubject | None,
+) -> dict[str, str]:
+    root = work.root
+    missing = [row for row in rows if not _complete(root, row.name)]
+    failures: dict[str, str] = {}
+    on_gpu = next(work.vgg.parameters()).device.type == "cuda"
+    results = (
+        ((row, work(row)) for row in missing)
+        if ray is None
+        else ray_map(work, missing, jobs, ray, gpus=int(on_gpu))
+    )
+    for done, (row, error) in enumerate(results, start=1):
+        if error is not None:
+            failures[row.name] = error
         if on_subject is not None:
             on_subject(done, len(missing), row.name, error)
     write_tsv(

@@ -35,6 +35,7 @@ def run_stylize(
     registration: str = "estimate",
     cache: Path | None = None,
     jobs: int = 1,
+    ray: str | None = None,
     device: str = "auto",
     on_event: OnEvent | None = None,
 ) -> StylizedCohort:
@@ -44,7 +45,7 @@ def run_stylize(
         preset: its grids are used.
         weights, sha256, download, random: as in `vgg.load_vgg`.
         options, style, seed, split, limit: as in `cohort.stylize_cohort`.
-        registration, cache, jobs: as in `mri2pet.cohort.cache.build_cache`.
+        registration, cache, jobs, ray: as in `mri2pet.cohort.cache.build_cache`.
         device: `auto`, `cpu` or `cuda`.
 
     Raises:
@@ -72,6 +73,7 @@ def run_stylize(
         pet_shape=config.model.pet_shape,
         registration=registration,
         jobs=jobs,
+        ray=ray,
         include_unpaired=True,
         on_subject=tell("prepare"),
     )
@@ -84,5 +86,7 @@ def run_stylize(
         seed=seed,
         split=split,
         limit=limit,
+        jobs=jobs,
+        ray=ray,
         on_subject=tell("stylize"),
     )

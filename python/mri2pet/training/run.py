@@ -93,6 +93,7 @@ def train(
             pet_shape=config.model.pet_shape,
             registration=config.data.registration,
             jobs=config.data.jobs,
+            ray=config.data.ray,
             include_unpaired=config.training.stage == "pretrain",
             on_subject=lambda done, of, name, error: notify(
                 "prepare", {"done": done, "of": of, "name": name, "error": error}
