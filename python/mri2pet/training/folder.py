@@ -13,7 +13,7 @@ from mri2pet.errors import UsageError
 CONFIG = "config.json"
 
 #: Settings that change the time and not the result: a resumed run may have others.
-FREE = {("data", "jobs"), ("data", "loaders")}
+FREE = {("data", "jobs"), ("data", "ray"), ("data", "loaders")}
 
 
 def open_run(run: Path, config: Config) -> None:
