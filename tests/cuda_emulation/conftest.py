@@ -201,6 +201,7 @@ def emulation_library(tmp_path_factory: pytest.TempPathFactory, repository: Path
         *sorted((repository / "csrc" / "cuda").glob("*.cu")),
         repository / "csrc" / "check.cpp",
         HERE / "cuda_emulation.cpp",
+        HERE / "streams.cpp",
         HERE / "interface.cpp",
     ]
     options = ["-std=c++17", "-O2", "-fPIC", "-Wall", "-Werror", "-Wno-unknown-pragmas"]

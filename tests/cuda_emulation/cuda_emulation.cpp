@@ -109,11 +109,6 @@ void resume(Thread& thread) {
   current = nullptr;
 }
 
-int error(int code, const std::string& text) {
-  error_text = text;
-  return code;
-}
-
 std::string position(const Thread& t) {
   return "block (" + std::to_string(blockIdx.x) + ", " + std::to_string(blockIdx.y) + ", " +
          std::to_string(blockIdx.z) + ") thread " + std::to_string(t.warp * 32 + t.lane);
@@ -194,6 +189,11 @@ void prepare_block() {
 }
 
 }  // namespace
+
+int error(int code, const std::string& text) {
+  error_text = text;
+  return code;
+}
 
 void fail(const char* what) {
   failed = true;

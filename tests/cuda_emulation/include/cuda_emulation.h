@@ -11,6 +11,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <functional>
+#include <string>
 
 struct uint3 {
   unsigned int x, y, z;
@@ -90,5 +92,16 @@ struct Launch {
 
 // Runs `body(arguments)` once per thread; returns a cudaError_t.
 int run(const Launch& launch, void (*body)(void*), void* arguments);
+
+// Queues work that returns a cudaError_t. A stream keeps it until the stream is waited for, or puts
+// it into the graph that is being captured; without a stream it runs at once.
+int submit(void* stream, std::function<int()> work);
+
+// What cudaGetErrorString says next; returns `code`.
+int error(int code, const std::string& text);
+
+// Whether the environment asks for the failure of a call: CUDA_EMULATION_FAIL=name, or name:N for
+// its Nth call alone.
+bool fails(const char* call);
 
 }  // namespace cuda_emulation

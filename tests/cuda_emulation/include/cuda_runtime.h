@@ -136,7 +136,7 @@ enum cudaDeviceAttr {
   cudaDevAttrMultiProcessorCount = 16,
   cudaDevAttrMaxSharedMemoryPerBlockOptin = 97,
 };
-using cudaStream_t = void*;
+using cudaStream_t = struct CUstream_st*;
 struct cudaLaunchAttribute {};
 struct cudaLaunchConfig_t {
   dim3 gridDim, blockDim;
@@ -160,15 +160,45 @@ cudaError_t cudaFuncSetAttribute(T* kernel, cudaFuncAttribute attribute, int val
 template <typename... Expected, typename... Actual>
 cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(Expected...),
                                Actual&&... arguments) {
-  struct Call {
-    void (*kernel)(Expected...);
-    std::tuple<Expected...> arguments;
-  } call{kernel, std::tuple<Expected...>(std::forward<Actual>(arguments)...)};
-  const auto body = [](void* data) {
-    Call* c = static_cast<Call*>(data);
-    std::apply(c->kernel, c->arguments);
-  };
+  using Call = std::pair<void (*)(Expected...), std::tuple<Expected...>>;
   const cuda_emulation::Launch launch{config->gridDim, config->blockDim, config->dynamicSmemBytes,
                                       reinterpret_cast<const void*>(kernel)};
-  return static_cast<cudaError_t>(cuda_emulation::run(launch, body, &call));
+  const Call call{kernel, std::tuple<Expected...>(std::forward<Actual>(arguments)...)};
+  return static_cast<cudaError_t>(cuda_emulation::submit(config->stream, [launch, call] {
+    const auto body = [](void* data) {
+      const Call* c = static_cast<const Call*>(data);
+      std::apply(c->first, c->second);
+    };
+    return cuda_emulation::run(launch, body, const_cast<Call*>(&call));
+  }));
 }
+
+// ---- Memory, streams and graphs (streams.cpp).
+enum cudaMemcpyKind { cudaMemcpyHostToDevice = 1, cudaMemcpyDeviceToHost = 2 };
+enum cudaStreamCaptureMode { cudaStreamCaptureModeThreadLocal = 1 };
+constexpr unsigned cudaStreamNonBlocking = 1;
+using cudaGraph_t = struct CUgraph_st*;
+using cudaGraphNode_t = struct CUgraphNode_st*;
+using cudaGraphExec_t = struct CUgraphExec_st*;
+struct cudaDeviceProp {
+  char name[256];
+};
+
+cudaError_t cudaSetDevice(int device);
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device);
+cudaError_t cudaMalloc(void** pointer, std::size_t bytes);
+cudaError_t cudaFree(void* pointer);
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned flags);
+cudaError_t cudaStreamDestroy(cudaStream_t stream);
+cudaError_t cudaStreamSynchronize(cudaStream_t stream);
+cudaError_t cudaMemsetAsync(void* to, int value, std::size_t bytes, cudaStream_t stream);
+cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind,
+                            cudaStream_t stream);
+cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode mode);
+cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph);
+cudaError_t cudaGraphGetNodes(cudaGraph_t graph, cudaGraphNode_t* nodes, std::size_t* count);
+cudaError_t cudaGraphInstantiateWithFlags(cudaGraphExec_t* executable, cudaGraph_t graph,
+                                          unsigned long long flags);
+cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t stream);
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t executable);
+cudaError_t cudaGraphDestroy(cudaGraph_t graph);

@@ -1,0 +1,64 @@
+"""Brings the result of `mri2pet_sample` back to the T1's own grid.
+
+    python finish.py INPUTS SUVR.npy -o PET.nii.gz [--std STD.nii.gz]
+
+The mean of the samples, and on request their standard deviation, in SUVR.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from mri2pet import WARNING
+from mri2pet.errors import InputError, Mri2petError, UsageError
+from mri2pet.imaging.record import SpaceRecord
+from mri2pet.synthesis.pet import HEADER_DESCRIPTION
+
+
+def finish(inputs: Path, result: Path, out: Path, std: Path | None) -> None:
+    """Writes the images.
+
+    Raises:
+        InputError: the result is not of these inputs. UsageError: no spread of one sample.
+    """
+    import nibabel
+
+    record = SpaceRecord.from_json((inputs / "record.json").read_text())
+    suvr = np.load(result)
+    if suvr.ndim != 4 or suvr.shape[1:] != tuple(record.pet_shape):
+        raise InputError(
+            f"{result}: has the shape {suvr.shape}, not [samples, {record.pet_shape}] of {inputs}"
+        )
+    if std is not None and len(suvr) < 2:
+        raise UsageError("--std needs at least 2 samples")
+    volumes = {out: suvr.mean(axis=0)}
+    if std is not None:
+        volumes[std] = suvr.std(axis=0, ddof=1)
+    for path, volume in volumes.items():
+        image = record.nifti(record.to_subject(volume), "SUVR")
+        image.header["descrip"] = HEADER_DESCRIPTION
+        nibabel.save(image, path)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("inputs", type=Path, help="folder that prepare.py wrote")
+    parser.add_argument("result", type=Path, help="what mri2pet_sample wrote")
+    parser.add_argument("-o", "--out", type=Path, required=True)
+    parser.add_argument("--std", type=Path)
+    arguments = parser.parse_args()
+    try:
+        finish(arguments.inputs, arguments.result, arguments.out, arguments.std)
+    except Mri2petError as error:
+        print(f"finish.py: error: {error}", file=sys.stderr)
+        return error.exit_code
+    print(WARNING)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
