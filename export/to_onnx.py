@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ from mri2pet.engines.exported import (
     FILES,
     FORMAT,
     MANIFEST,
+    PLANS,
     sha256_of,
     write_manifest,
 )
@@ -101,6 +103,7 @@ def export_onnx(
     }
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MANIFEST).unlink(missing_ok=True)
+    shutil.rmtree(folder / PLANS, ignore_errors=True)
     for name, graph in graphs.items():
         write_atomically(folder / name, graph.SerializeToString())
     write_atomically(folder / BIASES, safetensors.torch.save(weights))
@@ -118,7 +121,7 @@ def _check(folder: Path, precision: str, batch: int) -> None:
         raise UsageError(f"--precision {precision}: choose one of {', '.join(PRECISIONS)}")
     if batch < 1:
         raise UsageError(f"--batch {batch}: at least 1 volume is needed")
-    known = {*FILES, MANIFEST}
+    known = {*FILES, MANIFEST, PLANS}
     if folder.exists() and (
         not folder.is_dir() or any(file.name not in known for file in folder.iterdir())
     ):

@@ -15,7 +15,7 @@ from mri2pet.diffusion.loop import sample
 from mri2pet.engines.base import Engine
 from mri2pet.engines.exported import read_export, write_manifest
 from mri2pet.engines.torch_engine import TorchEngine
-from mri2pet.errors import ModelError
+from mri2pet.errors import ModelError, UsageError
 
 # Largest relative L2 difference to torch in float32 that passes: of one evaluation, and of the
 # volume after SAMPLING_STEPS steps.
@@ -28,38 +28,42 @@ SAMPLING_STEPS = 5
 
 
 def verify_export(
-    folder: str | Path, model: Model | str | Path, *, device: str = "cpu"
+    folder: str | Path,
+    model: Model | str | Path,
+    *,
+    engine: str = "onnxruntime",
+    device: str = "cpu",
 ) -> dict[str, Any]:
-    """Compares an export in ONNX Runtime with the torch model it was made from.
+    """Compares an export in an engine with the torch model it was made from.
 
     Args:
         folder: the export.
         model: the model, or its name or folder.
-        device: "cpu" or "cuda".
+        engine: "onnxruntime" or "tensorrt"; passing is what lets TensorRT's plans be used.
+        device: "cpu" or "cuda"; TensorRT takes "cuda" alone.
 
     Returns:
         The entry that was appended to the manifest's `verification`: engine, device, version,
         the differences, the tolerances, passed.
 
     Raises:
-        ModelError: another model than the export's, or a difference above its tolerance.
+        ModelError: another model than the export's, or a difference above its tolerance; a
+            failure is written to the manifest as well.
+        UsageError: an unknown engine, or one that cannot run here.
     """
-    import onnxruntime
-
-    from mri2pet.engines.onnxruntime_engine import OnnxRuntimeEngine
-
+    if engine not in ENGINES:
+        raise UsageError(f"--engine {engine}: choose one of {', '.join(ENGINES)}")
     if not isinstance(model, Model):
         model = load_model(model)
     export = read_export(folder)
     if model.sha256 != export.manifest["model_sha256"]:
         raise ModelError(f"{folder}: was made from another model than {model.name}")
-    engine = OnnxRuntimeEngine(folder, device)
-    measured = compare(engine, TorchEngine(model))
+    loaded, facts = ENGINES[engine](folder, device)
+    measured = compare(loaded, TorchEngine(model))
     tolerances = export.manifest["tolerances"]
     passed = all(measured[name] <= tolerances[name] for name in tolerances)
     entry = {
-        "engine": f"onnxruntime {onnxruntime.__version__}",
-        "device": device,
+        **facts,
         "machine": platform.machine(),
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "times": list(TIMES),
@@ -68,16 +72,41 @@ def verify_export(
         "tolerances": tolerances,
         "passed": passed,
     }
-    if not passed:
-        raise ModelError(
-            f"{folder}: does not compute what torch computes: relative difference "
-            f"{measured['output']:.1e} of an evaluation (at most {tolerances['output']:.0e}), "
-            f"{measured['volume']:.1e} of a volume (at most {tolerances['volume']:.0e})"
-        )
     manifest = export.manifest
     manifest["verification"] = [*manifest["verification"], entry]
     write_manifest(export.folder, manifest)
+    if not passed:
+        raise ModelError(
+            f"{folder}: {engine} does not compute what torch computes: relative difference "
+            f"{measured['output']:.1e} of an evaluation (at most {tolerances['output']:.0e}), "
+            f"{measured['volume']:.1e} of a volume (at most {tolerances['volume']:.0e})"
+        )
     return entry
+
+
+def _onnxruntime(folder: str | Path, device: str) -> tuple[Engine, dict[str, Any]]:
+    from mri2pet.engines.onnxruntime_engine import OnnxRuntimeEngine
+
+    loaded = OnnxRuntimeEngine(folder, device)
+    import onnxruntime
+
+    return loaded, {"engine": f"onnxruntime {onnxruntime.__version__}", "device": device}
+
+
+def _tensorrt(folder: str | Path, device: str) -> tuple[Engine, dict[str, Any]]:
+    from mri2pet.engines.tensorrt_engine import TensorRtEngine
+    from mri2pet.engines.tensorrt_plans import GRAPHS, plan_entry
+
+    loaded = TensorRtEngine(folder, device, tested=False)
+    entries = [plan_entry(loaded.export, loaded.target, graph) for graph in GRAPHS]
+    return loaded, {
+        "engine": f"tensorrt {loaded.target.tensorrt}",
+        "device": loaded.target.gpu,
+        "plans": [entry["sha256"] for entry in entries if entry],
+    }
+
+
+ENGINES = {"onnxruntime": _onnxruntime, "tensorrt": _tensorrt}
 
 
 @torch.inference_mode()

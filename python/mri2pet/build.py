@@ -49,11 +49,10 @@ def devices() -> list[dict[str, Any]]:
 
 def engines() -> list[dict[str, Any]]:
     """What can evaluate the network: each engine with name, works, detail (or the reason)."""
-    absent = "this version of mri2pet has no export for it"
     return [
         {"name": "torch", "works": True, "detail": f"torch {metadata.version('torch')}"},
         _onnxruntime(),
-        {"name": "tensorrt", "works": False, "detail": absent},
+        _tensorrt(),
     ]
 
 
@@ -70,6 +69,19 @@ def _onnxruntime() -> dict[str, Any]:
         "works": True,
         "detail": f"onnxruntime {runtime.__version__} ({providers})",
     }
+
+
+def _tensorrt() -> dict[str, Any]:
+    import torch
+
+    from mri2pet.engines.tensorrt_plans import import_tensorrt, target_of
+    from mri2pet.errors import UsageError
+
+    try:
+        target = target_of(import_tensorrt(), torch.device("cuda"))
+    except UsageError as error:
+        return {"name": "tensorrt", "works": False, "detail": str(error)}
+    return {"name": "tensorrt", "works": True, "detail": str(target)}
 
 
 def package_versions() -> dict[str, str | None]:

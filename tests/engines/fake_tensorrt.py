@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
 from enum import IntEnum
 from pathlib import Path
 from types import SimpleNamespace
@@ -60,7 +61,7 @@ class _Parser(_Recorded):
     network: Any
 
     def parse_from_file(self, path: str) -> Any:
-        self.network.graph = Path(path).read_bytes()
+        self.network.graph = self.fake.on_parse(Path(path).read_bytes())
         return self.record("parse_from_file", True)
 
     def get_error(self, index: int) -> Any:
@@ -86,7 +87,10 @@ class _Engine(_Recorded):
         self.all = self.inputs | self.outputs
         self.num_io_tensors = len(self.all)
 
-    def create_execution_context(self) -> Any:
+    device_memory_size_v2 = 1 << 12
+
+    def create_execution_context(self, strategy: Any) -> Any:
+        assert strategy is self.fake.ExecutionContextAllocationStrategy.USER_MANAGED
         return self.record("create_execution_context", _Context(self.fake, self))
 
     def get_tensor_name(self, index: int) -> str:
@@ -108,6 +112,12 @@ class _Context(_Recorded):
         super().__init__(fake)
         self.engine = engine
         self.addresses: dict[str, int] = {}
+        self.scratch = 0
+
+    def set_device_memory(self, memory: int, size: int) -> None:
+        assert size == self.engine.device_memory_size_v2
+        self.scratch = memory
+        self.record("set_device_memory", None)
 
     def set_tensor_address(self, name: str, address: int) -> Any:
         self.addresses[name] = address
@@ -116,7 +126,9 @@ class _Context(_Recorded):
     def infer_shapes(self) -> Any:
         return self.record("infer_shapes", [])
 
-    def execute_async_v3(self, stream: int) -> Any:
+    def execute_async_v3(self, stream_handle: int) -> Any:
+        assert stream_handle, "the default stream"
+        assert self.scratch
         arrays = {name: self._memory(name) for name in self.engine.all}
         inputs = {name: arrays[name] for name in self.engine.inputs}
         for name, value in zip(
@@ -132,7 +144,8 @@ class _Context(_Recorded):
 
 
 class FakeTensorRT:
-    """The module. `failures` maps a call to what it returns instead of its result."""
+    """The module. `failures` maps a call to what it returns instead of its result; `on_parse`
+    is what the parser makes of a graph."""
 
     NetworkDefinitionCreationFlag = IntEnum(
         "NetworkDefinitionCreationFlag", [("STRONGLY_TYPED", 1)]
@@ -141,6 +154,9 @@ class FakeTensorRT:
     ProfilingVerbosity = IntEnum("ProfilingVerbosity", [("DETAILED", 2)])
     BuilderFlag = IntEnum("BuilderFlag", [("TF32", 7)])
     TensorIOMode = IntEnum("TensorIOMode", [("INPUT", 1), ("OUTPUT", 2)])
+    ExecutionContextAllocationStrategy = IntEnum(
+        "ExecutionContextAllocationStrategy", [("STATIC", 0), ("USER_MANAGED", 2)]
+    )
     DataType = IntEnum("DataType", [("FLOAT", 0), ("HALF", 1)])
 
     def __init__(self, version: str = "10.13.3.9") -> None:
@@ -148,6 +164,7 @@ class FakeTensorRT:
         self.calls: list[str] = []
         self.failures: dict[str, Any] = {}
         self.flags = 0
+        self.on_parse: Callable[[bytes], bytes] = lambda graph: graph
 
     class Logger:
         WARNING = 2

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -14,15 +11,6 @@ from mri2pet.errors import ModelError
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 SIZE = 1 << 20
-
-
-@pytest.fixture
-def fake():
-    path = Path(__file__).with_name("fake_tensorrt.py")
-    spec = importlib.util.spec_from_file_location("fake_tensorrt", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.FakeTensorRT()
 
 
 @pytest.fixture
@@ -52,7 +40,9 @@ def run(fake, graph):
     loaded = load_plan(fake, plan)
     memory = {tensor.name: aligned(8) for tensor in loaded.tensors}
     memory["x"][:] = range(8)
-    bind(loaded, {name: array.ctypes.data for name, array in memory.items()})
+    addresses = {name: array.ctypes.data for name, array in memory.items()}
+    scratch = aligned(loaded.scratch_bytes // 4)
+    bind(loaded, addresses, scratch=scratch.ctypes.data)
     execute(loaded, 7)
     return memory["y"]
 
@@ -79,6 +69,7 @@ def test_the_order_of_the_calls(fake, graph):
         "create_execution_context",
         "set_tensor_address",
         "set_tensor_address",
+        "set_device_memory",
         "infer_shapes",
         "execute_async_v3",
     ]
@@ -128,5 +119,13 @@ def test_memory_that_is_missing_or_misaligned_is_refused(fake, graph, shift):
     address = aligned(8).ctypes.data
     addresses = {"y": address} if shift is None else {"x": address + shift, "y": address}
     with pytest.raises(ModelError, match="x has no memory"):
-        bind(loaded, addresses)
+        bind(loaded, addresses, scratch=address)
     assert "set_tensor_address" not in fake.calls
+
+
+@pytest.mark.parametrize("scratch", [0, 4])
+def test_scratch_memory_that_is_missing_or_misaligned_is_refused(fake, graph, scratch):
+    plan, _ = build_plan(fake, graph, workspace=SIZE, timing_cache=b"")
+    address = aligned(8).ctypes.data
+    with pytest.raises(ModelError, match="no scratch memory"):
+        bind(load_plan(fake, plan), {"x": address, "y": address}, scratch=scratch)

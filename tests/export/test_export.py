@@ -204,14 +204,77 @@ def test_more_volumes_than_the_graph_takes_are_refused(export, mri):
         conditioned.denoise(torch.zeros(3, 1, *SHAPE), conditioned.bias_rows.expand(3, -1))
 
 
-def test_command(model, tmp_path, capsys):
+@pytest.fixture
+def saved(model, tmp_path):
     from mri2pet.checkpoint import save_model
-    from mri2pet.cli.main import main
 
     assert isinstance(model, Model)
-    saved = save_model(tmp_path / "model", model.network, pet_mean=1.0, pet_std=0.5)
+    return save_model(tmp_path / "model", model.network, pet_mean=1.0, pet_std=0.5)
+
+
+def test_command(saved, tmp_path, capsys):
+    from mri2pet.cli.main import main
+
     out = tmp_path / "export"
     assert main(["export", str(saved), "-o", str(out)]) == 0
     assert "relative difference" in capsys.readouterr().out
-    assert main(["export", str(saved), "-o", str(out), "--verify"]) == 0
+    assert main(["export", "verify", str(out), "--model", str(saved)]) == 0
+    assert "onnxruntime" in capsys.readouterr().out
     assert len(read_export(out).manifest["verification"]) == 2
+    assert main(["export", "model", str(saved), "-o", str(out), "--precision", "fp16"]) == 0
+    assert read_export(out).precision == "fp16"
+
+
+def test_the_command_tells_what_is_wrong(saved, export, tmp_path, capsys, monkeypatch):
+    import sys
+
+    from mri2pet.cli.main import main
+
+    def refused(*arguments):
+        code = main(["export", *map(str, arguments)])
+        message = capsys.readouterr().err
+        assert message.count("\n") == 1
+        return code, message
+
+    code, message = refused("verify", export)
+    assert code == 2
+    assert "--model PATH" in message
+    code, message = refused("verify", tmp_path)
+    assert code == 1
+    assert "no export" in message
+    code, message = refused("verify", export, "--model", saved, "--engine", "tpu")
+    assert code == 2
+    assert "onnxruntime, tensorrt" in message
+    code, message = refused(saved, "-o", tmp_path / "out", "--format", "coreml")
+    assert code == 2
+    assert "choose one of onnx, tensorrt" in message
+    monkeypatch.setitem(sys.modules, "tensorrt", None)
+    code, message = refused(saved, "-o", tmp_path / "out", "--format", "tensorrt")
+    assert code == 2
+    assert "mri2pet[gpu]" in message
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_cuda_session_falls_back_to_no_graph(export, monkeypatch):
+    """The CUDA graph of ONNX Runtime is tried first; what it refuses runs without."""
+    import onnxruntime
+
+    from mri2pet.engines import onnxruntime_engine
+
+    tried = []
+
+    def session(path, options, providers):
+        tried.append(providers)
+        if len(tried) == 1:
+            raise RuntimeError("nodes on the CPU")
+        return "session"
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", session)
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
+    with pytest.warns(UserWarning, match="no CUDA graph"):
+        made = onnxruntime_engine._session(export / DENOISER, torch.device("cuda:1"))
+    assert made == "session"
+    assert tried == [
+        [("CUDAExecutionProvider", {"device_id": "1", "enable_cuda_graph": "1"})],
+        [("CUDAExecutionProvider", {"device_id": "1"})],
+    ]

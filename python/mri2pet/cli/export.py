@@ -1,43 +1,105 @@
-"""`mri2pet export`: the network as ONNX files that run without PyTorch's model code."""
+"""`mri2pet export`: the network as files that run without PyTorch's model code."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
+
+FORMATS = ("onnx", "tensorrt")
+MODEL = "model"
 
 
-def export(
+class _ModelFirst(TyperGroup):
+    """A group whose command `model` need not be named."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args and args[0] not in (*self.commands, *ctx.help_option_names):
+            args = [MODEL, *args]
+        return super().parse_args(ctx, args)
+
+
+export = typer.Typer(
+    cls=_ModelFirst,
+    help="Export a trained network to ONNX or TensorRT.\n\n"
+    "`mri2pet export MODEL -o DIR` is short for `mri2pet export model MODEL -o DIR`.",
+    no_args_is_help=True,
+)
+
+
+@export.command(MODEL)
+def make(
     model: Annotated[
         str, typer.Argument(metavar="MODEL", help="A bundled model's name, a model or run folder.")
     ],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder of the export.")],
+    format: Annotated[
+        str,
+        typer.Option(
+            metavar="|".join(FORMATS),
+            help="onnx: for ONNX Runtime; tensorrt: plans for this machine's GPU as well.",
+        ),
+    ] = "onnx",
     precision: Annotated[
         str, typer.Option(metavar="fp32|fp16", help="Of convolutions and matrix products.")
     ] = "fp32",
     batch: Annotated[int, typer.Option(help="Volumes an evaluation takes.")] = 1,
-    verify: Annotated[
-        bool, typer.Option("--verify", help="Compare an export in DIR with MODEL again, here.")
-    ] = False,
 ) -> None:
-    """Export a trained network to ONNX and compare it with the model it comes from.
+    """Export a trained network and compare it with the model it comes from.
 
-    Use it with `mri2pet synthesize --model DIR`. Needs the extra `onnx`.
+    Use it with `mri2pet synthesize --model DIR`. Needs the extra `onnx`, or `gpu` for TensorRT.
     """
+    from mri2pet.errors import UsageError
+
+    if format not in FORMATS:
+        raise UsageError(f"--format {format}: choose one of {', '.join(FORMATS)}")
     from mri2pet.checkpoint import load_model
-    from mri2pet.export import export_onnx, verify_export
+    from mri2pet.engines.exported import read_export
+    from mri2pet.export import export_onnx, export_tensorrt
 
     loaded = load_model(model)
-    if verify:
-        entry = verify_export(out, loaded)
-    else:
-        from mri2pet.engines.exported import read_export
+    write = export_tensorrt if format == "tensorrt" else export_onnx
+    write(loaded, out, precision=precision, batch=batch)
+    _tell(out, loaded.name, read_export(out).manifest["verification"][-1])
 
-        export_onnx(loaded, out, precision=precision, batch=batch)
-        entry = read_export(out).manifest["verification"][-1]
+
+@export.command()
+def verify(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="An export.", show_default=False)],
+    model: Annotated[
+        str | None,
+        typer.Option(metavar="MODEL", help="What it was made from, if not a bundled model."),
+    ] = None,
+    engine: Annotated[
+        str, typer.Option(metavar="onnxruntime|tensorrt", help="What evaluates the export.")
+    ] = "onnxruntime",
+    device: Annotated[
+        str, typer.Option(metavar="auto|cpu|cuda", help="Where the export runs.")
+    ] = "auto",
+) -> None:
+    """Compare an export with the model it comes from, on this machine.
+
+    The result goes to the export's manifest. TensorRT's plans are used only after they passed.
+    """
+    from mri2pet.checkpoint import bundled_models, load_model
+    from mri2pet.devices import choose_device
+    from mri2pet.engines.exported import read_export
+    from mri2pet.errors import UsageError
+    from mri2pet.export import verify_export
+
+    name = model or str(read_export(folder).manifest["name"])
+    if model is None and name not in bundled_models():
+        raise UsageError(f"{folder}: was made from the model {name}; name it with --model PATH")
+    place = "cuda" if engine == "tensorrt" and device == "auto" else choose_device(device)
+    loaded = load_model(name)
+    _tell(folder, loaded.name, verify_export(folder, loaded, engine=engine, device=place))
+
+
+def _tell(folder: Path, name: str, entry: dict[str, Any]) -> None:
     difference = entry["relative_difference"]
     typer.echo(
-        f"export: {out}\nagrees with {loaded.name} in {entry['engine']}: relative difference "
+        f"export: {folder}\nagrees with {name} in {entry['engine']}: relative difference "
         f"{difference['output']:.1e} of an evaluation, {difference['volume']:.1e} of a volume"
     )

@@ -35,7 +35,8 @@ Steps = Annotated[int, typer.Option(help="Network evaluations per sample, 1 to 9
 Seed = Annotated[int, typer.Option(help="The same seed gives the same volumes.")]
 Device = Annotated[str, typer.Option(metavar="auto|cpu|cuda", help="Where the network runs.")]
 EngineName = Annotated[
-    str, typer.Option("--engine", metavar="auto|torch|onnxruntime", help="What evaluates it.")
+    str,
+    typer.Option("--engine", metavar="auto|torch|onnxruntime|tensorrt", help="What evaluates it."),
 ]
 Precision = Annotated[
     str | None,

@@ -10,6 +10,9 @@ from mri2pet.engines.exported import is_export
 from mri2pet.engines.torch_engine import TorchEngine
 from mri2pet.errors import ModelError, UsageError
 
+# Engines that take an export, and what makes one for them.
+EXPORTED = {"onnxruntime": "", "tensorrt": " --format tensorrt"}
+
 
 def load_engine(
     model: str | Path | Model,
@@ -22,7 +25,8 @@ def load_engine(
 
     Args:
         model: a bundled model's name, a model or run folder, a loaded model, or an export folder.
-        engine: "torch" for a model, "onnxruntime" for an export; "auto" takes what fits.
+        engine: "torch" for a model, "onnxruntime" or "tensorrt" for an export; "auto" takes
+            torch or ONNX Runtime, whichever fits.
         device: "cpu" or "cuda"; a loaded model stays where it is.
         precision: of the torch engine, see `TorchEngine`, by default "fp32"; that of an export
             was chosen when it was made.
@@ -32,21 +36,19 @@ def load_engine(
         UsageError: the engine is not installed, or a precision that it does not have.
     """
     if isinstance(model, Model):
-        if engine == "onnxruntime":
-            raise ModelError("a loaded model runs in torch; export it for the engine onnxruntime")
+        if engine in EXPORTED:
+            raise ModelError(f"a loaded model runs in torch; export it for the engine {engine}")
         return TorchEngine(model, precision or "fp32")
     exported = str(model) not in bundled_models() and is_export(model)
     if engine == "auto":
         engine = "onnxruntime" if exported else "torch"
-    if engine == "onnxruntime":
+    if engine in EXPORTED:
         if not exported:
             raise ModelError(
-                f"{model}: the engine onnxruntime takes an export; make one with "
-                f"`mri2pet export {model} -o DIR` and name DIR"
+                f"{model}: the engine {engine} takes an export; make one with "
+                f"`mri2pet export {model} -o DIR{EXPORTED[engine]}` and name DIR"
             )
-        from mri2pet.engines.onnxruntime_engine import OnnxRuntimeEngine
-
-        loaded = OnnxRuntimeEngine(model, device)
+        loaded = _load_exported(Path(model), engine, device)
         if precision not in (None, loaded.precision):
             raise UsageError(
                 f"{model}: was exported in {loaded.precision}, not {precision}; export it again"
@@ -55,3 +57,15 @@ def load_engine(
     if exported:
         raise ModelError(f"{model}: an export; the engine torch takes the model it was made from")
     return TorchEngine(load_model(model, device), precision or "fp32")
+
+
+def _load_exported(folder: Path, engine: str, device: str) -> Engine:
+    if engine == "tensorrt":
+        if device == "cpu":
+            raise UsageError("the engine tensorrt needs an NVIDIA GPU: --device cuda")
+        from mri2pet.engines.tensorrt_engine import TensorRtEngine
+
+        return TensorRtEngine(folder, device)
+    from mri2pet.engines.onnxruntime_engine import OnnxRuntimeEngine
+
+    return OnnxRuntimeEngine(folder, device)

@@ -16,6 +16,8 @@ FORMAT = 1
 MANIFEST = "manifest.json"
 ENCODER, DENOISER, BIASES = "encoder.onnx", "denoiser.onnx", "biases.safetensors"
 FILES = (ENCODER, DENOISER, BIASES)
+# Folder of TensorRT's plans, see `tensorrt_plans`.
+PLANS = "tensorrt"
 
 
 @dataclass(frozen=True)

@@ -27,17 +27,20 @@ class BoundTensor:
 
 @dataclass(frozen=True)
 class LoadedPlan:
-    """A plan ready to run; the runtime lives as long as what it made.
+    """A plan ready to run; what made an object lives as long as the object.
 
     Attributes:
-        runtime, engine, context: TensorRT's objects.
+        logger, runtime, engine, context: TensorRT's objects.
         tensors: inputs and outputs, in the plan's order.
+        scratch_bytes: memory that an evaluation needs beside them.
     """
 
+    logger: Any
     runtime: Any
     engine: Any
     context: Any
     tensors: tuple[BoundTensor, ...]
+    scratch_bytes: int
 
 
 def build_plan(
@@ -79,7 +82,7 @@ def build_plan(
 
 
 def load_plan(tensorrt: Any, plan: bytes) -> LoadedPlan:
-    """Makes a plan ready; the GPU that runs it must be the current one.
+    """Makes a plan ready, without scratch memory; its GPU must be the current one.
 
     Raises:
         ModelError: names the call that failed, or a tensor that is dynamic or not float32.
@@ -87,9 +90,11 @@ def load_plan(tensorrt: Any, plan: bytes) -> LoadedPlan:
     logger = tensorrt.Logger(tensorrt.Logger.WARNING)
     runtime = _made(tensorrt.Runtime(logger), "Runtime")
     engine = _made(runtime.deserialize_cuda_engine(plan), "deserialize_cuda_engine")
-    context = _made(engine.create_execution_context(), "create_execution_context")
+    ours = tensorrt.ExecutionContextAllocationStrategy.USER_MANAGED
+    context = _made(engine.create_execution_context(ours), "create_execution_context")
     tensors = tuple(_tensor(tensorrt, engine, i) for i in range(engine.num_io_tensors))
-    return LoadedPlan(runtime, engine, context, tensors)
+    scratch = int(engine.device_memory_size_v2)
+    return LoadedPlan(logger, runtime, engine, context, tensors, scratch)
 
 
 def _tensor(tensorrt: Any, engine: Any, index: int) -> BoundTensor:
@@ -103,11 +108,12 @@ def _tensor(tensorrt: Any, engine: Any, index: int) -> BoundTensor:
     return BoundTensor(name, mode == tensorrt.TensorIOMode.INPUT, shape)
 
 
-def bind(plan: LoadedPlan, addresses: dict[str, int]) -> None:
-    """Gives every input and output its device memory.
+def bind(plan: LoadedPlan, addresses: dict[str, int], *, scratch: int) -> None:
+    """Gives every input and output, and the layers between, their device memory.
 
     Args:
         addresses: of each tensor, multiples of 256 bytes.
+        scratch: address of `plan.scratch_bytes` bytes, a multiple of 256.
 
     Raises:
         ModelError: a tensor is missing or misaligned, or a call failed.
@@ -120,6 +126,9 @@ def bind(plan: LoadedPlan, addresses: dict[str, int]) -> None:
             )
         call = f"set_tensor_address({tensor.name})"
         _made(plan.context.set_tensor_address(tensor.name, address), call)
+    if not scratch or scratch % ALIGNMENT:
+        raise ModelError(f"TensorRT: no scratch memory at a multiple of {ALIGNMENT} bytes")
+    plan.context.set_device_memory(scratch, plan.scratch_bytes)
     missing = plan.context.infer_shapes()
     if missing:
         raise ModelError(f"TensorRT: infer_shapes misses {', '.join(missing)}")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from mri2pet.checkpoint import Model
 
 SAMPLERS = ("dpmpp", "ddim", "ddpm")
-ENGINES = ("auto", "torch", "onnxruntime")
+ENGINES = ("auto", "torch", "onnxruntime", "tensorrt")
 
 MAX_STEPS = 999
 MAX_SEED = 2**32 - 1

@@ -55,7 +55,8 @@ def synthesize(
         steps: network evaluations per sample, 1 … 999; `ddpm` with 999 is the paper's sampling.
         seed: 0 … 2³²−1; the same seed, image, model and sampler give the same volumes.
         device: `auto`, `cpu` or `cuda`.
-        engine: `torch` for a model, `onnxruntime` for an export; `auto` takes what fits.
+        engine: `torch` for a model, `onnxruntime` or `tensorrt` for an export; `auto` takes
+            torch or ONNX Runtime, whichever fits.
         precision: of the torch engine: `fp32`, `bf16` or, on CUDA, `fp16`.
         skull_stripped: the image shows the brain alone.
         brain_mask: a mask file on the image's grid; for a single input.

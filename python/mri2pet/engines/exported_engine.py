@@ -1,0 +1,106 @@
+"""What the engines of an export have in common: its facts, and the work before the loop."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mri2pet.config import ModelConfig
+from mri2pet.engines.base import Conditioned
+from mri2pet.engines.exported import BIASES, read_export
+from mri2pet.errors import UsageError
+from mri2pet.nn.time_embedding import time_embedding
+
+
+class ExportedEngine:
+    """An export folder as an engine; a subclass evaluates its two graphs.
+
+    Args:
+        folder: from `export_onnx`.
+        device: where the loop's tensors live.
+
+    Raises:
+        ModelError: the export is incomplete or changed.
+    """
+
+    def __init__(self, folder: str | Path, device: str) -> None:
+        self.export = read_export(folder)
+        self.device = torch.device(device)
+        self._config = self.export.config
+        state = safetensors.torch.load_file(self.export.file(BIASES), device=str(self.device))
+        self._weight, self._bias = state["weight"], state["bias"]
+
+    @property
+    def precision(self) -> str:
+        return self.export.precision
+
+    @property
+    def batch(self) -> int | None:
+        return self.export.batch
+
+    @property
+    def name(self) -> str:
+        return str(self.export.manifest["name"])
+
+    @property
+    def sha256(self) -> str:
+        return str(self.export.manifest["model_sha256"])
+
+    @property
+    def config(self) -> ModelConfig:
+        return self._config
+
+    @property
+    def pet_mean(self) -> float:
+        return float(self.export.manifest["pet_mean"])
+
+    @property
+    def pet_std(self) -> float:
+        return float(self.export.manifest["pet_std"])
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        return dict(self.export.manifest.get("provenance", {}))
+
+    def condition(self, mri: Tensor, timesteps: Tensor) -> Conditioned:
+        mri = mri.to(self.device, torch.float32)
+        embedding = self._encode(mri.contiguous())
+        activated = F.silu(embedding + time_embedding(timesteps.to(self.device)))
+        rows = F.linear(activated, self._weight, self._bias)
+        inputs: dict[str, Tensor] = {}
+        if self._config.cond == "concat":
+            size = self._config.pet_shape
+            grid = F.interpolate(mri, size=size, mode="trilinear", align_corners=False)
+            inputs["mri_pet_grid"] = grid.expand(self.export.batch, -1, -1, -1, -1).contiguous()
+
+        def denoise(x: Tensor, row: Tensor) -> Tensor:
+            count = x.shape[0]
+            if count > self.export.batch:
+                raise UsageError(
+                    f"this export takes {self.export.batch} volumes a call, not {count}"
+                )
+            bound = {"x_t": self._filled(x), "block_biases": self._filled(row), **inputs}
+            return self._denoise(bound)[:count]
+
+        return Conditioned(rows, denoise)
+
+    def _encode(self, mri: Tensor) -> Tensor:
+        """[1, 1, K, I, J] → the embedding [1, 256]."""
+        raise NotImplementedError
+
+    def _denoise(self, inputs: dict[str, Tensor]) -> Tensor:
+        """The denoiser's inputs by name, float32 and contiguous → its output."""
+        raise NotImplementedError
+
+    def _filled(self, tensor: Tensor) -> Tensor:
+        """The tensor with as many rows as the graph takes; missing ones are zero."""
+        missing = self.export.batch - tensor.shape[0]
+        tensor = tensor.to(self.device, torch.float32)
+        if missing:
+            tensor = torch.cat((tensor, tensor.new_zeros(missing, *tensor.shape[1:])))
+        return tensor.contiguous()

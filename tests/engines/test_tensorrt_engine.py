@@ -1,0 +1,235 @@
+"""Plans are built once, tested before they are used, and refused when anything is not as built.
+
+TensorRT is a recording stand-in that computes with ONNX Runtime; device memory is the host's.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from contextlib import contextmanager
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from mri2pet.checkpoint import load_model, save_model
+from mri2pet.config import ModelConfig
+from mri2pet.diffusion.loop import sample
+from mri2pet.engines import load_engine
+from mri2pet.engines.exported import MANIFEST, read_export
+from mri2pet.engines.tensorrt_engine import TensorRtEngine
+from mri2pet.errors import ModelError, UsageError
+from mri2pet.nn import Network
+
+onnx = pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+
+SHAPE = (16, 32, 32)
+GPU = "NVIDIA H100 80GB HBM3"
+
+
+@pytest.fixture(scope="module", params=["concat", "embedding"])
+def model(request, tmp_path_factory):
+    torch.manual_seed(5)
+    network = Network(ModelConfig(mri_shape=SHAPE, pet_shape=SHAPE, cond=request.param))
+    with torch.no_grad():  # norms that do something
+        for name, parameter in network.named_parameters():
+            if "norm" in name:
+                parameter += 0.3 * torch.randn_like(parameter)
+    folder = tmp_path_factory.mktemp("models") / request.param
+    return load_model(save_model(folder, network, pet_mean=1.2, pet_std=0.3))
+
+
+@pytest.fixture(scope="module")
+def onnx_export(model, tmp_path_factory):
+    from mri2pet.export import export_onnx
+
+    return export_onnx(model, tmp_path_factory.mktemp("exports") / "small", batch=2)
+
+
+@pytest.fixture
+def folder(onnx_export, tmp_path):
+    return shutil.copytree(onnx_export, tmp_path / "export")
+
+
+@pytest.fixture
+def machine(fake, monkeypatch):
+    """A machine with a GPU and TensorRT, both stood in for."""
+    card = SimpleNamespace(name=GPU, major=9, minor=0)
+    stream = SimpleNamespace(cuda_stream=7, wait_stream=lambda other: None)
+
+    @contextmanager
+    def context(what):
+        yield
+
+    replaced = {
+        "is_available": lambda: True,
+        "get_device_properties": lambda device: card,
+        "mem_get_info": lambda device: (1 << 30, 1 << 31),
+        "Stream": lambda device: stream,
+        "current_stream": lambda device: stream,
+        "is_current_stream_capturing": lambda: False,
+        "stream": context,
+        "device": context,
+    }
+    for name, value in replaced.items():
+        monkeypatch.setattr(torch.cuda, name, value)
+    monkeypatch.setitem(sys.modules, "tensorrt", fake)
+    return SimpleNamespace(tensorrt=fake, card=card)
+
+
+def build(model, folder):
+    from mri2pet.export import export_tensorrt
+
+    return export_tensorrt(model, folder, batch=2, device="cpu")
+
+
+def manifest_of(folder):
+    return json.loads((folder / MANIFEST).read_text())
+
+
+def test_same_seed_same_volumes(machine, model, folder):
+    build(model, folder)
+    mri = torch.rand(1, 1, *SHAPE, generator=torch.Generator().manual_seed(1))
+    options = {"samples": 3, "steps": 6, "seed": 4, "subject": 77, "batch": 8}
+    got = sample(TensorRtEngine(folder, "cpu"), mri, **options)
+    wanted = sample(model, mri, **options)
+    assert (got - wanted).norm() / wanted.norm() < 1e-4
+
+
+def test_what_is_built_is_not_built_again(machine, model, folder):
+    build(model, folder)
+    first = manifest_of(folder)
+    assert machine.tensorrt.calls.count("build_serialized_network") == 2
+    assert [entry["engine"] for entry in first["verification"]][-1] == "tensorrt 10.13.3.9"
+    build(model, folder)
+    assert machine.tensorrt.calls.count("build_serialized_network") == 2
+    assert manifest_of(folder) == first
+
+
+def test_the_timing_cache_of_an_earlier_build_is_used(machine, model, folder):
+    build(model, folder)
+    (cache,) = folder.rglob("timing.cache")
+    assert cache.read_bytes() == b"tt"  # each build adds a letter
+    cache.write_bytes(b"changed")
+    next(folder.rglob("denoiser.plan")).unlink()
+    build(model, folder)
+    assert cache.read_bytes() == b"t"
+
+
+def test_one_folder_serves_several_gpus(machine, model, folder):
+    build(model, folder)
+    machine.card.name = "NVIDIA A100-SXM4-80GB"
+    machine.card.major = 8
+    with pytest.raises(ModelError, match=r"no TensorRT plan for NVIDIA A100.*only for NVIDIA H100"):
+        TensorRtEngine(folder, "cpu")
+    build(model, folder)
+    TensorRtEngine(folder, "cpu")
+    machine.card.name, machine.card.major = GPU, 9
+    TensorRtEngine(folder, "cpu")
+    assert len(list(folder.rglob("*.plan"))) == 4
+
+
+def test_a_plan_of_another_version_is_refused(machine, model, folder):
+    build(model, folder)
+    machine.tensorrt.__version__ = "11.4.0"
+    with pytest.raises(ModelError, match=r"with TensorRT 11\.4\.0, only for .* TensorRT 10\.13"):
+        TensorRtEngine(folder, "cpu")
+
+
+def test_plans_without_a_self_test_are_refused(machine, model, folder):
+    build(model, folder)
+    manifest = manifest_of(folder)
+    tested = manifest["verification"]
+    manifest["verification"] = tested[:-1]
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+    with pytest.raises(ModelError, match="have not passed a self-test"):
+        TensorRtEngine(folder, "cpu")
+    for change in ({"passed": False}, {"device": "another GPU"}, {"plans": ["0", "1"]}):
+        manifest["verification"] = [tested[-1] | change]
+        (folder / MANIFEST).write_text(json.dumps(manifest))
+        with pytest.raises(ModelError, match="have not passed a self-test"):
+            TensorRtEngine(folder, "cpu")
+    build(model, folder)  # tests what is built already
+    TensorRtEngine(folder, "cpu")
+
+
+@pytest.mark.parametrize("change", ["flipped", "cut", "missing"])
+def test_a_plan_that_is_not_the_built_one_is_never_loaded(machine, model, folder, change):
+    build(model, folder)
+    plan = next(folder.rglob("denoiser.plan"))
+    content = plan.read_bytes()
+    if change == "missing":
+        plan.unlink()
+    else:
+        plan.write_bytes(content[:99] if change == "cut" else content[:-1] + b"\0")
+    loads = machine.tensorrt.calls.count("deserialize_cuda_engine")
+    with pytest.raises(ModelError, match=r"denoiser\.plan"):
+        TensorRtEngine(folder, "cpu")
+    assert machine.tensorrt.calls.count("deserialize_cuda_engine") == loads
+
+
+def per_channel(graph):
+    """What TensorRT's parser makes of a norm over one group: each channel by itself."""
+    made = onnx.load_from_string(graph)
+    axes = {n.input[1] for n in made.graph.node if n.op_type == "ReduceMean"}
+    changed = 0
+    for tensor in made.graph.initializer:
+        reduced = onnx.numpy_helper.to_array(tensor).tolist() if tensor.name in axes else []
+        if 1 in reduced:
+            kept = np.array([axis for axis in reduced if axis != 1])
+            tensor.CopyFrom(onnx.numpy_helper.from_array(kept, tensor.name))
+            changed += 1
+    for value in list(made.graph.value_info):  # their shapes are others now
+        made.graph.value_info.remove(value)
+    assert changed or "mri" in {value.name for value in made.graph.input}, "no norm to change"
+    return made.SerializeToString()
+
+
+def test_a_plan_that_computes_another_norm_fails_its_self_test(machine, model, folder):
+    machine.tensorrt.on_parse = per_channel
+    with pytest.raises(ModelError, match="tensorrt does not compute what torch computes"):
+        build(model, folder)
+    assert manifest_of(folder)["verification"][-1]["passed"] is False
+    with pytest.raises(ModelError, match="have not passed a self-test"):
+        TensorRtEngine(folder, "cpu")
+
+
+def test_a_failing_evaluation_is_told(machine, model, folder):
+    build(model, folder)
+    engine = TensorRtEngine(folder, "cpu")
+    machine.tensorrt.failures["execute_async_v3"] = False
+    with pytest.raises(ModelError, match="execute_async_v3 failed"):
+        engine.condition(torch.rand(1, 1, *SHAPE), torch.tensor([5]))
+
+
+def test_a_new_export_forgets_old_plans(machine, model, folder, monkeypatch):
+    from mri2pet.export import export_onnx
+
+    build(model, folder)
+    with monkeypatch.context() as without_gpu:
+        without_gpu.setattr(torch.cuda, "is_available", lambda: False)
+        export_onnx(model, folder, batch=1)
+    assert not list(folder.rglob("*.plan"))
+    with pytest.raises(ModelError, match="no TensorRT plan"):
+        TensorRtEngine(folder, "cpu")
+    assert read_export(folder).batch == 1
+
+
+def test_without_tensorrt_or_gpu_one_sentence_says_what_to_do(model, folder, fake, monkeypatch):
+    from mri2pet.export import export_tensorrt
+
+    monkeypatch.setitem(sys.modules, "tensorrt", None)
+    with pytest.raises(UsageError, match=r"not installed; install it with .*mri2pet\[gpu\]"):
+        export_tensorrt(model, folder)
+    monkeypatch.setitem(sys.modules, "tensorrt", fake)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UsageError, match="needs an NVIDIA GPU"):
+        export_tensorrt(model, folder)
+    with pytest.raises(UsageError, match="--device cuda"):
+        load_engine(folder, engine="tensorrt", device="cpu")
+    with pytest.raises(ModelError, match="--format tensorrt"):
+        load_engine("demo", engine="tensorrt")
