@@ -28,7 +28,8 @@ WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
 class Model:
     """A network ready to sample, with the constants of the data that it was trained on.
 
-    pet_mean and pet_std are in SUVR: SUVR = standardised · pet_std + pet_mean.
+    PET = standardised · pet_std + pet_mean, in the unit of the PETs that were learnt: SUVR, see
+    `imaging.reference.recorded_reference`.
     """
 
     network: Network

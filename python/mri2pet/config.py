@@ -109,12 +109,15 @@ class TrainingConfig(_Frozen):
 class DataConfig(_Frozen):
     """How a cohort becomes tensors; `truth` uses the transforms a simulated cohort knows.
 
+    `reference` scales the PETs: `cerebellum` (SUVR), `minmax` (each to [0, 1] by itself), or the
+    path of a VOI file in template space (SUVR by that region), see `mri2pet.imaging.reference`.
     `stylized` is the folder that `mri2pet stylize` wrote, the targets of pre-training; `loaders`
     are the threads that prepare batches ahead of a GPU; `ray` (`local` or an address) prepares
     the cohort on a Ray cluster.
     """
 
     registration: Literal["estimate", "truth"] = "estimate"
+    reference: str = Field("cerebellum", min_length=1)
     jobs: int = Field(1, ge=1)
     ray: str | None = None
     loaders: int = Field(2, ge=0)

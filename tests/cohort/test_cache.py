@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 
+import nibabel
 import numpy as np
 import pytest
 
@@ -22,6 +23,7 @@ from mri2pet.cohort.prepare import ModelSpaceSubject, prepare
 from mri2pet.cohort.tables import read_tsv
 from mri2pet.errors import InputError, Mri2petError, UsageError
 from mri2pet.imaging.grid import grid_affine, to_kij
+from mri2pet.imaging.reference import Reference
 from mri2pet.style.transfer import to_pet_size
 
 from .conftest import MRI_SHAPE, PET_SHAPE, TinyCohort, ellipsoid
@@ -36,7 +38,7 @@ def build(cohort: TinyCohort, **options):
 def prepared_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Replaces the imaging work: what is tested is how its results are kept."""
 
-    def ready(row, mri_shape, pet_shape, registration):
+    def ready(row, mri_shape, pet_shape, registration, reference):
         pet = None if row.pet is None else np.asarray(static_pet(row.pet).data[:16, :16, :16])
         return ModelSpaceSubject(np.ones(mri_shape), np.ones(pet_shape), pet)
 
@@ -143,6 +145,49 @@ def test_other_settings_have_another_key(tiny_cohort):
 
 
 @pytest.mark.usefixtures("prepared_at_once")
+def test_the_reference_is_part_of_the_key_by_content(tiny_cohort, tmp_path):
+    region = np.zeros((91, 109, 91), np.uint8)
+    region[40:50, 30:40, 20:30] = 1
+    grid = np.diag([2.0, 2.0, 2.0, 1.0])
+    grid[:3, 3] = -90, -126, -72
+    first, second = tmp_path / "a.nii", tmp_path / "b.nii"
+    nibabel.save(nibabel.Nifti1Image(region, grid), first)
+    second.write_bytes(first.read_bytes())
+    roots = [
+        build(tiny_cohort, reference=setting).root
+        for setting in ("cerebellum", "minmax", str(first), str(second), Reference.of(first))
+    ]
+    assert len(set(roots)) == 3
+    assert roots[2] == roots[3] == roots[4]
+    assert build(tiny_cohort).root == roots[0]
+    region[40] = 0
+    nibabel.save(nibabel.Nifti1Image(region, grid), first)
+    changed = build(tiny_cohort, reference=str(first))
+    assert changed.root not in roots
+    assert changed.settings["reference"].startswith("sha256:")
+    with pytest.raises(InputError, match="no such file"):
+        build(tiny_cohort, reference=str(tmp_path / "absent.nii"))
+
+
+def test_known_transforms_take_any_reference(tiny_cohort, tmp_path):
+    """The brain is even: by a VOI its SUVR is 1, by nothing but itself its maximum is 1."""
+    grid = np.diag([2.0, 2.0, 2.0, 1.0])
+    grid[:3, 3] = -20, -40, -10
+    nibabel.save(nibabel.Nifti1Image(np.ones((20, 20, 20), np.uint8), grid), tmp_path / "voi.nii")
+    by_voi = build(tiny_cohort, reference=tmp_path / "voi.nii", jobs=2)
+    alone = build(tiny_cohort, reference="minmax")
+    for row in by_voi.rows():
+        assert np.median(by_voi.pet(row)[by_voi.brain(row) > 0.99]) == pytest.approx(1, abs=0.01)
+        details = by_voi.record(row)
+        level = tiny_cohort.level[row.subject]
+        assert details["pet_scale_to_suvr"] == pytest.approx(1 / (2500 * level), rel=0.01)
+        assert details["pet_reference"].startswith("voi.nii, sha256 ")
+        assert (alone.pet(row).min(), alone.pet(row).max()) == (0, 1)
+        assert alone.record(row)["pet_unit"] == "0 to 1"
+    assert build(tiny_cohort).record(by_voi.rows()[0])["pet_unit"] == "SUVR"
+
+
+@pytest.mark.usefixtures("prepared_at_once")
 def test_failures_are_listed_and_tried_again(tiny_cohort):
     pet = tiny_cohort.pet("sub-0003")
     whole = pet.read_bytes()
@@ -216,11 +261,11 @@ def test_a_killed_build_goes_on_where_it_was(tiny_cohort, tmp_path):
 def test_two_writers_take_turns(tiny_cohort, prepared_at_once, monkeypatch):
     make, active, most = cache_module._make_row, [], []
 
-    def watched(task):
+    def watched(reference, task):
         active.append(task)
         most.append(len(active))
         time.sleep(0.02)
-        result = make(task)
+        result = make(reference, task)
         active.pop()
         return result
 

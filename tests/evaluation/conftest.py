@@ -66,7 +66,7 @@ def cohort_root(tmp_path: Path, anatomy, monkeypatch: pytest.MonkeyPatch) -> Pat
         truth.parent.mkdir(parents=True)
         truth.write_text(json.dumps({"cortical_suvr": level_of(subject)}))
 
-    def prepare(row, mri_shape, pet_shape, registration):
+    def prepare(row, mri_shape, pet_shape, registration, reference):
         mri, brain = anatomy[8.0 * (int(row.subject[-2:]) % 2)]
         return ModelSpaceSubject(mri, brain, pet_of(mri, brain, level_of(row.subject)))
 

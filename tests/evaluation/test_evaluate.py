@@ -14,6 +14,8 @@ from mri2pet.evaluation import evaluate as module
 from mri2pet.evaluation.evaluate import Sampling, evaluate
 from mri2pet.evaluation.methods import METHODS, within_support
 from mri2pet.evaluation.metrics import mean_absolute_error
+from mri2pet.imaging.reference import Reference
+from mri2pet.imaging.regions import region_mean
 
 from .conftest import level_of
 
@@ -138,6 +140,42 @@ def test_failures_are_listed_and_the_rest_goes_on(
     assert [line["row"] for line in read_tsv(out / "failures.tsv")] == [first, second]
     assert "is bad" in (out / "failures.tsv").read_text()
     assert result.summary["rows"] == 1
+
+
+@pytest.fixture
+def scaled_model(model_folder, tmp_path):
+    """The same network, said to have learnt PETs of another reference."""
+    import shutil
+
+    def model(record):
+        folder = tmp_path / "scaled"
+        shutil.copytree(model_folder, folder, dirs_exist_ok=True)
+        description = json.loads((folder / "model.json").read_text())
+        description["provenance"]["reference"] = record
+        (folder / "model.json").write_text(json.dumps(description))
+        return folder
+
+    return model
+
+
+@pytest.mark.usefixtures("quick_warp")
+def test_a_minmax_model_is_brought_to_suvr(scaled_model, cohort_root, tmp_path):
+    model = scaled_model(Reference.of("minmax").record())
+    result = run(model, cohort_root, tmp_path / "out", limit=1)
+    (path,) = (tmp_path / "out" / "subjects").glob("*.npz")
+    with np.load(path) as arrays:
+        mean = arrays["mean"].astype(np.float32)
+    assert region_mean(mean, "cerebellum") == pytest.approx(1, abs=0.2)
+    assert result.summary["settings"]["reference"] == "cerebellum"
+    with pytest.raises(UsageError, match="--reference minmax"):
+        run(model, cohort_root, tmp_path / "other", limit=1, reference="minmax")
+
+
+def test_a_model_of_another_region_asks_for_it(scaled_model, cohort_root, tmp_path):
+    record = {"key": "sha256:abc", "name": "pons.nii, sha256 abc", "unit": "SUVR"}
+    with pytest.raises(UsageError, match=r"another region \(pons\.nii, sha256 abc\)"):
+        run(scaled_model(record), cohort_root, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_bad_options_are_refused(model_folder, cohort_root, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
+import nibabel
 import numpy as np
 
 from mri2pet.imaging.resampling import resample
@@ -63,3 +64,12 @@ def error(found: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
         float(np.linalg.norm(apart @ point - point)),
         float(np.degrees(np.arccos(np.clip(cosine, -1, 1)))),
     )
+
+
+def save_voi(path, data, sform, qform, sform_code=2, qform_code=1):
+    """Writes a VOI file with these two affines and returns its path."""
+    image = nibabel.Nifti1Image(np.asarray(data, np.uint8), sform)
+    image.set_sform(sform, code=sform_code)
+    image.set_qform(qform, code=qform_code)
+    nibabel.save(image, path)
+    return path

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from mri2pet.imaging.reference import Reference, recorded_reference
 from mri2pet.imaging.regions import cortical_suvr
 from mri2pet.synthesis.pet import doubts, measure
 
@@ -35,6 +36,14 @@ def test_one_sample_has_no_spread() -> None:
 
 @pytest.mark.parametrize(("cerebellum", "doubtful"), [(1.0, 0), (0.9, 0), (1.3, 1), (0.6, 1)])
 def test_a_cerebellum_far_from_one_is_told(cerebellum: float, doubtful: int) -> None:
-    told = doubts({"cerebellum_suvr": {"mean": cerebellum}})
+    told = doubts({"cerebellum_suvr": {"mean": cerebellum}}, recorded_reference({}))
     assert len(told) == doubtful
     assert all(f"{cerebellum:.2f} SUVR" in text for text in told)
+
+
+def test_what_a_model_learnt_is_told() -> None:
+    """By another region the cerebellum need not be 1; without one the scale comes afterwards."""
+    measured = {"cerebellum_suvr": {"mean": 0.5}}
+    assert doubts(measured, {"key": "sha256:abc", "name": "pons.nii", "unit": "SUVR"}) == []
+    (told,) = doubts(measured, Reference.of("minmax").record())
+    assert "learnt PETs without SUVR" in told

@@ -13,6 +13,7 @@ import pytest
 
 import mri2pet
 from mri2pet.errors import InputError, Mri2petError, UsageError
+from mri2pet.imaging.reference import Reference
 from mri2pet.synthesis import Observer, SynthesisResult, outputs
 from mri2pet.synthesis import subject as subject_module
 
@@ -78,7 +79,7 @@ def test_sidecar(done: tuple[Path, SynthesisResult], head_file: Path, small_mode
     assert written == result.sidecar
     assert written["synthetic"] is True
     assert written["warning"] == mri2pet.WARNING
-    assert written["Units"] == "SUVR"
+    assert (written["Units"], written["ReferenceRegion"]) == ("SUVR", "whole cerebellum")
     assert written["input"]["file"] == str(head_file.resolve())
     assert len(written["input"]["sha256"]) == 64
     assert written["model"]["name"] == "small"
@@ -93,6 +94,24 @@ def test_sidecar(done: tuple[Path, SynthesisResult], head_file: Path, small_mode
     np.testing.assert_allclose(cortical["mean"], np.mean(cortical["samples"]))
     np.testing.assert_allclose(cortical["std"], np.std(cortical["samples"], ddof=1))
     assert written["measurements"]["cerebellum_suvr"]["mean"] > 0
+
+
+def test_a_model_of_another_reference_says_so(
+    head_file: Path, small_model: Path, tmp_path: Path, quick: Quick
+) -> None:
+    def synthesised(record: dict[str, str]) -> SynthesisResult:
+        model = mri2pet.load_model(small_model)
+        model.provenance = {"reference": record}
+        (result,) = mri2pet.synthesize(head_file, **quick | {"model": model})
+        return result
+
+    by_pons = synthesised({"key": "sha256:abc", "name": "pons.nii, sha256 abc", "unit": "SUVR"})
+    assert by_pons.sidecar["ReferenceRegion"] == "pons.nii, sha256 abc"
+    assert not any("cerebellum" in text for text in by_pons.sidecar["warnings"])
+    alone = synthesised(Reference.of("minmax").record())
+    assert alone.sidecar["ReferenceRegion"] == "whole cerebellum"
+    assert any("learnt PETs without SUVR" in text for text in alone.sidecar["warnings"])
+    assert alone.sidecar["measurements"]["cerebellum_suvr"]["mean"] == pytest.approx(1)
 
 
 def test_in_memory_the_same_without_files(

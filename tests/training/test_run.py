@@ -6,12 +6,13 @@ import json
 import os
 import signal
 
+import nibabel
 import pytest
 import safetensors.torch
 import torch
 
 from mri2pet.checkpoint import load_model
-from mri2pet.errors import Mri2petError, UsageError
+from mri2pet.errors import InputError, Mri2petError, UsageError
 from mri2pet.training import log, train
 from mri2pet.training.run import Stopped
 
@@ -166,6 +167,38 @@ def test_another_configuration_or_a_foreign_folder_is_refused(go, tmp_path):
     (tmp_path / "other" / "thesis.txt").write_text("mine")
     with pytest.raises(UsageError, match="holds no run"):
         go("other", "training.volumes=2")
+
+
+def test_the_reference_of_the_pets_is_remembered_by_its_content(go, tmp_path):
+    from mri2pet.imaging.regions import cerebellum
+
+    def save_voi(keep):
+        region = cerebellum(2)
+        image = nibabel.Nifti1Image((region.data > 0.5)[:keep].astype("uint8"), region.affine)
+        nibabel.save(image, tmp_path / "voi.nii")
+
+    save_voi(99)
+    by_voi = ("training.volumes=2", f"data.reference={tmp_path / 'voi.nii'}")
+    recorded = load_model(go("run", *by_voi)).provenance["reference"]
+    assert recorded["key"].startswith("sha256:")
+    assert recorded["name"].startswith("voi.nii, sha256 ")
+    assert recorded["unit"] == "SUVR"
+    go("run", *by_voi)
+    with pytest.raises(UsageError, match=r"data\.reference: sha256:\w+ → cerebellum"):
+        go("run", "training.volumes=2")
+    save_voi(45)
+    with pytest.raises(UsageError, match=r"data\.reference: sha256:\w+ → sha256:"):
+        go("run", *by_voi)
+    with pytest.raises(InputError, match="there is no such file"):
+        go("new", "training.volumes=2", "data.reference=absent.nii")
+    assert not (tmp_path / "new").exists()
+    alone = go("alone", "training.volumes=2", "data.reference=minmax")
+    assert load_model(alone).provenance["reference"]["unit"] == "0 to 1"
+    assert load_model(go("whole", "training.volumes=2")).provenance["reference"] == {
+        "key": "cerebellum",
+        "name": "whole cerebellum, built in",
+        "unit": "SUVR",
+    }
 
 
 def test_a_loss_that_is_not_finite_names_the_volumes(go, memory_cohort, monkeypatch):

@@ -31,6 +31,10 @@ def evaluate(
             metavar="estimate|truth", help="truth: the transforms that a simulated cohort brings."
         ),
     ] = "estimate",
+    reference: Annotated[
+        str,
+        typer.Option(metavar="cerebellum|FILE", help="What is 1 SUVR, as the model learnt it."),
+    ] = "cerebellum",
     training_data: Annotated[
         Path | None,
         typer.Option(help="Fit the rivals to this cohort's training split; default: --data's."),
@@ -63,6 +67,7 @@ def evaluate(
             split=split,
             sampling=Sampling(samples, sampler, steps, seed, batch),
             registration=registration,
+            reference=reference,
             training_data=training_data,
             training_registration=training_registration,
             limit=limit,

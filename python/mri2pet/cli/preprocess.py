@@ -16,12 +16,12 @@ def preprocess(
     ] = None,
     preset: Annotated[str, typer.Option(help="paper or compact: the grids.")] = "compact",
     reference: Annotated[
-        Path | None,
-        typer.Option(help="Reference region, a VOI in template space; built in if none."),
-    ] = None,
-    scaling: Annotated[
-        str, typer.Option(metavar="suvr|minmax", help="How the PET is scaled.")
-    ] = "suvr",
+        str,
+        typer.Option(
+            metavar="cerebellum|minmax|FILE",
+            help="What is 1 SUVR; FILE is a VOI in template space. minmax scales to 0 ... 1.",
+        ),
+    ] = "cerebellum",
     rigid: Annotated[
         bool, typer.Option("--rigid", help="Register PET to MRI rigidly, not with 12 parameters.")
     ] = False,
@@ -50,7 +50,6 @@ def preprocess(
         pet_shape=model.pet_shape,
         pet=pet,
         reference=reference,
-        scaling=scaling,
         degrees_of_freedom=6 if rigid else 12,
         brain_mask=brain_mask,
         skull_stripped=skull_stripped,

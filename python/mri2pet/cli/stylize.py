@@ -48,6 +48,12 @@ def stylize(
             metavar="estimate|truth", help="truth: the transforms that a simulated cohort brings."
         ),
     ] = "estimate",
+    reference: Annotated[
+        str,
+        typer.Option(
+            metavar="cerebellum|minmax|FILE", help="As data.reference of the training to come."
+        ),
+    ] = "cerebellum",
     cache: Annotated[
         Path | None, typer.Option(help="Cohort in model space; default: beside the cohort.")
     ] = None,
@@ -80,6 +86,7 @@ def stylize(
             split=None if split == "all" else split,
             limit=limit,
             registration=registration,
+            reference=reference,
             cache=cache,
             jobs=jobs,
             ray=ray,

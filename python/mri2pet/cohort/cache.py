@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ from mri2pet.cohort.parallel import single_threaded_map
 from mri2pet.cohort.prepare import REGISTRATIONS, ModelSpaceSubject, Shape, prepare
 from mri2pet.cohort.tables import write_tsv, written_whole
 from mri2pet.errors import InputError, Mri2petError, UsageError
+from mri2pet.imaging.reference import CEREBELLUM, Reference
 
 FORMAT = 2  # 2: frames of a dynamic PET are aligned, the PET is registered with 12 parameters
 OnSubject = Callable[[int, int, str, str | None], None]
@@ -55,7 +56,7 @@ class CohortCache:
 
     Attributes:
         root: the folder of this cache's key.
-        settings: shapes, registration and cohort that the key is the hash of.
+        settings: shapes, registration, reference and cohort that the key is the hash of.
         manifest: all rows of the cohort, also those that failed or are not cached.
         failures: row name → why it could not be prepared.
     """
@@ -88,7 +89,7 @@ class CohortCache:
         return self._map(row, "brain")
 
     def pet(self, row: ManifestRow) -> np.ndarray:
-        """float16 `[K, I, J]` SUVR on the PET grid."""
+        """float16 `[K, I, J]` on the PET grid: SUVR, or 0 to 1 for the reference `minmax`."""
         return self._map(row, "pet")
 
     def mri_on_pet_grid(self, row: ManifestRow) -> np.ndarray:
@@ -108,12 +109,12 @@ class CohortCache:
 
     @property
     def pet_mean(self) -> float:
-        """Mean SUVR over all voxels of the training PETs, background included."""
+        """Mean over all voxels of the training PETs, in their unit, background included."""
         return self._pet_moments[0]
 
     @property
     def pet_std(self) -> float:
-        """Standard deviation (SUVR) over all voxels of the training PETs."""
+        """Standard deviation over all voxels of the training PETs, in their unit."""
         return self._pet_moments[1]
 
     @cached_property
@@ -150,6 +151,7 @@ def build_cache(
     mri_shape: Shape,
     pet_shape: Shape,
     registration: str = "estimate",
+    reference: Reference | Path | str = CEREBELLUM,
     jobs: int = 1,
     ray: str | None = None,
     split_seed: int = 0,
@@ -165,6 +167,7 @@ def build_cache(
         data: a BIDS folder, or the table that `mri2pet cohort build` wrote of one.
         cache_dir: None for `default_cache_dir(data)`.
         registration: `truth` for simulated cohorts that bring their transforms.
+        reference: scales the PETs; a setting of `Reference.of`, or what that returned.
         jobs: worker processes, one thread each.
         ray: prepare on a Ray cluster: `local` (of `jobs` workers) or an address.
         split_seed: of a folder; a table has its split.
@@ -172,7 +175,8 @@ def build_cache(
         on_subject: called as (rows finished, rows to do, row name, error or None).
 
     Raises:
-        InputError: no cohort in this folder, or not one row could be prepared.
+        InputError: no cohort in this folder, a reference that is no usable VOI, or not one row
+            could be prepared.
         UsageError: impossible settings.
         Mri2petError: the cache cannot be written.
     """
@@ -180,6 +184,7 @@ def build_cache(
         raise UsageError(f"jobs is {jobs}; it must be at least 1")
     if registration not in REGISTRATIONS:
         raise UsageError(f"registration {registration!r} is none of {', '.join(REGISTRATIONS)}")
+    scaled_by = reference if isinstance(reference, Reference) else Reference.of(reference)
     manifest = load_manifest(data, seed=split_seed)
     settings = {
         "format": FORMAT,
@@ -187,6 +192,7 @@ def build_cache(
         "mri_shape": list(_shape(mri_shape)),
         "pet_shape": list(_shape(pet_shape)),
         "registration": registration,
+        "reference": scaled_by.key,
     }
     root = Path(cache_dir or default_cache_dir(manifest.root)) / _key(settings)
     cache = CohortCache(root, settings, manifest)
@@ -200,7 +206,7 @@ def build_cache(
         if all(cache.holds(row) for row in wanted):
             return cache
         with _turn(root):
-            failures = _fill(cache, wanted, jobs, ray, on_subject)
+            failures = _fill(cache, wanted, scaled_by, jobs, ray, on_subject)
     except OSError as error:
         raise Mri2petError(f"{root}: the cache cannot be written ({error.strerror}).") from error
     if wanted and len(failures) == len(wanted):
@@ -216,6 +222,7 @@ def _key(settings: dict[str, Any]) -> str:
 def _fill(
     cache: CohortCache,
     wanted: list[ManifestRow],
+    reference: Reference,
     jobs: int,
     ray: str | None,
     on_subject: OnSubject | None,
@@ -227,10 +234,9 @@ def _fill(
     missing = [row for row in wanted if not cache.holds(row)]
     failures: dict[str, str] = {}
     tasks = [(row, cache.root, cache.manifest.root, cache.settings) for row in missing]
+    work = partial(_make_row, reference)
     results = (
-        single_threaded_map(_make_row, tasks, jobs)
-        if ray is None
-        else ray_map(_make_row, tasks, jobs, ray)
+        single_threaded_map(work, tasks, jobs) if ray is None else ray_map(work, tasks, jobs, ray)
     )
     for done, (task, error) in enumerate(results, start=1):
         if error is not None:
@@ -251,7 +257,9 @@ def _write_failures(cache: CohortCache, failures: dict[str, str]) -> None:
     write_tsv(cache.root / "failures.tsv", ("subject", "session", "error"), rows)
 
 
-def _make_row(task: tuple[ManifestRow, Path, Path, dict[str, Any]]) -> str | None:
+def _make_row(
+    reference: Reference, task: tuple[ManifestRow, Path, Path, dict[str, Any]]
+) -> str | None:
     """Prepares and writes one row, in a worker. Returns why it failed, or None."""
     row, root, data, settings = task
     start = time.perf_counter()
@@ -262,6 +270,7 @@ def _make_row(task: tuple[ManifestRow, Path, Path, dict[str, Any]]) -> str | Non
             _shape(settings["mri_shape"]),
             _shape(settings["pet_shape"]),
             settings["registration"],
+            reference,
         )
         record = {"inputs": inputs, "seconds": time.perf_counter() - start, **subject.details}
         _write_row(root / "rows" / row.name, subject, record)

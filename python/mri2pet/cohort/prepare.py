@@ -12,6 +12,7 @@ import numpy as np
 from mri2pet.cohort.manifest import ManifestRow
 from mri2pet.cohort.pet import read_image, static_pet
 from mri2pet.errors import InputError
+from mri2pet.imaging.reference import CEREBELLUM, MINMAX, Reference, reference_level
 from mri2pet.imaging.volume import Volume
 
 Shape = tuple[int, int, int]
@@ -25,7 +26,8 @@ class ModelSpaceSubject:
     Attributes:
         mri: float32 `[K, I, J]` on the MRI grid, in [0, 1].
         brain: float32 `[K, I, J]` on the PET grid, the fraction of each voxel that is brain.
-        pet: float32 `[K, I, J]` on the PET grid, SUVR, or None for an MRI alone.
+        pet: float32 `[K, I, J]` on the PET grid, SUVR (0 to 1 for `minmax`), or None for an MRI
+            alone.
         details: transforms and checks, as JSON takes them.
     """
 
@@ -36,27 +38,33 @@ class ModelSpaceSubject:
 
 
 def prepare(
-    row: ManifestRow, mri_shape: Shape, pet_shape: Shape, registration: str
+    row: ManifestRow,
+    mri_shape: Shape,
+    pet_shape: Shape,
+    registration: str,
+    reference: Reference | None = None,
 ) -> ModelSpaceSubject:
     """The subject of a manifest row in model space.
+
+    `reference` scales the PET; default is the whole cerebellum. With the registration `truth`
+    that is the scale a simulated cohort knows, and a VOI is measured as in any PET.
 
     Raises:
         InputError: a file that cannot be used; the message names it.
         ValueError: unknown `registration`.
     """
+    reference = reference or Reference.of(CEREBELLUM)
     if registration == "truth":
-        return _prepare_with_truth(row, mri_shape, pet_shape)
+        return _prepare_with_truth(row, mri_shape, pet_shape, reference)
     if registration == "estimate":
-        return _prepare_with_estimate(row, mri_shape, pet_shape)
+        return _prepare_with_estimate(row, mri_shape, pet_shape, reference)
     raise ValueError(f"registration {registration!r} is none of {', '.join(REGISTRATIONS)}")
 
 
-def _prepare_with_truth(row: ManifestRow, mri_shape: Shape, pet_shape: Shape) -> ModelSpaceSubject:
-    from mri2pet.imaging.model_space import (
-        mask_to_model_space,
-        pet_to_model_space,
-        to_model_space,
-    )
+def _prepare_with_truth(
+    row: ManifestRow, mri_shape: Shape, pet_shape: Shape, reference: Reference
+) -> ModelSpaceSubject:
+    from mri2pet.imaging.model_space import mask_to_model_space, to_model_space
 
     if row.truth is None:
         raise InputError(
@@ -77,20 +85,39 @@ def _prepare_with_truth(row: ManifestRow, mri_shape: Shape, pet_shape: Shape) ->
     if row.pet is not None:
         if row.pet_truth is None:
             raise InputError(f"{row.pet}: has no truth file; use registration 'estimate'.")
-        # The PET's own session knows its MRI and its way to the template.
-        t1_from_pet = _t1_from_pet(row.pet_truth)
-        template_from_pet = _matrix(row.pet_truth, "template_from_t1") @ t1_from_pet
-        details["t1_from_pet"] = t1_from_pet.tolist()
-        raw = static_pet(row.pet)
-        suvr = raw.data * np.float32(_truth_value(row.pet_truth, "pet_scale_to_suvr"))
-        pet = pet_to_model_space(
-            Volume(suvr, raw.affine, "SUVR"), template_from_pet, brain, pet_shape
-        )
+        pet, of_pet = _pet_with_truth(row.pet, row.pet_truth, brain, pet_shape, reference)
+        details |= of_pet
     return ModelSpaceSubject(mri, brain, pet, details)
 
 
+def _pet_with_truth(
+    path: Path, truth: Path, brain: np.ndarray, pet_shape: Shape, reference: Reference
+) -> tuple[np.ndarray, dict[str, Any]]:
+    from mri2pet.imaging.model_space import pet_to_model_space
+    from mri2pet.imaging.pet import minmax
+
+    # The PET's own session knows its MRI and its way to the template.
+    t1_from_pet = _t1_from_pet(truth)
+    template_from_pet = _matrix(truth, "template_from_t1") @ t1_from_pet
+    raw = static_pet(path)
+    if reference.key == CEREBELLUM:
+        scale = float(_truth_value(truth, "pet_scale_to_suvr"))
+    elif reference.key == MINMAX:
+        scale = 1.0
+    else:
+        scale = 1.0 / reference_level(str(path), raw, reference, template_from_pet)
+    scaled = Volume(raw.data * np.float32(scale), raw.affine, reference.unit)
+    kij = pet_to_model_space(scaled, template_from_pet, brain, pet_shape)
+    return minmax(kij) if reference.key == MINMAX else kij, {
+        "t1_from_pet": t1_from_pet.tolist(),
+        "pet_reference": reference.name,
+        "pet_unit": reference.unit,
+        "pet_scale_to_suvr": None if reference.key == MINMAX else scale,
+    }
+
+
 def _prepare_with_estimate(
-    row: ManifestRow, mri_shape: Shape, pet_shape: Shape
+    row: ManifestRow, mri_shape: Shape, pet_shape: Shape, reference: Reference
 ) -> ModelSpaceSubject:
     from mri2pet.imaging.model_space import mask_to_model_space
     from mri2pet.imaging.pet import prepare_pet
@@ -106,7 +133,15 @@ def _prepare_with_estimate(
     }
     pet = None
     if row.pet is not None:
-        prepared = prepare_pet(row.pet, t1, done.brain_mask, template_from_t1, brain, pet_shape)
+        prepared = prepare_pet(
+            row.pet,
+            t1,
+            done.brain_mask,
+            template_from_t1,
+            brain,
+            pet_shape,
+            reference=reference,
+        )
         pet = prepared.kij
         details |= prepared.details()
     return ModelSpaceSubject(done.mri, brain, pet, details)

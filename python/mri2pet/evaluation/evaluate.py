@@ -22,6 +22,13 @@ from mri2pet.evaluation.figure import draw_figure
 from mri2pet.evaluation.methods import METHODS, compare, within_support
 from mri2pet.evaluation.rivals import Rivals, fit_rivals
 from mri2pet.evaluation.tables import markdown_table, summarise, write_metrics
+from mri2pet.imaging.reference import (
+    CEREBELLUM,
+    MINMAX,
+    Reference,
+    in_suvr,
+    recorded_reference,
+)
 
 FORMAT = 1
 SETTINGS = "settings.json"
@@ -68,6 +75,7 @@ def evaluate(
     split: str = "test",
     sampling: Sampling = Sampling(),
     registration: str = "estimate",
+    reference: str | Path = CEREBELLUM,
     training_data: str | Path | None = None,
     training_registration: str = "estimate",
     limit: int | None = None,
@@ -85,6 +93,8 @@ def evaluate(
         model: a bundled model's name, a model folder, or the folder of a training run.
         data: a BIDS cohort. The rivals are fitted to its training split.
         split: train, val, test, or all for a cohort that the model has never seen.
+        reference: of the measured PETs, see `Reference.of`; it must be what the model learnt.
+            A model of `minmax` is brought to SUVR by the cerebellum.
         training_data: fit the rivals to the training split of this cohort instead.
         training_registration: the `registration` of that cohort's cache.
         limit: the first so many rows of the split; None for all.
@@ -94,7 +104,8 @@ def evaluate(
             done, of, name, error.
 
     Raises:
-        UsageError: wrong options, or `out` holds an evaluation with other settings.
+        UsageError: wrong options, another reference than the model's, or `out` holds an
+            evaluation with other settings.
         InputError: the cohort or the split has no usable pair. ModelError: no such model.
         Mri2petError: not one subject could be evaluated, or `out` cannot be written.
     """
@@ -104,7 +115,7 @@ def evaluate(
     notify = on_event or (lambda kind, facts: None)
     out, network = Path(out), load_model(model, choose_device(device))
     _check_sampling(network, sampling)
-    shared = _cache_options(network, jobs, notify)
+    shared = _cache_options(network, _model_reference(network, reference), jobs, notify)
     cohort = training = build_cache(data, cache, registration=registration, **shared)
     if training_data is not None:
         training = build_cache(training_data, registration=training_registration, **shared)
@@ -124,12 +135,27 @@ def noise_subject(row: ManifestRow) -> int:
     return int(hashlib.sha256(row.name.encode()).hexdigest()[:16], 16)
 
 
-def _cache_options(network: Any, jobs: int, notify: OnEvent) -> dict[str, Any]:
+def _model_reference(network: Any, setting: str | Path) -> Reference:
+    """The reference of a setting, if the model's PETs are SUVR by the same."""
+    reference, learnt = Reference.of(setting), recorded_reference(network.provenance)
+    drawn = CEREBELLUM if learnt["key"] == MINMAX else learnt["key"]
+    if reference.key != drawn:
+        name = learnt["name"] if drawn == learnt["key"] else CEREBELLUM
+        raise UsageError(
+            f"--reference {setting}: the model's PETs are SUVR by another region ({name}); "
+            "give that one"
+        )
+    return reference
+
+
+def _cache_options(
+    network: Any, reference: Reference, jobs: int, notify: OnEvent
+) -> dict[str, Any]:
     def prepared(done: int, of: int, name: str, error: str | None) -> None:
         notify("prepare", {"done": done, "of": of, "name": name, "error": error})
 
     shapes = {"mri_shape": network.config.mri_shape, "pet_shape": network.config.pet_shape}
-    return {**shapes, "jobs": jobs, "on_subject": prepared}
+    return {**shapes, "reference": reference, "jobs": jobs, "on_subject": prepared}
 
 
 def _check_rows(split: str, limit: int | None) -> None:
@@ -164,6 +190,7 @@ def _open(
         "model_sha256": network.sha256,
         "cohort": str(cohort.manifest.root),
         "registration": cohort.settings["registration"],
+        "reference": cohort.settings["reference"],
         "training_cohort": str(training.manifest.root),
         "training_rows_sha256": hashlib.sha256(names.encode()).hexdigest(),
         "split": split,
@@ -284,7 +311,8 @@ def draw(network: Any, mri: np.ndarray, row: ManifestRow, sampling: Sampling) ->
         subject=noise_subject(row),
         batch=sampling.batch or fastest,
     )
-    return (drawn * network.pet_std + network.pet_mean).cpu().numpy()[:, 0]
+    learnt = (drawn * network.pet_std + network.pet_mean).cpu().numpy()[:, 0]
+    return in_suvr(learnt, network.provenance)
 
 
 def _true_cortical_suvr(row: ManifestRow) -> float | None:

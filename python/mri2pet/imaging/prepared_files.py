@@ -20,10 +20,12 @@ import numpy as np
 from mri2pet.errors import Mri2petError
 from mri2pet.imaging.dynamic_pet import FrameMotion, read_pet
 from mri2pet.imaging.model_space import mask_to_model_space
-from mri2pet.imaging.pet import OnStage, PreparedPet, Reference, check_scaling, prepare_pet
+from mri2pet.imaging.pet import OnStage, PreparedPet, prepare_pet
 from mri2pet.imaging.pipeline import Preprocessed, preprocess
+from mri2pet.imaging.reference import CEREBELLUM, MINMAX, Reference
 
 Shape = tuple[int, int, int]
+SUVR_FILES = ("pet_suvr.nii.gz", "pet_suvr.json")
 
 
 def preprocess_files(
@@ -33,8 +35,7 @@ def preprocess_files(
     mri_shape: Shape,
     pet_shape: Shape,
     pet: Path | str | None = None,
-    reference: Path | str | None = None,
-    scaling: str = "suvr",
+    reference: Path | str = CEREBELLUM,
     degrees_of_freedom: int = 12,
     brain_mask: Path | str | None = None,
     skull_stripped: bool = False,
@@ -47,8 +48,8 @@ def preprocess_files(
         mri_shape: (K, I, J).
         pet_shape: (K, I, J).
         pet: of one or several frames.
-        reference: VOI file in template space; None for the built-in whole cerebellum.
-        scaling, degrees_of_freedom: as in `pet.prepare_pet`.
+        reference: `cerebellum`, `minmax` or a VOI file in template space, see `Reference.of`.
+        degrees_of_freedom: as in `pet.prepare_pet`.
         brain_mask, skull_stripped, assume_ras, on_stage: as in `pipeline.preprocess`.
 
     Returns:
@@ -58,9 +59,8 @@ def preprocess_files(
         InputError: an image that cannot be used. UsageError: contradictory options.
         Mri2petError: the folder cannot be written.
     """
-    check_scaling(scaling)
+    scale = Reference.of(reference)
     series = None if pet is None else read_pet(pet)
-    region = None if reference is None else Reference.from_file(reference)
     done = preprocess(
         t1,
         mri_shape=mri_shape,
@@ -82,8 +82,7 @@ def preprocess_files(
             from_t1,
             brain,
             pet_shape,
-            scaling=scaling,
-            reference=region,
+            reference=scale,
             degrees_of_freedom=degrees_of_freedom,
             on_stage=on_stage,
         )
@@ -118,14 +117,17 @@ def _write(
             np.save(file, np.ascontiguousarray(array, dtype=np.float32))
     with written_whole(out / "record.json") as part:
         part.write_text(done.record.to_json() + "\n")
-    if pet is not None and pet.scaling == "suvr":
+    if pet is None or pet.reference.key == MINMAX:
+        for name in SUVR_FILES:
+            (out / name).unlink(missing_ok=True)
+    else:
         image = nibabel.Nifti1Image(pet.volume.data, pet.volume.affine)
         image.header.set_xyzt_units("mm")
         image.header["intent_name"] = b"SUVR"
-        with written_whole(out / "pet_suvr.nii.gz") as part:
+        with written_whole(out / SUVR_FILES[0]) as part:
             part.write_bytes(_gzipped(image))
         sidecar = {"Sources": [pet_name], "Units": "SUVR", **pet.details()}
-        with written_whole(out / "pet_suvr.json") as part:
+        with written_whole(out / SUVR_FILES[1]) as part:
             part.write_text(json.dumps(sidecar, indent=2) + "\n")
     if pet is not None and pet.motion:
         write_tsv(out / "pet_motion.tsv", _MOTION_COLUMNS, map(_motion_row, pet.motion))

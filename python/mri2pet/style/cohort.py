@@ -70,8 +70,8 @@ def read_stylized(root: Path | str, cache: CohortCache) -> StylizedCohort:
         ) from None
     if settings.get("cache") != cache.root.name:
         raise InputError(
-            f"{root}: its PET-like MRIs are of another cohort, grid or registration than this "
-            "training; make them again with mri2pet stylize and the same settings."
+            f"{root}: its PET-like MRIs are of another cohort, grid, registration or reference "
+            "than this training; make them again with mri2pet stylize and the same settings."
         )
     names = sorted(path.stem for path in (root / "rows").glob("*.json"))
     return StylizedCohort(root, tuple(n for n in names if _complete(root, n)), {}, settings)

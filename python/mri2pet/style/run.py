@@ -33,6 +33,7 @@ def run_stylize(
     split: str | None = "train",
     limit: int | None = None,
     registration: str = "estimate",
+    reference: str = "cerebellum",
     cache: Path | None = None,
     jobs: int = 1,
     ray: str | None = None,
@@ -45,7 +46,7 @@ def run_stylize(
         preset: its grids are used.
         weights, sha256, download, random: as in `vgg.load_vgg`.
         options, style, seed, split, limit: as in `cohort.stylize_cohort`.
-        registration, cache, jobs, ray: as in `mri2pet.cohort.cache.build_cache`.
+        registration, reference, cache, jobs, ray: as in `mri2pet.cohort.cache.build_cache`.
         device: `auto`, `cpu` or `cuda`.
 
     Raises:
@@ -72,6 +73,7 @@ def run_stylize(
         mri_shape=config.model.mri_shape,
         pet_shape=config.model.pet_shape,
         registration=registration,
+        reference=reference,
         jobs=jobs,
         ray=ray,
         include_unpaired=True,

@@ -74,8 +74,21 @@ def measure(suvr: np.ndarray) -> dict[str, Any]:
     }
 
 
-def doubts(measurements: dict[str, Any]) -> list[str]:
-    """What the numbers say against the result, one sentence each."""
+def doubts(measurements: dict[str, Any], reference: dict[str, str]) -> list[str]:
+    """What the numbers say against the result, one sentence each.
+
+    Args:
+        reference: of the model, see `imaging.reference.recorded_reference`.
+    """
+    from mri2pet.imaging.reference import CEREBELLUM, MINMAX
+
+    if reference["key"] == MINMAX:
+        return [
+            "The model learnt PETs without SUVR, each scaled by its own minimum and maximum; every "
+            "drawn volume was divided by its own mean in the cerebellum."
+        ]
+    if reference["key"] != CEREBELLUM:
+        return []
     cerebellum = measurements["cerebellum_suvr"]["mean"]
     if abs(cerebellum - 1.0) <= CEREBELLUM_TOLERANCE:
         return []
@@ -103,6 +116,7 @@ def _sample(
     import torch
 
     from mri2pet.diffusion.loop import sample
+    from mri2pet.imaging.reference import in_suvr
     from mri2pet.memory import explained, sampling_plan
 
     mri = torch.from_numpy(prepared.mri)[None, None]
@@ -120,7 +134,8 @@ def _sample(
             batch=batch,
             on_step=observer.sampling_step,
         )
-    return (standardised[:, 0].float().cpu() * model.pet_std + model.pet_mean).numpy()
+    drawn = (standardised[:, 0].float().cpu() * model.pet_std + model.pet_mean).numpy()
+    return in_suvr(drawn, model.provenance)
 
 
 def _way_back(suvr: np.ndarray, prepared: Preprocessed) -> tuple[np.ndarray, np.ndarray | None]:

@@ -33,7 +33,7 @@ def make_sidecar(
         "synthetic": True,
         "warning": WARNING,
         "Units": "SUVR",
-        "ReferenceRegion": "whole cerebellum",
+        "ReferenceRegion": _reference_region(model.provenance),
         "TracerName": "AV45 (florbetapir), simulated: no tracer was given",
         "input": dict(image),
         "model": {
@@ -57,6 +57,15 @@ def make_sidecar(
         "outputs": dict(outputs),
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
+
+
+def _reference_region(provenance: Mapping[str, Any]) -> str:
+    """What is 1 SUVR: the whole cerebellum, or the VOI that scaled what the model learnt."""
+    from mri2pet.imaging.reference import CEREBELLUM, MINMAX, recorded_reference
+
+    reference = recorded_reference(provenance)
+    in_cerebellum = reference["key"] in (CEREBELLUM, MINMAX)
+    return "whole cerebellum" if in_cerebellum else reference["name"]
 
 
 def plain(value: Any) -> Any:

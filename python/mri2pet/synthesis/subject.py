@@ -86,16 +86,18 @@ class SubjectRunner:
         seconds: dict[str, float],
         paths: OutputPaths | None,
     ) -> SynthesisResult:
+        from mri2pet.imaging.reference import recorded_reference
         from mri2pet.synthesis.pet import doubts
         from mri2pet.synthesis.sidecar import make_sidecar
 
+        reference = recorded_reference(self.model.provenance)
         sidecar = make_sidecar(
             image=image,
             model=self.model,
             settings=self.settings,
             measurements=pet.measurements,
             checks={k: v for k, v in prepared.checks.items() if k != "seconds"},
-            warnings=[*prepared.warnings, *doubts(pet.measurements)],
+            warnings=[*prepared.warnings, *doubts(pet.measurements, reference)],
             seconds=seconds,
             outputs=_output_names(paths, pet) if paths is not None else {},
         )

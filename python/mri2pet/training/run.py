@@ -17,6 +17,7 @@ from mri2pet.checkpoint import Model, load_model, save_model
 from mri2pet.cohort.cache import CohortCache, build_cache
 from mri2pet.config import Config, load_config
 from mri2pet.errors import Mri2petError, UsageError
+from mri2pet.imaging.reference import Reference
 from mri2pet.nn import Network
 from mri2pet.ops.backend import set_backend
 from mri2pet.training import log
@@ -68,11 +69,15 @@ def train(
 
     Raises:
         UsageError: a wrong setting, or the folder holds a run of another configuration.
-        InputError: the cohort has no usable pairs.
+        InputError: the cohort has no usable pairs, or `data.reference` is no usable VOI.
         Mri2petError: the loss is not finite, or no checkpoint can be read.
     """
     run = Path(run)
     config = load_config(preset, settings)
+    reference = Reference.of(config.data.reference)
+    # A run remembers a VOI by its content: the same path may hold another one tomorrow.
+    data_config = config.data.model_copy(update={"reference": reference.key})
+    config = config.model_copy(update={"data": data_config})
     if config.ops.backend != "auto":
         set_backend(config.ops.backend)
     with join_world(device) as world:
@@ -92,6 +97,7 @@ def train(
             mri_shape=config.model.mri_shape,
             pet_shape=config.model.pet_shape,
             registration=config.data.registration,
+            reference=reference,
             jobs=config.data.jobs,
             ray=config.data.ray,
             include_unpaired=config.training.stage == "pretrain",
@@ -99,7 +105,7 @@ def train(
                 "prepare", {"done": done, "of": of, "name": name, "error": error}
             ),
         )
-        trainer = Trainer(run, config, cohort, world, notify)
+        trainer = Trainer(run, config, cohort, reference, world, notify)
         trainer.resume()
         trainer.run_to_the_end()
     return run / "model"
@@ -109,9 +115,16 @@ class Trainer:
     """One run in memory."""
 
     def __init__(
-        self, run: Path, config: Config, cohort: CohortCache, world: World, notify: OnEvent
+        self,
+        run: Path,
+        config: Config,
+        cohort: CohortCache,
+        reference: Reference,
+        world: World,
+        notify: OnEvent,
     ) -> None:
         self.run, self.world, self.notify = run, world, notify
+        self.reference = reference
         self.data = stage_data(config, cohort)
         self.split_by = cohort.manifest.split_by
         training = config.training.lasting(len(self.data.train))
@@ -268,6 +281,7 @@ class Trainer:
                 "training_subjects": len({r.subject for r in self.data.rows}),
                 "training_pairs": len(self.data.train),
                 "split_by": self.split_by,
+                "reference": self.reference.record(),
                 **self.data.provenance,
                 "volumes": self.state.volumes,
                 "updates": self.state.updates,
