@@ -20,7 +20,7 @@ T* typed(Pointer address) {
 SamplerStep make(const std::array<std::int64_t, 2>& sizes, const std::string& output_type,
                  Pointer x, Pointer output, Pointer previous_x0, Pointer new_x, Pointer x0,
                  Pointer coefficients, Pointer subjects, Pointer samples, std::int64_t seed,
-                 std::int64_t step) {
+                 std::int64_t step, Pointer row, Pointer timesteps) {
   SamplerStep p;
   p.batch = sizes[0];
   p.voxels = sizes[1];
@@ -35,6 +35,8 @@ SamplerStep make(const std::array<std::int64_t, 2>& sizes, const std::string& ou
   p.samples = typed<const std::int64_t>(samples);
   p.seed = seed;
   p.step = step;
+  p.row = typed<const std::int64_t>(row);
+  p.timesteps = typed<const std::int64_t>(timesteps);
   return p;
 }
 
@@ -45,7 +47,7 @@ void bind_sampler_step(py::module_& m) {
   py::class_<SamplerStep> params(m, "SamplerStep");
   params.def(py::init(&make), arg("sizes"), arg("output_dtype"), arg("x"), arg("output"),
              arg("previous_x0"), arg("new_x"), arg("x0"), arg("coefficients"), arg("subjects"),
-             arg("samples"), arg("seed"), arg("step"));
+             arg("samples"), arg("seed"), arg("step"), arg("row") = 0, arg("timesteps") = 0);
   bind_resources(params);
   bind_launcher<SamplerStep>(m, "sampler_step", &cpu::sampler_step, nullptr,
                              MRI2PET_CUDA_LAUNCHER(sampler_step), nullptr, &describe);

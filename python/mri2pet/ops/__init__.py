@@ -8,6 +8,7 @@ from mri2pet.ops.laplacian_pyramid_loss import laplacian_pyramid_loss
 from mri2pet.ops.linear_attention import linear_attention
 from mri2pet.ops.philox import philox_normal
 from mri2pet.ops.sampler_step import sampler_step
+from mri2pet.ops.sampler_step_at import sampler_step_at
 
 __all__ = [
     "group_norm_gelu",
@@ -15,4 +16,5 @@ __all__ = [
     "linear_attention",
     "philox_normal",
     "sampler_step",
+    "sampler_step_at",
 ]
