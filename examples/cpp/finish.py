@@ -16,19 +16,25 @@ import numpy as np
 from mri2pet import WARNING
 from mri2pet.errors import InputError, Mri2petError, UsageError
 from mri2pet.imaging.record import SpaceRecord
+from mri2pet.synthesis.outputs import image_writer, write_together
 from mri2pet.synthesis.pet import HEADER_DESCRIPTION
 
 
 def finish(inputs: Path, result: Path, out: Path, std: Path | None) -> None:
-    """Writes the images.
+    """Writes the images, all or none.
 
     Raises:
-        InputError: the result is not of these inputs. UsageError: no spread of one sample.
+        InputError: a file cannot be read, or the result is not of these inputs.
+        UsageError: no spread of one sample, or another format than NIfTI, compressed.
     """
-    import nibabel
-
-    record = SpaceRecord.from_json((inputs / "record.json").read_text())
-    suvr = np.load(result)
+    for path in filter(None, (out, std)):
+        if not path.name.endswith(".nii.gz"):
+            raise UsageError(f"{path}: name a .nii.gz file")
+    try:
+        record = SpaceRecord.from_json((inputs / "record.json").read_text())
+        suvr = np.load(result)
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"{inputs} and {result} cannot be read: {error}") from None
     if suvr.ndim != 4 or suvr.shape[1:] != tuple(record.pet_shape):
         raise InputError(
             f"{result}: has the shape {suvr.shape}, not [samples, {record.pet_shape}] of {inputs}"
@@ -38,10 +44,10 @@ def finish(inputs: Path, result: Path, out: Path, std: Path | None) -> None:
     volumes = {out: suvr.mean(axis=0)}
     if std is not None:
         volumes[std] = suvr.std(axis=0, ddof=1)
-    for path, volume in volumes.items():
-        image = record.nifti(record.to_subject(volume), "SUVR")
+    images = {path: record.nifti(record.to_subject(v), "SUVR") for path, v in volumes.items()}
+    for image in images.values():
         image.header["descrip"] = HEADER_DESCRIPTION
-        nibabel.save(image, path)
+    write_together({path: image_writer(image) for path, image in images.items()})
 
 
 def main() -> int:
