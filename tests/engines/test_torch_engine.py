@@ -1,4 +1,4 @@
-"""The torch engine in each precision, and a captured evaluation that proves itself."""
+"""The torch engine in each precision."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import torch
 from mri2pet.checkpoint import Model
 from mri2pet.config import ModelConfig
 from mri2pet.diffusion.loop import sample
-from mri2pet.engines.cuda_graph import GraphedCall
 from mri2pet.engines.torch_engine import TorchEngine
 from mri2pet.errors import UsageError
 from mri2pet.nn import Network
@@ -48,46 +47,6 @@ def test_a_precision_that_cannot_be_is_refused(model):
         TorchEngine(model, "int8")
 
 
-def replaying(run):
-    """A capture as CUDA makes it: the same memory, written again at each replay."""
-    output = run().clone()
-    return (lambda: output.copy_(run())), output
-
-
-def test_a_replay_takes_the_inputs_of_its_call():
-    calls = []
-
-    def function(x, y):
-        calls.append(1)
-        return x * 2 + y
-
-    x, y = torch.randn(2, 3), torch.randn(2, 3)
-    call = GraphedCall(function, (x, y), replaying)
-    assert call.replay is not None
-    before = len(calls)
-    for _ in range(3):
-        x, y = torch.randn(2, 3), torch.randn(2, 3)
-        torch.testing.assert_close(call(x, y), x * 2 + y)
-    assert len(calls) == before + 3
-
-
-def empty_graph(run):
-    return (lambda: None), run().clone()
-
-
-def no_capture(run):
-    raise RuntimeError("operation not permitted when stream is capturing")
-
-
-@pytest.mark.parametrize(
-    ("capture", "told"), [(empty_graph, "another result"), (no_capture, "not permitted")]
-)
-def test_a_capture_that_failed_is_not_used(capture, told):
-    with pytest.warns(UserWarning, match=told):
-        call = GraphedCall(lambda x: x + 1, (torch.ones(3),), capture)
-    torch.testing.assert_close(call(torch.zeros(3)), torch.ones(3))
-
-
 @pytest.mark.gpu
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
 def test_on_a_gpu_nothing_waits_in_the_loop(model, precision):
@@ -99,7 +58,7 @@ def test_on_a_gpu_nothing_waits_in_the_loop(model, precision):
     network.to("cuda").to(memory_format=torch.channels_last_3d)
     engine = TorchEngine(Model(network, model.config, 1.0, 0.5), precision)
     drawn = draw(engine).cpu()
-    assert all(call.replay is not None for call in engine._graphs.values())
+    assert all(loop.works for loop in engine.loops.made.values())
     assert float((drawn - exact).norm() / exact.norm()) < (1e-3 if precision == "fp32" else 3e-2)
 
     def waits(steps: int) -> int:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from mri2pet.diffusion.graphed_loop import LoopArguments, Loops
 from mri2pet.diffusion.samplers import SamplerTable, make_table
 from mri2pet.diffusion.schedule import STEPS
 from mri2pet.errors import UsageError
@@ -30,6 +31,8 @@ def run_table(
     subjects: Tensor,
     samples: Tensor,
     on_step: Callable[[int, int], None] | None = None,
+    loops: Loops | None = None,
+    inputs: tuple[Tensor, ...] = (),
 ) -> Tensor:
     """Runs one batch of volumes through a table.
 
@@ -40,14 +43,24 @@ def run_table(
         shape: (K, I, J) of the PET grid.
         seed, subjects [B], samples [B]: the coordinates of the noise, see `philox_normal`.
         on_step: called with (steps done, steps) after each.
+        loops, inputs: see `engines.base.Conditioned`; with them all steps are one CUDA graph.
 
     Returns:
         float32 [B, 1, K, I, J], standardised.
     """
     device = bias_rows.device
-    coordinates = {"seed": seed, "subjects": subjects.to(device), "samples": samples.to(device)}
+    subjects, samples = subjects.to(device), samples.to(device)
+    coordinates = {"seed": seed, "subjects": subjects, "samples": samples}
     coefficients = table.coefficients.to(device)
     x = philox_normal((1, *shape), step=STEPS, device=device, **coordinates)  # type: ignore[arg-type]
+    if loops is not None:
+        timesteps = table.timesteps.to(device)
+        arguments = LoopArguments(
+            x, bias_rows, coefficients, timesteps, subjects, samples, seed, inputs
+        )
+        loop = loops.get(arguments)
+        if loop.works:
+            return loop(arguments, on_step)
     x0 = torch.zeros_like(x)
     for i, t in enumerate(table.timesteps.tolist()):
         output = denoiser(x, bias_rows[i])
@@ -115,6 +128,8 @@ def sample(
                 subjects=torch.full((len(group),), signed),
                 samples=torch.tensor(list(group)),
                 on_step=progress,
+                loops=conditioned.loops,
+                inputs=conditioned.inputs,
             )
         )
     return torch.cat(volumes)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from mri2pet.config import ModelConfig
+from mri2pet.diffusion.graphed_loop import Loops
 
 
 @dataclass(frozen=True)
@@ -18,11 +19,16 @@ class Conditioned:
 
     Attributes:
         bias_rows: [S, 360], all that the network's blocks take from step and MRI, a row a step.
-        denoise: (x_t [B, 1, K, I, J], bias row [B, 360]) → the network's output, the same shape.
+        denoise: (x_t [B, 1, K, I, J], bias row [B, 360]) → the network's output, the same shape;
+            the next call may overwrite it.
+        inputs: what `loops.evaluate` takes beside x_t and the row.
+        loops: the engine's captured loops, where its evaluation can be captured.
     """
 
     bias_rows: Tensor
     denoise: Callable[[Tensor, Tensor], Tensor]
+    inputs: tuple[Tensor, ...] = ()
+    loops: Loops | None = None
 
 
 class Engine(Protocol):

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mri2pet.config import ModelConfig
+from mri2pet.diffusion.graphed_loop import Loops
 from mri2pet.engines.base import Conditioned
 from mri2pet.engines.exported import BIASES, read_export
 from mri2pet.errors import UsageError
@@ -27,6 +28,8 @@ class ExportedEngine:
     Raises:
         ModelError: the export is incomplete or changed.
     """
+
+    loops: Loops | None = None
 
     def __init__(self, folder: str | Path, device: str) -> None:
         self.export = read_export(folder)
@@ -72,22 +75,21 @@ class ExportedEngine:
         embedding = self._encode(mri.contiguous())
         activated = F.silu(embedding + time_embedding(timesteps.to(self.device)))
         rows = F.linear(activated, self._weight, self._bias)
-        inputs: dict[str, Tensor] = {}
+        inputs: tuple[Tensor, ...] = ()
         if self._config.cond == "concat":
             size = self._config.pet_shape
             grid = F.interpolate(mri, size=size, mode="trilinear", align_corners=False)
-            inputs["mri_pet_grid"] = grid.expand(self.export.batch, -1, -1, -1, -1).contiguous()
+            inputs = (grid.expand(self.export.batch, -1, -1, -1, -1).contiguous(),)
+        return Conditioned(rows, lambda x, row: self._evaluate(x, row, *inputs), inputs, self.loops)
 
-        def denoise(x: Tensor, row: Tensor) -> Tensor:
-            count = x.shape[0]
-            if count > self.export.batch:
-                raise UsageError(
-                    f"this export takes {self.export.batch} volumes a call, not {count}"
-                )
-            bound = {"x_t": self._filled(x), "block_biases": self._filled(row), **inputs}
-            return self._denoise(bound)[:count]
-
-        return Conditioned(rows, denoise)
+    def _evaluate(self, x: Tensor, row: Tensor, *mri_pet_grid: Tensor) -> Tensor:
+        count = x.shape[0]
+        if count > self.export.batch:
+            raise UsageError(f"this export takes {self.export.batch} volumes a call, not {count}")
+        inputs = {"x_t": self._filled(x), "block_biases": self._filled(row)}
+        if mri_pet_grid:
+            inputs["mri_pet_grid"] = mri_pet_grid[0]
+        return self._denoise(inputs)[:count]
 
     def _encode(self, mri: Tensor) -> Tensor:
         """[1, 1, K, I, J] → the embedding [1, 256]."""

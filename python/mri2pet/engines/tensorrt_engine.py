@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from mri2pet.diffusion.graphed_loop import Loops
 from mri2pet.engines.exported import DENOISER, ENCODER
 from mri2pet.engines.exported_engine import ExportedEngine
 from mri2pet.engines.tensorrt_calls import ALIGNMENT, LoadedPlan, bind, execute, load_plan
@@ -23,8 +24,8 @@ class TensorRtEngine(ExportedEngine):
     """The plans of an export folder as an engine.
 
     All device memory is torch's: inputs, outputs, and the scratch memory that both plans share,
-    since they never run at the same time. Addresses never change, so that an evaluation can be
-    captured in a CUDA graph.
+    since they never run at the same time. Addresses never change, so that all steps of the loop
+    are replays of one CUDA graph.
 
     Args:
         folder: from `export_tensorrt`.
@@ -59,6 +60,7 @@ class TensorRtEngine(ExportedEngine):
         }
         # TensorRT waits for the whole device on the default stream.
         self._stream = torch.cuda.Stream(self.device)
+        self.loops = Loops(self._evaluate)
 
     def _encode(self, mri: Tensor) -> Tensor:
         return self._run(ENCODER, {"mri": mri}).clone()

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from mri2pet.checkpoint import Model
 from mri2pet.config import ModelConfig
+from mri2pet.diffusion.graphed_loop import Loops
 from mri2pet.engines.base import Conditioned
-from mri2pet.engines.cuda_graph import GraphedCall
 from mri2pet.errors import UsageError
 from mri2pet.nn import Network
 from mri2pet.nn.convolution import Conv3d
@@ -22,8 +22,7 @@ PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float
 class TorchEngine:
     """A loaded model as an engine.
 
-    On CUDA an evaluation is one CUDA graph for each number of volumes; the host never waits in
-    the loop.
+    On CUDA all steps are replays of one CUDA graph; the host never waits in the loop.
 
     Args:
         model: from `load_model`.
@@ -45,7 +44,7 @@ class TorchEngine:
         self.model = model
         self.precision = precision
         self._network = in_precision(model.network, PRECISIONS[precision])
-        self._graphs: dict[int, GraphedCall] = {}
+        self.loops = Loops(self._evaluate) if model.device.type == "cuda" else None
 
     @property
     def name(self) -> str:
@@ -80,20 +79,12 @@ class TorchEngine:
         mri = mri.to(self.device)
         rows = network.block_biases(network.mri_encoder(mri), timesteps.to(self.device))
         on_pet_grid = network.mri_on_pet_grid(mri)
-
-        def denoise(x: Tensor, row: Tensor) -> Tensor:
-            inputs: tuple[Tensor, ...] = (x, row)
-            if on_pet_grid is not None:
-                inputs += (on_pet_grid.expand(x.shape[0], -1, -1, -1, -1),)
-            if self.device.type != "cuda":
-                return self._evaluate(*inputs)
-            if x.shape[0] not in self._graphs:
-                self._graphs[x.shape[0]] = GraphedCall(self._evaluate, inputs)
-            return self._graphs[x.shape[0]](*inputs)
-
-        return Conditioned(rows, denoise)
+        inputs = () if on_pet_grid is None else (on_pet_grid,)
+        return Conditioned(rows, lambda x, row: self._evaluate(x, row, *inputs), inputs, self.loops)
 
     def _evaluate(self, x: Tensor, row: Tensor, on_pet_grid: Tensor | None = None) -> Tensor:
+        if on_pet_grid is not None:
+            on_pet_grid = on_pet_grid.expand(x.shape[0], -1, -1, -1, -1)
         x = x.to(PRECISIONS[self.precision], memory_format=torch.channels_last_3d)
         return self._network.denoise(x, row, on_pet_grid).float()
 
