@@ -51,8 +51,9 @@ def details(out):
     return json.loads((out / "preprocess.json").read_text())
 
 
-def test_suvr_by_the_built_in_cerebellum_is_the_default(go):
+def test_suvr_by_the_built_in_cerebellum_is_the_default(go, capsys):
     out = go()
+    assert "axes scaled by 1.000, 1.000, 1.000" in capsys.readouterr().out
     found = details(out)
     assert found["pet_reference"] == "whole cerebellum, built in"
     assert found["pet_unit"] == "SUVR"

@@ -62,4 +62,11 @@ def preprocess(
             f"frame {frame['frame'] + 1}: moved {frame['displacement_mm']:.2f} mm, "
             f"turned {rotation:.2f} degrees"
         )
+    if "pet_fit" in done:
+        fit = done["pet_fit"]
+        scaling = ", ".join(f"{scale:.3f}" for scale in fit["axis_scaling"])
+        typer.echo(
+            f"PET to T1: mutual information {fit['mutual_information']:.2f} nats, axes scaled by "
+            f"{scaling}"
+        )
     typer.echo(f"written to {out}")

@@ -10,6 +10,7 @@ import numpy as np
 
 from mri2pet.imaging.dynamic_pet import FrameMotion, PetSeries, read_pet, static_pet
 from mri2pet.imaging.model_space import pet_to_model_space
+from mri2pet.imaging.pet_fit import PetFit, measure_fit, refuse_misfit
 from mri2pet.imaging.reference import CEREBELLUM, MINMAX, Reference, reference_level
 from mri2pet.imaging.volume import Volume
 
@@ -29,6 +30,7 @@ class PreparedPet:
         scale_to_suvr: SUVR per raw unit; None for `minmax`.
         reference: what it was scaled by.
         motion: one entry per frame; empty for a static PET.
+        fit: figures of the registration to the T1.
     """
 
     kij: np.ndarray
@@ -37,6 +39,7 @@ class PreparedPet:
     scale_to_suvr: float | None
     reference: Reference
     motion: tuple[FrameMotion, ...]
+    fit: PetFit
 
     def details(self) -> dict[str, Any]:
         """What was done, as JSON takes it."""
@@ -45,6 +48,7 @@ class PreparedPet:
             "pet_reference": self.reference.name,
             "pet_unit": self.reference.unit,
             "pet_scale_to_suvr": self.scale_to_suvr,
+            "pet_fit": self.fit.as_dict(),
             "pet_motion": [frame.as_dict() for frame in self.motion],
         }
 
@@ -79,7 +83,7 @@ def prepare_pet(
         on_stage: called with a stage's name and None when it starts, its seconds when it ends.
 
     Raises:
-        InputError: the PET cannot be used; one sentence.
+        InputError: the PET cannot be used, or does not fit the T1; one sentence.
     """
     import time
 
@@ -103,6 +107,8 @@ def prepare_pet(
     t1_from_pet = timed(
         "PET to T1", lambda: register_to_t1(static.volume, t1, brain_mask, degrees_of_freedom)
     )
+    fit = measure_fit(static.volume, t1, brain_mask, t1_from_pet)
+    refuse_misfit(series.name, fit)
     template_from_pet = template_from_t1 @ t1_from_pet
     volume, scale = static.volume, None
     if reference.key != MINMAX:
@@ -116,7 +122,7 @@ def prepare_pet(
     )
     if reference.key == MINMAX:
         kij = minmax(kij)
-    return PreparedPet(kij, volume, t1_from_pet, scale, reference, static.motion)
+    return PreparedPet(kij, volume, t1_from_pet, scale, reference, static.motion, fit)
 
 
 def minmax(values: np.ndarray) -> np.ndarray:

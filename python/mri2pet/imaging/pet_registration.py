@@ -84,7 +84,7 @@ def register_to_t1(
     """
     if degrees_of_freedom not in DEGREES_OF_FREEDOM:
         raise ValueError(f"degrees of freedom are 6 or 12, not {degrees_of_freedom}")
-    brain, mask = _working_brain(t1, brain_mask)
+    brain, mask = working_brain(t1, brain_mask)
     uptake = Volume(np.clip(pet.data, 0.0, None), pet.affine)
     fixed, moving, inside = to_ants(brain), to_ants(uptake), to_ants(mask)
     coarse: list[tuple[float, np.ndarray]] = []
@@ -162,7 +162,7 @@ def centre_of_mass_mm(volume: Volume) -> np.ndarray:
     return (volume.affine @ [*index, 1.0])[:3]
 
 
-def _working_brain(t1: Volume, brain_mask: np.ndarray) -> tuple[Volume, Volume]:
+def working_brain(t1: Volume, brain_mask: np.ndarray) -> tuple[Volume, Volume]:
     """The brain, and its mask dilated by 6 mm, on a grid of about 2 mm."""
     from scipy.ndimage import binary_dilation
 
