@@ -121,11 +121,11 @@ def sample(
     json_file: JsonFile = None,
 ) -> None:
     """Whole sampling runs by engine, beside the paper's loop as its authors run it."""
-    from mri2pet.bench.sample import FORMS, bench_sample, format_sample
+    from mri2pet.bench.sample import bench_sample, default_forms, format_sample
 
     result = bench_sample(
         preset,
-        forms=form or [f for f in FORMS if f != "torch-fp16" or device.startswith("cuda")],
+        forms=form or default_forms(device),
         device=device,
         batch=batch,
         sampler=sampler,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,16 +17,35 @@ from mri2pet.bench.timing import (
     prepare,
 )
 from mri2pet.config import load_config
+from mri2pet.engines.choose import EXPORTED, load_engine
 from mri2pet.errors import Mri2petError, UsageError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from mri2pet.checkpoint import Model
+    from mri2pet.engines.base import Engine
 
-FORMS = ("authors", "torch", "torch-bf16", "torch-fp16", "onnxruntime")
-LARGEST_DIFFERENCE = {"torch-bf16": 5e-2, "torch-fp16": 2e-2}  # relative
-LARGEST_DIFFERENCE_FP32 = 1e-3
+FORMS = (
+    "authors",
+    "torch",
+    "torch-bf16",
+    "torch-fp16",
+    "onnxruntime",
+    "onnxruntime-fp16",
+    "tensorrt",
+    "tensorrt-fp16",
+)
+ON_CPU = ("authors", "torch", "torch-bf16", "onnxruntime")
+LARGEST_DIFFERENCE = {"fp32": 1e-3, "bf16": 5e-2, "fp16": 3e-2}  # relative, by precision
+
+
+def default_forms(device: str) -> tuple[str, ...]:
+    """What is worth timing on a device; TensorRT where it is installed."""
+    if not device.startswith("cuda"):
+        return ON_CPU
+    missing = "tensorrt" if find_spec("tensorrt") is None else None
+    return tuple(form for form in FORMS if _parts(form)[0] != missing)
 
 
 def bench_sample(
@@ -42,14 +62,14 @@ def bench_sample(
     """Times whole sampling runs, with random weights; every form must give the same volume first.
 
     Forms: "authors" is the paper's loop as published (fp32, unfused plain torch, the MRI encoded
-    again at every step), "torch" and "onnxruntime" are the engines in fp32, "torch-bf16" and
-    "torch-fp16" (CUDA only) the torch engine in low precision.
+    again at every step); the others are the engines in fp32, or in the precision after the dash
+    ("torch-fp16" and TensorRT on CUDA alone).
 
     Returns:
         A JSON-ready tree: `environment` and `rows`, one a form, with seconds a volume and an
         evaluation, volumes a minute, median, min and max seconds of a run, what torch allocated
-        at most during a run (ONNX Runtime allocates for itself: None), and the relative
-        difference to the first form's volume.
+        at most during a run (None for ONNX Runtime and TensorRT, which allocate for themselves),
+        and the relative difference to the first form's volume.
 
     Raises:
         UsageError: an unknown form or preset, or numbers out of range.
@@ -75,7 +95,7 @@ def bench_sample(
             volume = run()
             first = volume if first is None else first
             difference = float((volume - first).norm() / first.norm())
-            if not difference < LARGEST_DIFFERENCE.get(form, LARGEST_DIFFERENCE_FP32):
+            if not difference < LARGEST_DIFFERENCE[_parts(form)[1]]:
                 raise Mri2petError(
                     f"{form} does not give the volume of {forms[0]}: relative {difference:.1e}"
                 )
@@ -87,7 +107,9 @@ def bench_sample(
                     "seconds_per_volume": seconds,
                     "seconds_per_evaluation": times["median_s"] / steps,
                     "volumes_per_minute": 60 / seconds,
-                    "extra_bytes": None if form == "onnxruntime" else extra_bytes(run, device),
+                    "extra_bytes": None
+                    if _parts(form)[0] in EXPORTED
+                    else extra_bytes(run, device),
                     "relative_difference": difference,
                     **times,
                 }
@@ -114,23 +136,31 @@ def _model(preset: str, device: str) -> Model:
 def _form(
     form: str, model: Model, mri: Tensor, folder: Path, batch: int, sampler: str, steps: int
 ) -> Callable[[], Tensor]:
-    import torch
-
     from mri2pet.diffusion.loop import sample
 
     if form == "authors":
         return lambda: _authors_loop(model, mri, batch, sampler, steps)
-    if form == "onnxruntime":
-        from mri2pet.engines.onnxruntime_engine import OnnxRuntimeEngine
-        from mri2pet.export import export_onnx
+    engine = _engine(form, model, folder / form, batch)
+    return lambda: sample(engine, mri, samples=batch, batch=batch, sampler=sampler, steps=steps)
 
-        export_onnx(model, folder / "export", batch=batch)
-        engine: Any = OnnxRuntimeEngine(folder / "export", torch.device(model.device).type)
-    else:
+
+def _parts(form: str) -> tuple[str, str]:
+    """Engine and precision of a form."""
+    engine, _, precision = form.partition("-")
+    return engine, precision or "fp32"
+
+
+def _engine(form: str, model: Model, folder: Path, batch: int) -> Engine:
+    name, precision = _parts(form)
+    if name == "torch":
         from mri2pet.engines.torch_engine import TorchEngine
 
-        engine = TorchEngine(model, form.partition("-")[2] or "fp32")
-    return lambda: sample(engine, mri, samples=batch, batch=batch, sampler=sampler, steps=steps)
+        return TorchEngine(model, precision)
+    from mri2pet.export import export_onnx, export_tensorrt
+
+    export = export_tensorrt if name == "tensorrt" else export_onnx
+    export(model, folder, precision=precision, batch=batch)
+    return load_engine(folder, engine=name, device=model.device.type)
 
 
 def _authors_loop(model: Model, mri: Tensor, batch: int, sampler: str, steps: int) -> Tensor:
@@ -167,14 +197,14 @@ def format_sample(result: dict[str, Any]) -> str:
         f"{result['preset']}, float32, batch {result['batch']}, {result['sampler']} with "
         f"{result['steps']} steps; seconds of {result['repeats']} runs",
         "",
-        f"{'form':<14}{'s/volume':>10}{'s/step':>9}{'vol/min':>9}{'median':>9}{'min':>9}{'max':>9}"
+        f"{'form':<17}{'s/volume':>10}{'s/step':>9}{'vol/min':>9}{'median':>9}{'min':>9}{'max':>9}"
         f"{'extra MiB':>11}{'difference':>12}",
     ]
     for row in result["rows"]:
         extra = row["extra_bytes"]
         memory = "-" if extra is None else f"{extra / 2**20:.0f}"
         lines.append(
-            f"{row['form']:<14}{row['seconds_per_volume']:>10.3f}"
+            f"{row['form']:<17}{row['seconds_per_volume']:>10.3f}"
             f"{row['seconds_per_evaluation']:>9.3f}{row['volumes_per_minute']:>9.2f}"
             f"{row['median_s']:>9.3f}{row['min_s']:>9.3f}{row['max_s']:>9.3f}{memory:>11}"
             f"{row['relative_difference']:>12.1e}"

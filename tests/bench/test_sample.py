@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mri2pet.bench import sample as bench
-from mri2pet.bench.sample import bench_sample, format_sample
+from mri2pet.bench.sample import FORMS, bench_sample, default_forms, format_sample
 from mri2pet.config import load_config
 from mri2pet.errors import Mri2petError, UsageError
 
@@ -19,11 +19,11 @@ def _small(monkeypatch):
 
 @pytest.mark.parametrize("preset", ["compact", "paper"])
 def test_every_form_gives_the_same_volume(preset):
-    forms = ("authors", "torch", "torch-bf16", "onnxruntime")
+    forms = ("authors", "torch", "torch-bf16", "onnxruntime", "onnxruntime-fp16")
     result = bench_sample(preset, forms=forms, batch=2, steps=3)
     assert tuple(row["form"] for row in result["rows"]) == forms
     for row in result["rows"]:
-        assert row["relative_difference"] < (3e-2 if row["form"] == "torch-bf16" else 1e-4)
+        assert row["relative_difference"] < (3e-2 if "-" in row["form"] else 1e-4)
         assert row["volumes_per_minute"] == pytest.approx(60 / row["seconds_per_volume"])
         assert row["seconds_per_evaluation"] == pytest.approx(row["seconds_per_volume"] * 2 / 3)
     assert "onnxruntime" in format_sample(result)
@@ -39,3 +39,11 @@ def test_a_form_that_differs_is_not_timed(monkeypatch):
 def test_senseless_numbers_are_refused(wrong):
     with pytest.raises(UsageError):
         bench_sample("compact", **({"steps": 1} | wrong))
+
+
+def test_what_is_timed_by_default(monkeypatch):
+    assert default_forms("cpu") == ("authors", "torch", "torch-bf16", "onnxruntime")
+    monkeypatch.setattr("mri2pet.bench.sample.find_spec", lambda name: None)
+    assert set(default_forms("cuda")) == {f for f in FORMS if not f.startswith("tensorrt")}
+    monkeypatch.setattr("mri2pet.bench.sample.find_spec", lambda name: name)
+    assert default_forms("cuda:1") == FORMS
