@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import socket
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from mri2pet.cli import main as cli
 from mri2pet.cohort.cache import build_cache
 from mri2pet.cohort.on_ray import ray_map
+from mri2pet.cohort.parallel import one_thread
 from mri2pet.errors import InputError, UsageError
 
 from .conftest import MRI_SHAPE, PET_SHAPE
@@ -66,6 +71,54 @@ def test_a_task_is_tried_again_only_when_its_worker_died(tmp_path):
         list(ray_map(work, [3], 2, "local"))
     tries = [(tmp_path / f"{task}.tries").stat().st_size for task in range(4)]
     assert tries == [1, 2, 1, 1]
+
+
+def test_an_address_without_a_cluster_fails_at_once():
+    """Ray itself would try for minutes."""
+    pytest.importorskip("ray", reason="Ray is not installed (pip install 'mri2pet[ray]')")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        for address in (f"127.0.0.1:{port}", f"ray://127.0.0.1:{port}"):
+            began = time.monotonic()
+            with pytest.raises(UsageError, match=f"--ray {address}: no Ray cluster answers there"):
+                list(ray_map(str, [1], 1, address))
+            assert time.monotonic() - began < 20
+    for address in ("localhost", "here:there", ""):
+        with pytest.raises(UsageError, match="is no address of a cluster"):
+            list(ray_map(str, [1], 1, address))
+
+
+def test_a_connection_that_was_there_stays():
+    ray = pytest.importorskip("ray", reason="Ray is not installed (pip install 'mri2pet[ray]')")
+    ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False)
+    try:
+        assert list(ray_map(str, [1], 1, "127.0.0.1:1")) == [(1, "1")]
+        assert ray.is_initialized()
+    finally:
+        ray.shutdown()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_ray")
+def test_the_command_stylises_on_a_cluster(tiny_cohort, tmp_path, capsys):
+    def stylised(name, *more):
+        out = tmp_path / name
+        given = ["stylize", str(tiny_cohort.root), "-o", str(out), "--random-vgg", "--steps", "1"]
+        more = (*more, "--registration", "truth", "--limit", "2", "--device", "cpu", "-q")
+        assert cli.main([*given, *more]) == 0
+        assert f"2 PET-like MRIs in {out}" in capsys.readouterr().out
+        volumes = {path.stem: np.load(path) for path in (out / "rows").glob("*.npy")}
+        assert len(volumes) == 2
+        assert json.loads((out / "style.json").read_text())["vgg"]["source"].startswith("random")
+        return volumes
+
+    with one_thread():
+        alone = stylised("alone")
+    cluster = stylised("cluster", "--ray", "local", "--jobs", "2")
+    for name, volume in alone.items():
+        np.testing.assert_allclose(cluster[name], volume, atol=2e-3)
+    assert not sys.modules["ray"].is_initialized()
 
 
 def test_without_ray_one_sentence_says_what_to_install(tiny_cohort, monkeypatch):

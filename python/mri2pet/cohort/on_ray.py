@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 from mri2pet.cohort.parallel import THREAD_SETTINGS, one_thread
 from mri2pet.errors import Mri2petError, UsageError
@@ -12,8 +14,9 @@ from mri2pet.errors import Mri2petError, UsageError
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
-LOCAL = "local"
+LOCAL, RUNNING = "local", "auto"
 RETRIES = 3
+ANSWERS_WITHIN_S = 5.0
 
 
 def ray_map(
@@ -27,12 +30,14 @@ def ray_map(
     """(task, result) as they finish, each task in a Ray worker of one thread.
 
     A task whose worker dies is tried again, three times. `work` and the tasks travel pickled; the
-    files that they name must be at the same paths on every machine.
+    files that they name must be at the same paths on every machine. A process that is connected
+    to a cluster already uses that one, whatever the address, and stays connected.
 
     Args:
         work: errors that it raises are passed on and not tried again.
         jobs: workers of a `local` cluster; another cluster has its own.
-        address: `local` starts a cluster on this machine, anything else is the address of one.
+        address: `local` starts a cluster on this machine; `host:port`, `ray://host:port` or `auto`
+            (the one that runs on this machine) names one that is there.
         gpus: that a task takes.
 
     Raises:
@@ -41,7 +46,7 @@ def ray_map(
     """
     if not tasks:
         return
-    ray = _connected(jobs, address)
+    ray, ours = _connected(jobs, address)
     try:
         options = {"num_cpus": 1, "num_gpus": gpus, "max_retries": RETRIES}
         run = ray.remote(_in_worker).options(**options)
@@ -59,14 +64,20 @@ def ray_map(
                 ) from None
             yield pending.pop(done), result
     finally:
-        ray.shutdown()
+        if ours:
+            ray.shutdown()
 
 
-def _connected(jobs: int, address: str) -> Any:
+def _connected(jobs: int, address: str) -> tuple[Any, bool]:
+    """Ray, connected, and whether this call made the connection."""
     try:
         import ray
     except ImportError:
         raise UsageError("--ray needs Ray: pip install 'mri2pet[ray]'") from None
+    if ray.is_initialized():
+        return ray, False
+    if address not in (LOCAL, RUNNING):
+        _require_listener(address)
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
     try:
         if address == LOCAL:
@@ -75,7 +86,26 @@ def _connected(jobs: int, address: str) -> Any:
             ray.init(address=address, **quiet)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise UsageError(f"--ray {address}: no Ray cluster answers there ({error})") from None
-    return ray
+    return ray, True
+
+
+def _require_listener(address: str) -> None:
+    """Refuse an address where nothing listens; Ray itself would try for minutes."""
+    try:
+        parts = urlsplit(address if "://" in address else f"//{address}")
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host, port = None, None
+    if host is None or port is None:
+        raise UsageError(
+            f"--ray {address}: is no address of a cluster; give {LOCAL}, {RUNNING}, host:port or "
+            "ray://host:port"
+        )
+    try:
+        socket.create_connection((host, port), timeout=ANSWERS_WITHIN_S).close()
+    except OSError as error:
+        reason = error.strerror or str(error) or "no answer"
+        raise UsageError(f"--ray {address}: no Ray cluster answers there ({reason})") from None
 
 
 def _in_worker(work: Callable[[Task], Result], task: Task) -> Result:
