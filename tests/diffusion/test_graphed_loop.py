@@ -29,7 +29,7 @@ def subject(number, loops=None, steps=5):
     generator = torch.Generator().manual_seed(number)
     rows = torch.randn(steps, 360, generator=generator)
     inputs = (torch.randn(1, 1, *SHAPE, generator=generator),)
-    return Conditioned(rows, lambda x, row: evaluate(x, row, *inputs), inputs, loops)
+    return Conditioned(rows, evaluate, inputs, loops)
 
 
 def run(conditioned, sampler="ddpm", count=2, seed=3, on_step=None, steps=5):

@@ -7,7 +7,7 @@ import torch
 
 from mri2pet.checkpoint import Model
 from mri2pet.config import ModelConfig
-from mri2pet.diffusion.loop import sample
+from mri2pet.diffusion.loop import sample, sample_subjects
 from mri2pet.engines.torch_engine import TorchEngine
 from mri2pet.errors import UsageError
 from mri2pet.nn import Network
@@ -45,6 +45,19 @@ def test_a_precision_that_cannot_be_is_refused(model):
         TorchEngine(model, "fp16")
     with pytest.raises(UsageError, match="'int8' is none of"):
         TorchEngine(model, "int8")
+
+
+def test_subjects_share_batches_and_keep_their_volumes(model):
+    mris = torch.rand(3, 1, *SHAPE, generator=torch.Generator().manual_seed(1))
+    subjects = [4, 2**64 - 1, 9]
+    together = sample_subjects(model, mris, subjects, samples=2, steps=3, batch=4)
+    assert together.shape == (3, 2, 1, *SHAPE)
+    for i, subject in enumerate(subjects):
+        alone = sample(model, mris[i : i + 1], samples=2, steps=3, subject=subject)
+        torch.testing.assert_close(together[i], alone, rtol=1e-4, atol=1e-4)
+    assert not torch.equal(together[0], together[2])
+    with pytest.raises(UsageError, match="3 MRIs and 2 subjects"):
+        sample_subjects(model, mris, subjects[:2])
 
 
 @pytest.mark.gpu

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from mri2pet.checkpoint import Model
-from mri2pet.diffusion.loop import sample
+from mri2pet.diffusion.loop import sample, sample_subjects
 from mri2pet.engines import load_engine
 from mri2pet.engines.exported import DENOISER, ENCODER, MANIFEST, read_export
 from mri2pet.engines.onnxruntime_engine import OnnxRuntimeEngine
@@ -47,6 +47,13 @@ def test_same_seed_same_volumes(model, export, mri, sampler):
     assert got.shape == (3, 1, *SHAPE)
     assert relative_difference(got, wanted) < 1e-4
     assert relative_difference(got[:1], wanted[1:2]) > 1e-2
+
+
+def test_subjects_share_batches(model, export):
+    mris = torch.rand(2, 1, *SHAPE, generator=torch.Generator().manual_seed(3))
+    options = {"samples": 1, "steps": 3, "batch": 2}
+    got = sample_subjects(OnnxRuntimeEngine(export), mris, [5, 6], **options)
+    assert relative_difference(got, sample_subjects(model, mris, [5, 6], **options)) < 1e-4
 
 
 def test_a_model_that_sees_the_mri_by_its_embedding_alone(embedding_model, tmp_path, mri):

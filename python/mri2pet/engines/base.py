@@ -19,16 +19,20 @@ class Conditioned:
 
     Attributes:
         bias_rows: [S, 360], all that the network's blocks take from step and MRI, a row a step.
-        denoise: (x_t [B, 1, K, I, J], bias row [B, 360]) → the network's output, the same shape;
-            the next call may overwrite it.
-        inputs: what `loops.evaluate` takes beside x_t and the row.
+        evaluate: (x_t [B, 1, K, I, J], bias row [B, 360], *inputs [1 or B, …]) → the network's
+            output, of x_t's shape; the next call may overwrite it. One function for all subjects.
+        inputs: what it takes beside, [1, …] each: of this subject, the same at all steps.
         loops: the engine's captured loops, where its evaluation can be captured.
     """
 
     bias_rows: Tensor
-    denoise: Callable[[Tensor, Tensor], Tensor]
+    evaluate: Callable[..., Tensor]
     inputs: tuple[Tensor, ...] = ()
     loops: Loops | None = None
+
+    def denoise(self, x: Tensor, row: Tensor) -> Tensor:
+        """The network's output for volumes of this subject."""
+        return self.evaluate(x, row, *self.inputs)
 
 
 class Engine(Protocol):

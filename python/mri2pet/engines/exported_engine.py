@@ -79,16 +79,16 @@ class ExportedEngine:
         if self._config.cond == "concat":
             size = self._config.pet_shape
             grid = F.interpolate(mri, size=size, mode="trilinear", align_corners=False)
-            inputs = (grid.expand(self.export.batch, -1, -1, -1, -1).contiguous(),)
-        return Conditioned(rows, lambda x, row: self._evaluate(x, row, *inputs), inputs, self.loops)
+            inputs = (grid,)
+        return Conditioned(rows, self._evaluate, inputs, self.loops)
 
     def _evaluate(self, x: Tensor, row: Tensor, *mri_pet_grid: Tensor) -> Tensor:
         count = x.shape[0]
         if count > self.export.batch:
             raise UsageError(f"this export takes {self.export.batch} volumes a call, not {count}")
         inputs = {"x_t": self._filled(x), "block_biases": self._filled(row)}
-        if mri_pet_grid:
-            inputs["mri_pet_grid"] = mri_pet_grid[0]
+        for grid in mri_pet_grid:
+            inputs["mri_pet_grid"] = self._filled(grid.expand(count, -1, -1, -1, -1))
         return self._denoise(inputs)[:count]
 
     def _encode(self, mri: Tensor) -> Tensor:

@@ -80,7 +80,7 @@ class TorchEngine:
         rows = network.block_biases(network.mri_encoder(mri), timesteps.to(self.device))
         on_pet_grid = network.mri_on_pet_grid(mri)
         inputs = () if on_pet_grid is None else (on_pet_grid,)
-        return Conditioned(rows, lambda x, row: self._evaluate(x, row, *inputs), inputs, self.loops)
+        return Conditioned(rows, self._evaluate, inputs, self.loops)
 
     def _evaluate(self, x: Tensor, row: Tensor, on_pet_grid: Tensor | None = None) -> Tensor:
         if on_pet_grid is not None:
