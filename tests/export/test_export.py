@@ -9,7 +9,7 @@ import onnx
 import pytest
 import torch
 
-from mri2pet.checkpoint import Model
+from mri2pet.checkpoint import Model, load_model
 from mri2pet.diffusion.loop import sample, sample_subjects
 from mri2pet.engines import load_engine
 from mri2pet.engines.exported import DENOISER, ENCODER, MANIFEST, read_export
@@ -228,8 +228,24 @@ def test_command(saved, tmp_path, capsys):
     assert main(["export", "verify", str(out), "--model", str(saved)]) == 0
     assert "onnxruntime" in capsys.readouterr().out
     assert len(read_export(out).manifest["verification"]) == 2
-    assert main(["export", "model", str(saved), "-o", str(out), "--precision", "fp16"]) == 0
-    assert read_export(out).precision == "fp16"
+
+
+@pytest.mark.parametrize("source", ["export", "model"])
+def test_command_for_triton(export, saved, tmp_path, capsys, monkeypatch, source):
+    from mri2pet.cli.main import main
+
+    def written(model, folder, *, precision, batch):
+        assert (model.sha256, precision, batch) == (load_model(saved).sha256, "fp16", 2)
+        return shutil.copytree(export, folder)
+
+    monkeypatch.setattr("mri2pet.export.export_onnx", written)
+    given = {"export": [str(export)], "model": [str(saved), "--precision", "fp16", "--batch", "2"]}
+    repository = tmp_path / "models"
+    assert main(["export", *given[source], "-o", str(repository), "--format", "triton"]) == 0
+    config = (repository / "mri2pet" / "config.pbtxt").read_text()
+    assert "KIND_CPU" in config
+    assert "model: mri2pet" in capsys.readouterr().out
+    assert read_export(repository / "mri2pet" / "1" / "export").batch == 2
 
 
 def test_the_command_tells_what_is_wrong(saved, export, tmp_path, capsys, monkeypatch):
@@ -254,7 +270,7 @@ def test_the_command_tells_what_is_wrong(saved, export, tmp_path, capsys, monkey
     assert "onnxruntime, tensorrt" in message
     code, message = refused(saved, "-o", tmp_path / "out", "--format", "coreml")
     assert code == 2
-    assert "choose one of onnx, tensorrt" in message
+    assert "onnx, tensorrt, triton" in message
     monkeypatch.setitem(sys.modules, "tensorrt", None)
     code, message = refused(saved, "-o", tmp_path / "out", "--format", "tensorrt")
     assert code == 2

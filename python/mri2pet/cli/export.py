@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-FORMATS = ("onnx", "tensorrt")
+FORMATS = ("onnx", "tensorrt", "triton")
 MODEL = "model"
 
 
@@ -23,7 +23,7 @@ class _ModelFirst(TyperGroup):
 
 export = typer.Typer(
     cls=_ModelFirst,
-    help="Export a trained network to ONNX or TensorRT.\n\n"
+    help="Export a trained network to ONNX, TensorRT or a Triton model repository.\n\n"
     "`mri2pet export MODEL -o DIR` is short for `mri2pet export model MODEL -o DIR`.",
     no_args_is_help=True,
 )
@@ -32,14 +32,19 @@ export = typer.Typer(
 @export.command(MODEL)
 def make(
     model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="A bundled model's name, a model or run folder.")
+        str,
+        typer.Argument(
+            metavar="MODEL",
+            help="A bundled model's name, a model or run folder; for triton an export as well.",
+        ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder of the export.")],
     format: Annotated[
         str,
         typer.Option(
             metavar="|".join(FORMATS),
-            help="onnx: for ONNX Runtime; tensorrt: plans for this machine's GPU as well.",
+            help="onnx: for ONNX Runtime; tensorrt: plans for this machine's GPU as well; triton: "
+            "a model repository of the Triton Inference Server, in the folder DIR.",
         ),
     ] = "onnx",
     precision: Annotated[
@@ -59,6 +64,9 @@ def make(
     from mri2pet.engines.exported import read_export
     from mri2pet.export import export_onnx, export_tensorrt
 
+    if format == "triton":
+        _triton(model, out, precision, batch)
+        return
     loaded = load_model(model)
     write = export_tensorrt if format == "tensorrt" else export_onnx
     write(loaded, out, precision=precision, batch=batch)
@@ -95,6 +103,26 @@ def verify(
     place = "cuda" if engine == "tensorrt" and device == "auto" else choose_device(device)
     loaded = load_model(name)
     _tell(folder, loaded.name, verify_export(folder, loaded, engine=engine, device=place))
+
+
+def _triton(model: str, repository: Path, precision: str, batch: int) -> None:
+    import tempfile
+
+    from mri2pet.checkpoint import bundled_models, load_model
+    from mri2pet.engines.exported import PLANS, is_export
+    from mri2pet.export import export_onnx
+    from mri2pet.export.to_triton import export_triton
+
+    if model not in bundled_models() and is_export(model):
+        on_gpu = (Path(model) / PLANS).is_dir()
+        engine, device = ("tensorrt", "cuda") if on_gpu else ("onnxruntime", "cpu")
+        made = export_triton(model, repository, engine=engine, device=device)
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            export = Path(folder) / "export"
+            export_onnx(load_model(model), export, precision=precision, batch=batch)
+            made = export_triton(export, repository)
+    typer.echo(f"model repository: {repository}, model: {made.name}")
 
 
 def _tell(folder: Path, name: str, entry: dict[str, Any]) -> None:
