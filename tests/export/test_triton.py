@@ -215,12 +215,13 @@ def test_volumes_that_are_no_numbers_are_not_given_out(started, monkeypatch):
     assert "no numbers" in response.error().message()
 
 
-def test_a_cancelled_request_stops(started):
+def test_a_cancelled_request_stops(started, model):
     """It is asked after every step: after the second of three it is over."""
     cancelled = triton.Request(cancelled_after=1, MRI=_mri())
-    (response,) = started.execute([cancelled])
+    response, after = started.execute([cancelled, triton.Request(MRI=_mri())])
     assert response.error().code() == "CANCELLED"
     assert cancelled.asked == 2
+    np.testing.assert_allclose(_pet(after), _expected(model, _mri()), rtol=0, atol=1e-3)
 
 
 def test_the_model_keeps_no_memory_of_triton(started, monkeypatch):
