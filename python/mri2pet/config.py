@@ -93,12 +93,6 @@ class TrainingConfig(_Frozen):
             raise ValueError(f"the ablation {self.ablation} starts from scratch, without init")
         return self
 
-    @model_validator(mode="after")
-    def _one_way_to_the_kernels(self) -> TrainingConfig:
-        if self.compile and self.activation_checkpointing:
-            raise ValueError("compile and activation_checkpointing do not go together")
-        return self
-
     def lasting(self, pairs: int) -> TrainingConfig:
         """With `volumes` as long as `epochs` says for so many training pairs."""
         if self.epochs is None:

@@ -100,14 +100,19 @@ def test_checkpointing_keeps_less_and_gives_the_same_gradients(network):
 
 
 @pytest.mark.slow
-def test_a_compiled_network_gives_the_same_gradients(network):
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_a_compiled_network_gives_the_same_gradients(network, checkpointing):
     """torch.compile takes the native ops as they are, without falling back between them."""
-    plain, _ = gradients(network)
+    plain, bytes_plain = gradients(network)
+    torch._dynamo.reset()
     torch._dynamo.utils.counters.clear()
+    network.unet.checkpointing = checkpointing
     state = TrainingState(network, 1e-3, 0.9, compiled=True)
-    compiled, _ = gradients(network, state.forward)
+    compiled, bytes_compiled = gradients(network, state.forward)
     assert (compiled - plain).norm() < 1e-4 * plain.norm()
     assert not torch._dynamo.utils.counters["graph_break"]
+    if checkpointing:
+        assert bytes_compiled < 0.6 * bytes_plain
 
 
 @pytest.mark.usefixtures("memory_cohort")

@@ -212,8 +212,6 @@ def test_settings_are_checked_before_any_work(go):
         go("run", "training.speed=9")
     with pytest.raises(UsageError, match=r"training\.volumes"):
         go("run", "training.volumes=0")
-    with pytest.raises(UsageError, match="do not go together"):
-        go("run", "training.compile=true", "training.activation_checkpointing=true")
     with pytest.raises(UsageError, match="unknown preset 'huge'"):
         go("run", preset="huge")
     with pytest.raises(UsageError, match=r"section\.key=value"):
