@@ -159,11 +159,16 @@ def make(options: argparse.Namespace, name: str) -> None:
         start = ("--init", pretrain(options, variant.pretrained))
     run = options.out / "runs" / name / "finetune"
     train(options, run, options.volumes, *own_options(variant), *start)
+    evaluate(options, run, options.out, options.out / "evaluation" / name)
+
+
+def evaluate(options: argparse.Namespace, run: Path, data: Path, out: Path) -> None:
+    """Figures of a run on the people that `data` holds out."""
     limit = [] if options.limit is None else ["--limit", options.limit]
     mri2pet(
-        *("evaluate", run, "--data", options.out / "held_out", "--split", "all"),
-        *("-o", options.out / "evaluation" / name, "--registration", "truth"),
-        *("--training-data", options.out / "cohort.tsv", "--training-registration", "truth"),
+        *("evaluate", run, "--data", data / "held_out", "--split", "all"),
+        *("-o", out, "--registration", "truth"),
+        *("--training-data", data / "cohort.tsv", "--training-registration", "truth"),
         *("--samples", options.samples, "--steps", options.steps, *limit),
         *("--jobs", options.jobs, "--device", options.device),
     )
@@ -189,48 +194,73 @@ def interval(rows: list[dict[str, float | str]], key: str) -> Estimate:
     return estimate(mean, subjects, [float(row[key]) for row in rows])
 
 
-def report(options: argparse.Namespace) -> str:
-    """One row per variant: figures, and the difference in MAE to the whole recipe, paired."""
+def compare(
+    folders: dict[str, Path], titles: dict[str, str], base: str, samples: int
+) -> tuple[list[str], dict[str, object], str]:
+    """The table of some evaluations, over the scans that all of them have.
+
+    Args:
+        folders: name → folder of its evaluation; those that are not there yet are left out.
+        titles: name → how the table names it.
+        base: the first row; its MAE is subtracted from the others', paired by scan.
+
+    Returns:
+        Lines of the table, its figures for JSON, and what scans it is of.
+    """
     found = {
-        name: figures(options.out / "evaluation" / name, options.samples)
-        for name in VARIANTS
-        if (options.out / "evaluation" / name / "metrics.tsv").exists()
+        name: figures(folder, samples)
+        for name, folder in folders.items()
+        if (folder / "metrics.tsv").exists()
     }
     scans = sorted(set.intersection(*(set(rows) for rows in found.values())))
     lines = [
-        "| variant | SSIM | PSNR (dB) | MAE (SUVR) | cortical SUVR, error | MAE less MRI2PET's |",
+        "| variant | SSIM | PSNR (dB) | MAE (SUVR) | cortical SUVR, error | MAE less first row's |",
         "|---|---|---|---|---|---|",
     ]
-    results: dict[str, dict[str, object]] = {}
+    results: dict[str, object] = {}
     for name, of in found.items():
         rows = [of[scan] for scan in scans]
         values = {key: interval(rows, key) for key in FIGURES}
-        difference = "–"
-        if name != "mri2pet" and "mri2pet" in found:
+        cells = [values[key].text(digits) for key, digits in FIGURES.items()]
+        if name != base and base in found:
             apart = [
-                {**row, "mae": float(row["mae"]) - float(found["mri2pet"][scan]["mae"])}
+                {**row, "mae": float(row["mae"]) - float(found[base][scan]["mae"])}
                 for scan, row in zip(scans, rows, strict=True)
             ]
-            difference = interval(apart, "mae").text(4)
-        cells = [values[key].text(digits) for key, digits in FIGURES.items()]
-        lines.append("| " + " | ".join((VARIANTS[name].title, *cells, difference)) + " |")
+            values["mae_difference"] = interval(apart, "mae")
+            cells.append(values["mae_difference"].text(4))
+        else:
+            cells.append("–")
+        lines.append("| " + " | ".join((titles[name], *cells)) + " |")
         results[name] = {key: vars(value) for key, value in values.items()}
     people = len({str(next(iter(found.values()))[scan]["subject"]) for scan in scans})
+    return lines, results, f"{len(scans)} test scans of {people} people"
+
+
+def write_results(out: Path, results: dict[str, object], lines: list[str]) -> str:
+    """Writes results.json and results.md; returns the latter."""
+    with written_whole(out / "results.json") as part:
+        part.write_text(json.dumps(results, indent=2) + "\n")
+    with written_whole(out / "results.md") as part:
+        part.write_text("\n".join(lines) + "\n")
+    return "\n".join(lines)
+
+
+def report(options: argparse.Namespace) -> str:
+    """One row per variant: figures, and the difference in MAE to the whole recipe, paired."""
+    folders = {name: options.out / "evaluation" / name for name in VARIANTS}
+    titles = {name: variant.title for name, variant in VARIANTS.items()}
+    lines, results, scans = compare(folders, titles, "mri2pet", options.samples)
     vgg = "random VGG19 weights" if options.random_vgg else options.vgg_weights.name
     lines += [
         "",
         f"{options.pairs} people with pairs and {options.unpaired} with an MRI alone to train, "
         f"{options.pretrain_volumes} volumes of pre-training, {options.volumes} of fine-tuning; "
-        f"style: {vgg}, {options.style_steps} steps. {len(scans)} test scans of {people} people, "
+        f"style: {vgg}, {options.style_steps} steps. {scans}, "
         f"mean of {options.samples} samples of {options.steps} steps, inside the brain. "
         "In brackets: 95 % bootstrap interval over people.",
-        "",
     ]
-    with written_whole(options.out / "results.json") as part:
-        part.write_text(json.dumps(results, indent=2) + "\n")
-    with written_whole(options.out / "results.md") as part:
-        part.write_text("\n".join(lines))
-    return "\n".join(lines)
+    return write_results(options.out, results, lines)
 
 
 def main() -> None:
