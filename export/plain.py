@@ -3,12 +3,15 @@
 The norm is written as explicit float32 reductions: exported as `GroupNormalization` it is
 reduced per channel by TensorRT's parser, silently. The attention is the folded one, with the
 softmax over the voxels as exp, product and a division by the float32 sum: stored in half
-precision, probabilities of 1e-6 would lose their digits.
+precision, probabilities of 1e-6 would lose their digits, and a product over all voxels with
+weights up to 1 would overflow.
 """
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +22,10 @@ from mri2pet.nn.blocks import Attention, Norm
 from mri2pet.ops.linear_attention import HEADS
 
 EPSILON = 1e-5
+# What the weights of a softmax add up to where they are stored in half precision. Over a million
+# voxels the mean weight is then 5e-4 (half's normal numbers start at 6e-5), and the product with
+# activations stays finite (65,504) up to activations of 128.
+HALF_WEIGHTS_SUM = 512.0
 
 
 class PlainNorm(nn.Module):
@@ -56,7 +63,14 @@ def _mean(x: Tensor) -> Tensor:
 
 
 class PlainAttention(nn.Module):
-    """`nn.blocks.Attention` with the algebra folded, as matrix products."""
+    """`nn.blocks.Attention` with the algebra folded, as matrix products.
+
+    Attributes:
+        operands: dtype of the factors of the products over all voxels; the rest is float32, and
+            the result has the input's dtype.
+    """
+
+    operands = torch.float32
 
     def __init__(self, attention: Attention) -> None:
         super().__init__()
@@ -72,27 +86,70 @@ class PlainAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         batch, channels = x.shape[:2]
-        voxels = x.reshape(batch, channels, -1)
-        keys = torch.matmul(self.key.to(x.dtype), voxels).float()
+        voxels = x.reshape(batch, channels, -1).to(self.operands)
+        keys = torch.matmul(self.key.to(self.operands), voxels).float()
         weights = torch.exp(keys - keys.amax(dim=2, keepdim=True))
-        # The product in the activations' precision, the sum that it is divided by in float32.
-        s = torch.matmul(weights.to(x.dtype), voxels.transpose(1, 2)).float()
-        s = s / weights.sum(dim=2, keepdim=True)
+        total = weights.sum(dim=2, keepdim=True)
+        if self.operands == torch.float32:
+            s = torch.matmul(weights, voxels.transpose(1, 2)) / total
+        else:
+            weights = (weights * (HALF_WEIGHTS_SUM / total)).to(self.operands)
+            s = torch.matmul(weights, voxels.transpose(1, 2)).float() / HALF_WEIGHTS_SUM
         s = s.reshape(batch, HEADS, -1, channels)
         context = torch.matmul(s, self.value_t)  # [B, H, D, D]
         folded = torch.matmul(torch.matmul(self.out, context.transpose(2, 3)), self.query)
         m = folded.sum(dim=1)  # [B, C, C]
-        y = torch.matmul(m.to(x.dtype), voxels) + self.bias.to(x.dtype)
+        y = torch.matmul(m.to(self.operands), voxels).to(x.dtype) + self.bias.to(x.dtype)
         return y.reshape(x.shape)
+
+
+class HalfConv3d(nn.Module):
+    """A convolution of half-precision operands whose input and result are float32.
+
+    The result passes through half precision once, after it was summed up: ONNX's `Conv` gives the
+    type that it takes. The bias is added in float32.
+    """
+
+    def __init__(self, convolution: nn.Conv3d) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(convolution.weight.detach().half())
+        bias = convolution.bias
+        self.bias = None if bias is None else nn.Parameter(bias.detach()[:, None, None, None])
+        self.padding = convolution.padding
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.conv3d(x.half(), self.weight, padding=self.padding).float()
+        return y if self.bias is None else y + self.bias
 
 
 def plain_network(network: Network) -> Network:
     """A float32 copy of the network on the CPU whose norms and attentions are the plain ones."""
     plain = copy.deepcopy(network).cpu().float().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-    for module in list(plain.modules()):
-        for name, child in list(module.named_children()):
-            if isinstance(child, Norm):
-                setattr(module, name, PlainNorm(child))
-            elif isinstance(child, Attention):
-                setattr(module, name, PlainAttention(child))
+    _replace(plain, Norm, PlainNorm)
+    _replace(plain, Attention, PlainAttention)
     return plain.eval().requires_grad_(False)
+
+
+def in_half(plain: nn.Module, *, between: bool) -> None:
+    """Convolutions and products over voxels of half-precision operands, in place.
+
+    Args:
+        between: what lies between them is in half precision too, all but norms and the sums of the
+            attention; the network then takes and gives half precision. Otherwise it is float32.
+    """
+    if between:
+        plain.half()
+    else:
+        _replace(plain, nn.Conv3d, HalfConv3d)
+    for module in plain.modules():
+        if isinstance(module, PlainAttention):
+            module.operands = torch.float16
+        if isinstance(module, (PlainNorm, PlainAttention)):
+            module.float()
+
+
+def _replace(module: nn.Module, kind: type[nn.Module], by: Callable[[Any], nn.Module]) -> None:
+    for parent in list(module.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, kind):
+                setattr(parent, name, by(child))

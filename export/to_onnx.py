@@ -27,7 +27,7 @@ from mri2pet.engines.exported import (
     write_manifest,
 )
 from mri2pet.errors import UsageError
-from mri2pet.export.plain import PlainAttention, PlainNorm, plain_network
+from mri2pet.export.plain import in_half, plain_network
 from mri2pet.export.policy import OPSET, check_policy
 from mri2pet.export.verify import TOLERANCES, verify_export
 from mri2pet.nn import Network
@@ -46,12 +46,9 @@ class Denoiser(nn.Module):
     def __init__(self, plain: Network, precision: str) -> None:
         super().__init__()
         self.unet = plain.unet
+        self.half_input = precision == "fp16"
         if precision != "fp32":
-            self.unet.half()
-            for module in self.unet.modules():
-                if isinstance(module, (PlainNorm, PlainAttention)):
-                    module.float()
-        self.half_input = precision != "fp32"
+            in_half(self.unet, between=self.half_input)
 
     def forward(self, x_t: Tensor, block_biases: Tensor, *mri_pet_grid: Tensor) -> Tensor:
         x = torch.cat((x_t, *mri_pet_grid), dim=1) if mri_pet_grid else x_t
@@ -70,8 +67,9 @@ def export_onnx(
     Args:
         model: from `load_model`.
         folder: a new folder, or one that holds an export, which is replaced.
-        precision: "fp32", or "fp16": convolutions and matrix products in half precision, norms
-            and sums over voxels in float32.
+        precision: "fp32"; "fp16": convolutions, matrix products and what lies between them in half
+            precision, norms and sums over voxels in float32; or "mixed": operands of convolutions
+            and matrix products in half precision, all else in float32.
         batch: volumes a call takes.
 
     Returns:

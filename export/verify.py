@@ -22,6 +22,7 @@ from mri2pet.errors import ModelError, UsageError
 TOLERANCES: dict[str, dict[str, float]] = {
     "fp32": {"output": 1e-4, "volume": 1e-4},
     "fp16": {"output": 1e-2, "volume": 3e-2},
+    "mixed": {"output": 1e-2, "volume": 3e-2},
 }
 TIMES = (1, 100, 500, 900, 999)
 SAMPLING_STEPS = 5

@@ -48,7 +48,7 @@ def make(
         ),
     ] = "onnx",
     precision: Annotated[
-        str, typer.Option(metavar="fp32|fp16", help="Of convolutions and matrix products.")
+        str, typer.Option(metavar="fp32|fp16|mixed", help="Of convolutions and matrix products.")
     ] = "fp32",
     batch: Annotated[int, typer.Option(help="Volumes an evaluation takes.")] = 1,
 ) -> None:
