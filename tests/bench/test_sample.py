@@ -17,16 +17,21 @@ def _small(monkeypatch):
     monkeypatch.setattr(bench, "load_config", lambda preset: load_config(preset, SETTINGS))
 
 
-@pytest.mark.parametrize("preset", ["compact", "paper"])
-def test_every_form_gives_the_same_volume(preset):
-    forms = ("authors", "torch", "torch-bf16", "onnxruntime", "onnxruntime-fp16")
+IN_TORCH = ("authors", "torch", "torch-bf16")
+
+
+@pytest.mark.parametrize(
+    ("preset", "forms"),
+    [("compact", (*IN_TORCH, "onnxruntime", "onnxruntime-fp16")), ("paper", IN_TORCH)],
+)
+def test_every_form_gives_the_same_volume(preset, forms):
     result = bench_sample(preset, forms=forms, batch=2, steps=3)
     assert tuple(row["form"] for row in result["rows"]) == forms
     for row in result["rows"]:
         assert row["relative_difference"] < (3e-2 if "-" in row["form"] else 1e-4)
         assert row["volumes_per_minute"] == pytest.approx(60 / row["seconds_per_volume"])
         assert row["seconds_per_evaluation"] == pytest.approx(row["seconds_per_volume"] * 2 / 3)
-    assert "onnxruntime" in format_sample(result)
+    assert forms[-1] in format_sample(result)
 
 
 def test_a_form_that_differs_is_not_timed(monkeypatch):
