@@ -54,7 +54,7 @@ def make(
 ) -> None:
     """Export a trained network and compare it with the model it comes from.
 
-    Use it with `mri2pet synthesize --model DIR`. Needs the extra `onnx`, or `gpu` for TensorRT.
+    Use it with `mri2pet synthesize --model DIR`. Needs the extra `onnx`, TensorRT `gpu` as well.
     """
     from mri2pet.errors import UsageError
 

@@ -40,7 +40,7 @@ class Engine(Protocol):
 
     Attributes:
         engine: "torch", "onnxruntime" or "tensorrt".
-        precision: "fp32" or "fp16"; another one gives another volume.
+        precision: "fp32", "bf16", "fp16" or "mixed"; another one gives another volume.
         batch: volumes a call takes at most; None for any number.
         name, sha256, config, pet_mean, pet_std, provenance: of the model, see `Model`.
         device: where the loop's tensors live.

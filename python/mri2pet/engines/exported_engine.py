@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from mri2pet.errors import UsageError
 from mri2pet.nn.time_embedding import time_embedding
 
 
-class ExportedEngine:
+class ExportedEngine(ABC):
     """An export folder as an engine; a subclass evaluates its two graphs.
 
     Args:
@@ -91,13 +92,13 @@ class ExportedEngine:
             inputs["mri_pet_grid"] = self._filled(grid.expand(count, -1, -1, -1, -1))
         return self._denoise(inputs)[:count]
 
+    @abstractmethod
     def _encode(self, mri: Tensor) -> Tensor:
         """[1, 1, K, I, J] → the embedding [1, 256]."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _denoise(self, inputs: dict[str, Tensor]) -> Tensor:
         """The denoiser's inputs by name, float32 and contiguous → its output."""
-        raise NotImplementedError
 
     def _filled(self, tensor: Tensor) -> Tensor:
         """The tensor with as many rows as the graph takes; missing ones are zero."""
