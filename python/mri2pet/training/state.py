@@ -77,8 +77,9 @@ class TrainingState:
                 tensors[f"adam.{key}.{name}"] = value
         return {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
 
+    @torch.no_grad()
     def load(self, tensors: dict[str, Tensor], progress: dict[str, Any]) -> None:
-        """Takes over what `tensors` gave."""
+        """Takes over what `tensors` gave, in the memory layout of the parameters."""
         parts: dict[str, dict[str, Tensor]] = {"network": {}, "average": {}, "adam": {}}
         for name, value in tensors.items():
             part, _, rest = name.partition(".")
@@ -93,8 +94,10 @@ class TrainingState:
                 if f"{key}.{name}" in parts["adam"]
             }
             if state:
+                # With other strides than its parameter's Adam goes on one tensor at a time.
                 self.optimizer.state[parameter] = {
-                    k: v.to(parameter.device) if k != "step" else v for k, v in state.items()
+                    k: torch.empty_like(parameter).copy_(v) if k != "step" else v
+                    for k, v in state.items()
                 }
         if progress.get("scaler"):
             self.scaler.load_state_dict(progress["scaler"])
