@@ -5,8 +5,7 @@ from __future__ import annotations
 import gc
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +19,7 @@ from mri2pet.bench.timing import (
     prepare,
 )
 from mri2pet.config import load_config
+from mri2pet.devices import whole_float32
 from mri2pet.engines.choose import EXPORTED, load_engine
 from mri2pet.errors import Mri2petError, UsageError
 
@@ -109,7 +109,7 @@ def bench_sample(
     with tempfile.TemporaryDirectory() as folder:
         for form in forms:
             try:
-                with convolutions_in_tf32(_precision(form, device) == "tf32"):
+                with whole_float32(_precision(form, device) != "tf32"):
                     run = _form(form, model, mri, Path(folder), batch, sampler, steps)
                     volume = run()
                     first = volume if first is None else first
@@ -133,19 +133,6 @@ def release_memory() -> None:
 
     gc.collect()
     torch.cuda.empty_cache()  # does nothing where CUDA was not used
-
-
-@contextmanager
-def convolutions_in_tf32(allowed: bool) -> Iterator[None]:
-    """Whether cuDNN may round what float32 convolutions multiply to TF32, torch's own default."""
-    import torch
-
-    before = torch.backends.cudnn.allow_tf32
-    torch.backends.cudnn.allow_tf32 = allowed
-    try:
-        yield
-    finally:
-        torch.backends.cudnn.allow_tf32 = before
 
 
 def _precision(form: str, device: str) -> str:
@@ -219,12 +206,12 @@ def _parts(form: str) -> tuple[str, str]:
 def _engine(form: str, model: Model, folder: Path, batch: int) -> Engine:
     name, precision = _parts(form)
     if name == "torch":
-        from mri2pet.engines.torch_engine import PRECISIONS, TorchEngine
+        from mri2pet.engines.torch_engine import TorchEngine
 
-        if precision == "tf32" and precision not in PRECISIONS:
+        if precision == "tf32":
             if model.device.type != "cuda":
                 raise UsageError("TF32 needs a GPU")
-            precision = "fp32"  # under `convolutions_in_tf32`
+            return TorchEngine(model, tf32=True)
         return TorchEngine(model, precision)
     from mri2pet.export import export_onnx, export_tensorrt
 

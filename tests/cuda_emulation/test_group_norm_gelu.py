@@ -137,7 +137,9 @@ def test_twelve_channels_of_a_half_type(emulation, form, offset):
     check(emulation, inputs, gelu, upstream, **layout)
 
 
-@pytest.mark.parametrize(("dtype", "channels_last"), [(torch.float16, True), (torch.float32, False)])
+@pytest.mark.parametrize(
+    ("dtype", "channels_last"), [(torch.float16, True), (torch.float32, False)]
+)
 def test_several_rounds_a_block(emulation, dtype, channels_last):
     """More than 512 parts of 8,192 values: each block takes two rounds, the last not a whole one."""
     shape = (1, 12, 370_001)
