@@ -54,7 +54,7 @@ def measure_on_cuda(
     import torch
 
     with torch.cuda.device(device):
-        for _ in range(max(warm_up, 1)):
+        for _ in range(warm_up):
             for call in calls:
                 call()
         torch.cuda.synchronize()
@@ -63,7 +63,9 @@ def measure_on_cuda(
         run = replay or (lambda: [call() for call in calls])
         once = _seconds(run, 1)
         rounds = max(1, ceil(SHORTEST_SAMPLE_S / max(once, 1e-7)))
-        seconds = [_seconds(run, rounds) / rounds / len(calls) for _ in range(repeats)]
+        seconds = [once] if rounds == 1 else []
+        seconds += [_seconds(run, rounds) / rounds for _ in range(repeats - len(seconds))]
+        seconds = [value / len(calls) for value in seconds]
     return {
         "median_s": statistics.median(seconds),
         "min_s": min(seconds),

@@ -158,7 +158,7 @@ def _row(
     start = time.perf_counter()
     run().cpu()
     slow = time.perf_counter() - start > SLOW_RUN_S
-    times = measure(run, device, repeats=SLOW_REPEATS if slow else repeats, warm_up=1)
+    times = measure(run, device, repeats=SLOW_REPEATS if slow else repeats, warm_up=0)
     seconds = times["median_s"] / batch
     exported = _parts(form)[0] in EXPORTED
     return {

@@ -53,7 +53,7 @@ stage() {
     line="$name $([ $status = 0 ] && echo ok || echo "FAILED ($status)") $((SECONDS - begun)) s"
     [ $status = 0 ] || failed=$((failed + 1))
     { echo "===== $line"; cat "$work/$name.log"; } >>"$log"
-    if [ $status = 0 ]; then tail -n 4 "$work/$name.log"; else tail -n 25 "$work/$name.log"; fi |
+    if [ $status = 0 ]; then tail -n 8 "$work/$name.log"; else tail -n 25 "$work/$name.log"; fi |
       cut -c1-240
   fi
   echo "== $line"
@@ -69,8 +69,8 @@ stage profile 60 20
 stage ops 60 20
 stage network 45 20
 stage step 45 20
-stage sample 110 25
-stage sanitizer 75 40
+stage sample 130 25
+stage sanitizer 95 40
 stage training 240 40
 
 echo "----- $SECONDS s, $failed failed"

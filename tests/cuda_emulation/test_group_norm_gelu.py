@@ -141,7 +141,7 @@ def test_twelve_channels_of_a_half_type(emulation, form, offset):
     ("dtype", "channels_last"), [(torch.float16, True), (torch.float32, False)]
 )
 def test_several_rounds_a_block(emulation, dtype, channels_last):
-    """More than 512 parts of 8,192 values: each block takes two rounds, the last not a whole one."""
+    """More than 512 parts of 8,192 values: each block takes two rounds, the last one short."""
     shape = (1, 12, 370_001)
     inputs, gelu, upstream = case(emulation, shape, dtype, "gelu", channels_last, mean=3.0)
     check(emulation, inputs, gelu, upstream, channels_last=channels_last)

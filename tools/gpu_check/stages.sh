@@ -80,8 +80,7 @@ tests() {
   fi
   "$PYTHON" -m pytest -q -p no:cacheprovider --maxfail=40 --continue-on-collection-errors \
     --tb=short --durations=8 "${processes[@]}" -m gpu --junit-xml "$work/tests.xml" \
-    tests/ops tests/engines tests/training tests/diffusion tests/nn tests/bench \
-    tests/test_memory.py
+    tests
 }
 
 # ---- cuDNN keeps its choice of an algorithm for the process, so each setting has its own.
