@@ -298,7 +298,7 @@ def draw(network: Any, mri: np.ndarray, row: ManifestRow, sampling: Sampling) ->
     """The model's PETs (SUVR) of one MRI `[K, I, J]`: float32 `[samples, K, I, J]`."""
     import torch
 
-    from mri2pet.diffusion.loop import sample
+    from mri2pet.engines.sampling import sample
 
     fastest = 2 if network.device.type == "cpu" else sampling.samples
     drawn = sample(
