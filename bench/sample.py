@@ -189,7 +189,7 @@ def _model(preset: str, settings: Sequence[str], device: str) -> Model:
 def _form(
     form: str, model: Model, mri: Tensor, folder: Path, batch: int, sampler: str, steps: int
 ) -> Callable[[], Tensor]:
-    from mri2pet.diffusion.loop import sample
+    from mri2pet.engines.sampling import sample
 
     if form == "authors":
         return lambda: _authors_loop(model, mri, batch, sampler, steps)

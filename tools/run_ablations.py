@@ -23,8 +23,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from mri2pet.cohort.tables import written_whole
 from mri2pet.evaluation.bootstrap import Estimate, estimate, mean
+from mri2pet.files import written_whole
 
 METHOD = "mean_of_samples"
 FIGURES = {"ssim": 3, "psnr": 1, "mae": 3, "suvr_error": 3}

@@ -21,8 +21,9 @@ from statistics import median
 import numpy as np
 
 from mri2pet.bench.timing import environment
+from mri2pet.imaging.resampling import to_pet_size
 from mri2pet.style.slicewise import stylize_slicewise
-from mri2pet.style.transfer import StyleOptions, Stylized, stylize, to_pet_size, unit_range
+from mri2pet.style.transfer import StyleOptions, Stylized, stylize, unit_range
 from mri2pet.style.vgg import load_vgg
 
 HEIGHTS = (0.35, 0.5, 0.65)

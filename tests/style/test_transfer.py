@@ -9,15 +9,13 @@ import pytest
 import torch
 
 from mri2pet.errors import UsageError
-from mri2pet.imaging.grid import grid_affine
-from mri2pet.imaging.resampling import resample
+from mri2pet.imaging.resampling import to_pet_size
 from mri2pet.style.slicewise import stylize_slicewise
 from mri2pet.style.transfer import (
     StyleOptions,
     StyleProblem,
     gram,
     stylize,
-    to_pet_size,
     unit_range,
 )
 
@@ -120,31 +118,6 @@ def test_gram_matrices_are_per_slice():
     features = torch.rand(3, 4, 5, 6, generator=torch.Generator().manual_seed(0))
     expected = torch.einsum("schw,sdhw->scd", features, features) / (4 * 5 * 6)
     torch.testing.assert_close(gram(features), expected)
-
-
-def test_the_mri_keeps_its_place_at_pet_size():
-    """A smooth blob moves to the PET grid as the two grids' affines say."""
-    mri_shape, pet_shape = (32, 72, 72), (16, 64, 64)
-    index = np.stack(np.meshgrid(*map(np.arange, mri_shape), indexing="ij"), -1)
-    mm = index[..., [1, 2, 0]] @ grid_affine(mri_shape)[:3, :3].T + grid_affine(mri_shape)[:3, 3]
-    blob = np.exp(-((mm - (20.0, -40.0, 10.0)) ** 2).sum(-1) / (2 * 18.0**2)).astype(np.float32)
-    expected = resample(
-        blob.transpose(1, 2, 0),
-        grid_affine(mri_shape),
-        (64, 64, 16),
-        grid_affine(pet_shape),
-        interpolation="cubic",
-    ).transpose(2, 0, 1)
-    np.testing.assert_allclose(to_pet_size(blob, pet_shape), expected, atol=0.01)
-
-
-def test_resampling_is_clipped():
-    step = np.zeros((8, 12, 12), np.float32)
-    step[:, 6:] = 1.0
-    moved = to_pet_size(step, (8, 17, 17))
-    assert moved.min() == 0.0
-    assert moved.max() == 1.0
-    np.testing.assert_allclose(to_pet_size(step, step.shape), step, atol=1e-6)
 
 
 def test_style_images_span_zero_to_one(pet):

@@ -24,8 +24,8 @@ import numpy as np
 from mri2pet.cohort.cache import CohortCache
 from mri2pet.cohort.manifest import ManifestRow
 from mri2pet.cohort.on_ray import ray_map
-from mri2pet.cohort.tables import write_tsv, written_whole
 from mri2pet.errors import InputError, Mri2petError, UsageError
+from mri2pet.files import write_tsv, written_whole
 from mri2pet.style.transfer import StyleOptions, Stylized, stylize, unit_range
 from mri2pet.style.vgg import Vgg19
 

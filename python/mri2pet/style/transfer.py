@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from mri2pet.errors import UsageError
+from mri2pet.imaging.resampling import to_pet_size
 from mri2pet.style.lbfgs import minimise
 from mri2pet.style.vgg import Vgg19
 
@@ -107,26 +108,6 @@ def stylize(
     ]
     joined = [np.concatenate([part[i] for part in parts]) for i in range(5)]
     return Stylized(*joined)
-
-
-def to_pet_size(mri: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """An MRI on the PET's grid by quintic spline interpolation, clipped to [0, 1].
-
-    Both grids divide the same box, so voxel centres move as `imaging.grid` says.
-
-    Args:
-        mri: `[K, I, J]`.
-        shape: `(K, I, J)` of the PET grid.
-
-    Returns:
-        float32 `[K, I, J]`.
-    """
-    from scipy.ndimage import zoom
-
-    values = np.asarray(mri, dtype=np.float32)
-    factors = [n / m for n, m in zip(shape, values.shape, strict=True)]
-    moved = zoom(values, factors, order=5, mode="nearest", grid_mode=True)
-    return np.clip(moved, 0.0, 1.0).astype(np.float32, copy=False)
 
 
 def unit_range(pet: np.ndarray) -> np.ndarray:
