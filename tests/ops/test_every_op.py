@@ -1,4 +1,4 @@
-"""What holds for every op that is benchmarked, on the CPU and on a GPU: schema, stream, autocast."""
+"""What holds for every op that is benchmarked, on the CPU and a GPU: schema, stream, autocast."""
 
 from __future__ import annotations
 
