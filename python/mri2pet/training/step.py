@@ -46,7 +46,7 @@ def learning_rate(config: Config, volumes: int) -> float:
 def training_step(
     state: TrainingState, batches: BatchSource, config: Config, world: World
 ) -> dict[str, float]:
-    """One step over `batch_size` volumes, shared among the processes, `micro_batch` at a time.
+    """One step over `batch_size` volumes, shared among the processes, a micro-batch at a time.
 
     Gradients travel once a step, with the last micro-batch. In fp16 they are scaled on their way,
     and a step whose gradients overflow changes no parameter: the next one is scaled less. A GPU is
@@ -65,8 +65,9 @@ def training_step(
     end = state.volumes + share * (world.rank + 1)
     names: dict[int, tuple[str, ...]] = {}
     terms = []
-    for first in range(end - share, end, training.micro_batch):
-        count = min(training.micro_batch, end - first)
+    at_once = training.at_once(share)
+    for first in range(end - share, end, at_once):
+        count = min(at_once, end - first)
         batch = to_device(batches.batch(first, count), world.device)
         with state.synchronised(first + count == end):
             objective = _objective(state, batch, config)
