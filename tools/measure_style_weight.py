@@ -23,8 +23,10 @@ import torch
 from mri2pet.bench.timing import environment
 from mri2pet.cohort.cache import CohortCache, build_cache
 from mri2pet.config import load_config
+from mri2pet.imaging.resampling import to_pet_size
+from mri2pet.imaging.resampling import to_pet_size
 from mri2pet.style.spectrum import brain_spectrum, log_ratio
-from mri2pet.style.transfer import StyleOptions, StyleProblem, stylize, to_pet_size, unit_range
+from mri2pet.style.transfer import StyleOptions, StyleProblem, stylize, unit_range
 from mri2pet.style.vgg import Vgg19, load_vgg
 
 HEIGHTS = np.linspace(0.25, 0.72, 6)  # from the temporal lobes to the top of the ventricles
