@@ -15,7 +15,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +110,7 @@ def stylize_cohort(
     """
     options = options or StyleOptions()
     options.check()
+    options = replace(options, style_weight=options.weight_for(vgg.origin))
     if style not in STYLES:
         raise UsageError(f"style {style!r} is none of {', '.join(STYLES)}.")
     pets = cache.rows("train")
