@@ -43,7 +43,8 @@ class Case:
     """One op at one size.
 
     leaves: how many of the inputs, from the first, have a gradient that training needs; None for
-    an op without gradient. upstream: the gradient that comes to the output.
+    an op without gradient. upstream: the gradient that comes to the output. plain_form_waits: the
+    form in plain torch reads values on the host, so that no CUDA graph can hold it.
     """
 
     op: str
@@ -54,6 +55,7 @@ class Case:
     both: Work | None = None
     leaves: int | None = None
     upstream: Tensor | None = None
+    plain_form_waits: bool = False
 
 
 def cases(device: str, dtype: str, scale: int = 1) -> list[Case]:
@@ -151,7 +153,9 @@ def _step(device: str, kind: torch.dtype, shape: tuple[int, ...]) -> Case:
 
     output = output.to(kind)
     moved = 4 * 4 * x.numel() + output.numel() * output.element_size()
-    return Case("sampler_step", shape, call, (x, output, before), Work(moved, 10 * x.numel()))
+    work = Work(moved, 10 * x.numel())
+    inputs = (x, output, before)
+    return Case("sampler_step", shape, call, inputs, work, plain_form_waits=True)
 
 
 def _norm(device: str, kind: torch.dtype, shape: tuple[int, ...]) -> Case:

@@ -108,10 +108,11 @@ def sample(
     form: Annotated[
         list[str] | None,
         typer.Option(
-            help="authors, torch, torch-bf16, torch-fp16 (CUDA) or onnxruntime; may be given "
-            "again. Default: all that the device has."
+            help="authors, torch, torch-bf16, torch-tf32 or torch-fp16 (CUDA), or onnxruntime; "
+            "may be given again. Default: all that the device has."
         ),
     ] = None,
+    settings: Settings = None,
     device: Device = "cpu",
     batch: Batch = 1,
     sampler: Annotated[str, typer.Option(help="dpmpp, ddim or ddpm.")] = "dpmpp",
@@ -126,12 +127,14 @@ def sample(
     result = bench_sample(
         preset,
         forms=form or default_forms(device),
+        settings=settings or (),
         device=device,
         batch=batch,
         sampler=sampler,
         steps=steps,
         threads=threads,
         repeats=repeats,
+        on_row=lambda so_far: _write(so_far, json_file),
     )
     _show(format_sample(result), result, json_file)
 
@@ -206,6 +209,10 @@ def ops(
 
 def _show(text: str, result: dict[str, Any], json_file: Path | None) -> None:
     typer.echo(text)
+    _write(result, json_file)
+
+
+def _write(result: dict[str, Any], json_file: Path | None) -> None:
     if json_file is not None:
         json_file.write_text(json.dumps(result, indent=2) + "\n")
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mri2pet.bench.shares import shares
-from mri2pet.bench.timing import describe, extra_bytes, measure
+from mri2pet.bench.timing import describe, extra_bytes, measure, milliseconds
 from mri2pet.config import Config
 from mri2pet.errors import UsageError
 
@@ -69,13 +69,18 @@ def forms(config: Config, dtype: str, like_for_like: bool) -> tuple[Form, Form]:
 
 
 def examine(
-    run: Callable[[], Any], network: nn.Module, form: Form, device: str, repeats: int
+    run: Callable[[], Any],
+    network: nn.Module,
+    form: Form,
+    device: str,
+    repeats: int,
+    graph: bool = False,
 ) -> dict[str, Any]:
-    """Times, extra memory and shares of one form of a run."""
+    """Times (of a CUDA graph with `graph`), extra memory and shares of one form of a run."""
     from mri2pet.ops import backend
 
     with backend.use_backend(form.backend):
-        times = measure(run, device, repeats=repeats)
+        times = measure(run, device, repeats=repeats, graph=graph)
         return times | {
             "extra_bytes": extra_bytes(run, device),
             "shares": shares(run, network, device),
@@ -101,6 +106,9 @@ def record(
         "reference_spread_ms": [theirs["min_s"] * 1e3, theirs["max_s"] * 1e3],
         "native_spread_ms": [ours["min_s"] * 1e3, ours["max_s"] * 1e3],
         "repeats": ours["repeats"],
+        "timed": ours["timed"],
+        "native_host_ms": _ms(ours["host_s"]),
+        "reference_host_ms": _ms(theirs["host_s"]),
         "extra_bytes": ours["extra_bytes"],
         "reference_extra_bytes": theirs["extra_bytes"],
         "native_shares": ours["shares"],
@@ -108,12 +116,16 @@ def record(
     }
 
 
+def _ms(seconds: float | None) -> float | None:
+    return None if seconds is None else seconds * 1e3
+
+
 def format_rows(result: dict[str, Any]) -> str:
     """A result of `network` or `step` as text: where it ran, times, then the shares."""
     lines = [*describe(result["environment"]), f"batch {result['batch']}", ""]
     lines.append(
         f"{'preset':<9}{'op':<15}{'dtype':<9}{'beside':<31}{'torch ms':>10}{'native ms':>11}"
-        f"{'min … max':>18}{'ratio':>8}{'extra MiB':>11}{'torch MiB':>11}"
+        f"{'min … max':>18}{'host ms':>9}{'ratio':>8}{'extra MiB':>11}{'torch MiB':>11}"
     )
     for row in result["rows"]:
         beside = f"{row['reference']} {row['reference_dtype']} {row['reference_layout']}"
@@ -121,7 +133,8 @@ def format_rows(result: dict[str, Any]) -> str:
         lines.append(
             f"{row['preset']:<9}{row['op']:<15}{row['dtype']:<9}{beside:<31}"
             f"{row['reference_ms']:>10.1f}{row['native_ms']:>11.1f}"
-            f"{f'{low:.1f} … {high:.1f}':>18}{row['ratio']:>7.1f}x"
+            f"{f'{low:.1f} … {high:.1f}':>18}{milliseconds(row['native_host_ms']):>9}"
+            f"{row['ratio']:>7.1f}x"
             f"{row['extra_bytes'] / 2**20:>11.1f}{row['reference_extra_bytes'] / 2**20:>11.1f}"
         )
     lines += ["", "share of the time, plain torch → native"]

@@ -126,6 +126,6 @@ def _examine(
                 f"{error:.1e}; run the tests"
             )
     return {
-        name: examine(part, evaluation.network, form, device, repeats)
+        name: examine(part, evaluation.network, form, device, repeats, graph=True)
         for name, part in evaluation.parts().items()
     }

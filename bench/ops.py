@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mri2pet.bench.cases import Case, Work, cases
+from mri2pet.bench.cuda_timing import rotated
 from mri2pet.bench.timing import (
     MINIMUM_REPEATS,
     describe,
     environment,
     extra_bytes,
     measure,
+    milliseconds,
     prepare,
 )
 from mri2pet.errors import Mri2petError, UsageError
@@ -31,8 +34,8 @@ def machine_rates(device: str) -> tuple[float, float]:
     a = torch.randn(2048, 2048, device=device)
     source = torch.randn(32 * 2**20, device=device)
     target = torch.empty_like(source)
-    copy = measure(lambda: target.copy_(source), device)["median_s"]
-    product = measure(lambda: torch.matmul(a, a), device)["median_s"]
+    copy = measure(lambda: target.copy_(source), device, graph=True)["median_s"]
+    product = measure(lambda: torch.matmul(a, a), device, graph=True)["median_s"]
     return 2 * 4 * source.numel() / copy, 2 * 2048**3 / product
 
 
@@ -140,11 +143,15 @@ def _row(
 
     times: dict[str, dict[str, Any]] = {}
     for form, inputs in (("reference", _plain(case)), ("native", case.inputs)):
+        graph = form == "native" or not case.plain_form_waits
+        calls = [partial(run, copy) for copy in rotated(inputs, device)]
         with backend.use_backend(form):
-            times[form] = measure(lambda inputs=inputs: run(inputs), device, repeats=repeats)
+            times[form] = measure(calls, device, repeats=repeats, graph=graph)
+        del calls
     with backend.use_backend("native"):
         extra = extra_bytes(lambda: run(case.inputs), device)
     native, reference = times["native"]["median_s"], times["reference"]["median_s"]
+    host = times["native"]["host_s"]
     return {
         "op": case.op,
         "pass": name,
@@ -155,6 +162,8 @@ def _row(
         "native_ms": native * 1e3,
         "ratio": reference / native,
         "native_spread_ms": [times["native"]["min_s"] * 1e3, times["native"]["max_s"] * 1e3],
+        "native_host_ms": host if host is None else host * 1e3,
+        "timed": times["native"]["timed"],
         "extra_bytes": extra,
         "roofline_fraction": work.seconds(*rates) / native,
     }
@@ -168,13 +177,14 @@ def format_ops(result: dict[str, Any]) -> str:
         f"matmul {result['matmul_flops_per_s'] / 1e9:.0f} GFLOP/s",
         "",
         f"{'op':<24}{'shape':<22}{'pass':<18}{'dtype':<10}{'torch ms':>10}{'native ms':>11}"
-        f"{'ratio':>8}{'roofline':>10}{'extra MiB':>11}",
+        f"{'host ms':>9}{'ratio':>8}{'roofline':>10}{'extra MiB':>11}",
     ]
     for row in result["rows"]:
         shape = " ".join(str(n) for n in row["shape"])
         lines.append(
             f"{row['op']:<24}{shape:<22}{row['pass']:<18}{row['dtype']:<10}"
-            f"{row['reference_ms']:>10.3f}{row['native_ms']:>11.3f}{row['ratio']:>7.1f}x"
+            f"{row['reference_ms']:>10.3f}{row['native_ms']:>11.3f}"
+            f"{milliseconds(row['native_host_ms']):>9}{row['ratio']:>7.1f}x"
             f"{row['roofline_fraction']:>10.2f}{row['extra_bytes'] / 2**20:>11.1f}"
         )
     return "\n".join(lines)

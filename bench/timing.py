@@ -7,10 +7,11 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from mri2pet.bench.cuda_timing import measure_on_cuda
 from mri2pet.build import native_build
 from mri2pet.errors import UsageError
 
@@ -41,20 +42,28 @@ def prepare(device: str, repeats: int, threads: int | None = None) -> None:
 
 
 def measure(
-    function: Callable[[], Any], device: str, *, repeats: int = MINIMUM_REPEATS, warm_up: int = 2
+    function: Callable[[], Any] | Sequence[Callable[[], Any]],
+    device: str,
+    *,
+    repeats: int = MINIMUM_REPEATS,
+    warm_up: int = 2,
+    graph: bool = False,
 ) -> dict[str, Any]:
-    """Wall times of `function` in seconds: median, min and max of `repeats` after `warm_up` calls.
+    """Times of `function` in seconds: median, min and max of `repeats` after `warm_up` calls.
 
-    On CUDA every sample is waited for. Short functions are called several times a sample, so that
-    a sample takes at least 2 ms; the times are those of one call.
+    Wall times on the CPU. On CUDA the times of the GPU, see `cuda_timing.measure_on_cuda`: of
+    replays with `graph`, and with several functions of a round over all of them. Short functions
+    are called several times a sample, so that a sample takes at least 2 ms; the times are those of
+    one call. `host_s` is the host's part of a call on CUDA and None on the CPU.
     """
-    wait = _waiter(device)
+    functions = [function] if callable(function) else list(function)
+    if device.startswith("cuda"):
+        return measure_on_cuda(functions, device, repeats=repeats, warm_up=warm_up, graph=graph)
 
     def sample(calls: int) -> float:
         start = time.perf_counter()
         for _ in range(calls):
-            function()
-        wait()
+            functions[0]()
         return (time.perf_counter() - start) / calls
 
     once = min(sample(1) for _ in range(max(warm_up, 1)))
@@ -65,6 +74,8 @@ def measure(
         "min_s": min(seconds),
         "max_s": max(seconds),
         "repeats": repeats,
+        "timed": "calls",
+        "host_s": None,
     }
 
 
@@ -122,10 +133,9 @@ def describe(environment: dict[str, Any]) -> list[str]:
     ]
 
 
-def _waiter(device: str) -> Callable[[], None]:
-    import torch
-
-    return torch.cuda.synchronize if device.startswith("cuda") else lambda: None
+def milliseconds(value: float | None) -> str:
+    """A time of a table's cell; "-" where there is none."""
+    return "-" if value is None else f"{value:.3f}"
 
 
 def _processor() -> str:

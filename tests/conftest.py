@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+# What reads scans. A machine with a GPU, torch and little else runs all other tests.
+WITH_NIBABEL = (
+    "cohort",
+    "examples/test_cpp_scripts.py",
+    "export/test_embedding.py",
+    "export/test_triton_client.py",
+    "imaging",
+    "report/test_planes.py",
+    "synthesis",
+    "training/test_run.py",
+)
+collect_ignore = list(WITH_NIBABEL) if find_spec("nibabel") is None else []
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -26,7 +39,8 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_report_header() -> str:
     import mri2pet
 
-    return f"mri2pet {mri2pet.__version__} from {Path(mri2pet.__file__).parent}"
+    left_out = f"; without nibabel, so without {', '.join(WITH_NIBABEL)}" if collect_ignore else ""
+    return f"mri2pet {mri2pet.__version__} from {Path(mri2pet.__file__).parent}{left_out}"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

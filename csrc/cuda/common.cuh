@@ -80,13 +80,13 @@ inline bool is_aligned(const void* p, std::int64_t bytes = 16) {
 
 // Whether vectors of `bytes` along the fast axis of a [B, C, N] tensor are all aligned and whole.
 inline bool takes_vectors(const void* p, const Strides& s, Layout layout, std::int64_t channels,
-                          std::int64_t voxels, DType dtype) {
-  const std::int64_t vector = 16 / element_bytes(dtype);
+                          std::int64_t voxels, DType dtype, std::int64_t bytes = 16) {
+  const std::int64_t vector = bytes / element_bytes(dtype);
   const bool first = layout == Layout::channels_first;
   const std::int64_t fast = first ? voxels : channels;
   const std::int64_t pitch = first ? s.channel : s.voxel;
   const std::int64_t unit = first ? s.voxel : s.channel;
-  return is_aligned(p) && unit == 1 && fast % vector == 0 && pitch % vector == 0 &&
+  return is_aligned(p, bytes) && unit == 1 && fast % vector == 0 && pitch % vector == 0 &&
          s.batch % vector == 0;
 }
 
@@ -112,6 +112,43 @@ __device__ __forceinline__ void store_group(T* p, int count, bool vectors,
     for (int i = 0; i < kVector<T>; ++i) {
       if (i < count) from_float(v[i], p[i]);
     }
+  }
+}
+
+// How the groups of a tensor are read and written: whole, as two halves of 8 bytes of which the
+// second may be missing (12 channels of a half type), or element by element.
+enum class Access : int { elements, halves, vectors };
+
+template <typename T>
+struct alignas(8) HalfPack {
+  T items[kVector<T> / 2];
+};
+
+template <typename T>
+__device__ __forceinline__ void load_group(const T* p, int count, Access access,
+                                           float (&v)[kVector<T>]) {
+  if (access != Access::halves) return load_group(p, count, access == Access::vectors, v);
+  constexpr int kHalf = kVector<T> / 2;
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    HalfPack<T> pack{};
+    if (half * kHalf < count) pack = reinterpret_cast<const HalfPack<T>*>(p)[half];
+#pragma unroll
+    for (int i = 0; i < kHalf; ++i) v[half * kHalf + i] = to_float(pack.items[i]);
+  }
+}
+
+template <typename T>
+__device__ __forceinline__ void store_group(T* p, int count, Access access,
+                                            const float (&v)[kVector<T>]) {
+  if (access != Access::halves) return store_group(p, count, access == Access::vectors, v);
+  constexpr int kHalf = kVector<T> / 2;
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    HalfPack<T> pack;
+#pragma unroll
+    for (int i = 0; i < kHalf; ++i) from_float(v[half * kHalf + i], pack.items[i]);
+    if (half * kHalf < count) reinterpret_cast<HalfPack<T>*>(p)[half] = pack;
   }
 }
 

@@ -10,7 +10,8 @@ namespace cuda {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr int kItems = 32;  // values a thread
+constexpr int kItems = 32;         // values that a thread holds at once
+constexpr int kMostParts = 512;    // blocks a sample, about; what every block merges again
 
 // How the threads of the blocks share a [B, C, N] tensor. A thread takes groups of W = 16 bytes'
 // elements that follow each other in memory: W voxels of one channel (channels first) or W channels
@@ -18,13 +19,15 @@ constexpr int kItems = 32;  // values a thread
 struct Tiling {
   std::int64_t batch, channels, voxels;
   bool channels_first;
-  bool vectors;                 // every group is whole and aligned, in every tensor
+  Access access;                // of every tensor
   int lanes;                    // channels last: threads side by side over the channels of a voxel
   int rows;                     // channels last: voxels a step of the block
+  int steps;                    // groups a thread
   std::int64_t chunk;           // voxels a block
   std::int64_t chunks;          // per channel block
   std::int64_t channel_blocks;  // per sample
-  std::int64_t blocks() const { return batch * channel_blocks * chunks; }
+  __host__ __device__ std::int64_t parts() const { return channel_blocks * chunks; }  // a sample
+  std::int64_t blocks() const { return batch * parts(); }
 };
 
 Tiling make_tiling(std::int64_t batch, std::int64_t channels, std::int64_t voxels, DType dtype,
@@ -41,6 +44,11 @@ Tiling make_tiling(std::int64_t batch, std::int64_t channels, std::int64_t voxel
     t.chunk = t.rows * (kItems / width);
     t.channel_blocks = ceil_div(groups, t.lanes);
   }
+  // Blocks take several rounds of kItems values where a sample has many. Nothing here depends on
+  // the batch, so that a sample's sums are those it has alone.
+  const std::int64_t rounds = ceil_div(t.channel_blocks * ceil_div(voxels, t.chunk), kMostParts);
+  t.steps = static_cast<int>(rounds * (kItems / width));
+  t.chunk *= rounds;
   t.chunks = ceil_div(voxels, t.chunk);
   return t;
 }
@@ -100,9 +108,9 @@ struct Affine {
   float mean, rstd, weight[kVector<T>], shift[kVector<T>];
 
   template <typename Params>
-  __device__ Affine(const Params& p, const Share<T>& share, std::int64_t channels) {
-    mean = static_cast<const float*>(p.mean)[share.sample];
-    rstd = static_cast<const float*>(p.rstd)[share.sample];
+  __device__ Affine(const Params& p, const Share<T>& share, std::int64_t channels, float mean,
+                    float rstd)
+      : mean(mean), rstd(rstd) {
     const float* channel_bias = static_cast<const float*>(p.channel_bias);
 #pragma unroll
     for (int i = 0; i < kVector<T>; ++i) {
@@ -116,13 +124,13 @@ struct Affine {
   // h of one group at voxel n; x holds the group.
   template <typename Params>
   __device__ void apply(const Params& p, const Share<T>& share, std::int64_t n, int count,
-                        bool vectors, const float (&x)[kVector<T>], float (&h)[kVector<T>]) const {
+                        Access access, const float (&x)[kVector<T>], float (&h)[kVector<T>]) const {
 #pragma unroll
     for (int i = 0; i < kVector<T>; ++i) h[i] = (x[i] - mean) * rstd * weight[i] + shift[i];
     if (p.residual) {
       float r[kVector<T>];
       load_group(static_cast<const T*>(p.residual) + share.at(p.residual_strides, n), count,
-                 vectors, r);
+                 access, r);
 #pragma unroll
       for (int i = 0; i < kVector<T>; ++i) h[i] += r[i];
     }
@@ -142,9 +150,15 @@ Status prepare(Arguments& a) {
   return {};
 }
 
-bool all_take_vectors(const Tiling& t, DType dtype, const void* p, const Strides& s) {
+// The widest access that `access` and a tensor allow; a tensor that is not there allows all.
+Access narrowed(Access access, const Tiling& t, DType dtype, const void* p, const Strides& s) {
+  if (p == nullptr) return access;
   const Layout layout = t.channels_first ? Layout::channels_first : Layout::channels_last;
-  return p == nullptr || takes_vectors(p, s, layout, t.channels, t.voxels, dtype);
+  const auto takes = [&](std::int64_t bytes) {
+    return takes_vectors(p, s, layout, t.channels, t.voxels, dtype, bytes);
+  };
+  const Access own = takes(16) ? Access::vectors : takes(8) ? Access::halves : Access::elements;
+  return own < access ? own : access;
 }
 
 inline dim3 one_dimension(std::int64_t blocks) { return dim3(static_cast<unsigned>(blocks)); }

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from mri2pet.errors import UsageError
 
 DEVICES = ("auto", "cpu", "cuda")
@@ -24,3 +27,20 @@ def choose_device(name: str) -> str:
     if name == "cuda":
         raise UsageError("device cuda: torch sees no CUDA device here; use cpu")
     return "cpu"
+
+
+@contextmanager
+def whole_float32(wanted: bool = True) -> Iterator[None]:
+    """Float32 products without TF32, which keeps 11 bits of each factor and is torch's default in
+    cuDNN; `wanted` False allows it. The settings before come back."""
+    import torch
+
+    places = (torch.backends.cudnn, torch.backends.cuda.matmul)
+    before = [place.allow_tf32 for place in places]
+    try:
+        for place in places:
+            place.allow_tf32 = not wanted
+        yield
+    finally:
+        for place, allowed in zip(places, before, strict=True):
+            place.allow_tf32 = allowed

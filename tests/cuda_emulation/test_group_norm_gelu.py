@@ -128,6 +128,25 @@ def test_tensors_that_miss_a_16_byte_boundary(emulation, channels_last):
     check(emulation, inputs, gelu, upstream, **layout)
 
 
+@pytest.mark.parametrize("offset", [0, 4, 2])
+@pytest.mark.parametrize("form", ["all", "gelu"])
+def test_twelve_channels_of_a_half_type(emulation, form, offset):
+    """Groups of 8 bytes where 16 do not fit (offset 0 and 4), and single elements (2)."""
+    layout = {"channels_last": True, "offset": offset}
+    inputs, gelu, upstream = case(emulation, (2, 12, 700), torch.float16, form, **layout)
+    check(emulation, inputs, gelu, upstream, **layout)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "channels_last"), [(torch.float16, True), (torch.float32, False)]
+)
+def test_several_rounds_a_block(emulation, dtype, channels_last):
+    """More than 512 parts of 8,192 values: each block takes two rounds, the last one short."""
+    shape = (1, 12, 370_001)
+    inputs, gelu, upstream = case(emulation, shape, dtype, "gelu", channels_last, mean=3.0)
+    check(emulation, inputs, gelu, upstream, channels_last=channels_last)
+
+
 def test_a_mean_far_above_the_deviation(emulation):
     inputs, gelu, upstream = case(emulation, (1, 4, 3000), torch.float32, "gelu", mean=3000.0)
     check(emulation, inputs, gelu, upstream)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+from types import SimpleNamespace
+
 import pytest
 import torch
 
-from mri2pet.diffusion.graphed_loop import MOST_LOOPS, Loops
+from mri2pet.diffusion.graphed_loop import MOST_LOOPS, Loops, cuda_capture
 from mri2pet.diffusion.loop import run_table
 from mri2pet.diffusion.samplers import make_table
 from mri2pet.engines.base import Conditioned
@@ -18,7 +21,7 @@ def evaluate(x, row, grid):
     return torch.tanh(x) * row[:, :1, None, None, None] + grid
 
 
-def replaying(run):
+def replaying(run, device):
     """A capture as CUDA makes it: it warms up, and the work is done at each replay alone."""
     for _ in range(3):
         run()
@@ -71,15 +74,15 @@ def test_a_loop_is_captured_for_each_shape_and_seed_and_the_oldest_goes():
     assert seeds[0] not in {key[0] for key in loops.made}
 
 
-def empty_graph(run):
+def empty_graph(run, device):
     return lambda: None
 
 
-def no_capture(run):
+def no_capture(run, device):
     raise RuntimeError("operation not permitted when stream is capturing")
 
 
-def failing_call(run):
+def failing_call(run, device):
     raise ModelError("TensorRT: execute_async_v3 failed")
 
 
@@ -97,3 +100,46 @@ def test_a_capture_that_failed_is_not_used(capture, told):
         got = run(subject(1, loops))
     torch.testing.assert_close(got, run(subject(1)))
     assert torch.equal(run(subject(2, loops)), run(subject(2)))  # no second warning
+
+
+def test_other_threads_may_use_cuda_during_a_capture(monkeypatch):
+    """A loader's thread that pins memory would end a capture in torch's default mode."""
+    modes = []
+
+    class Graph:
+        def replay(self):
+            modes.append("replayed")
+
+    @contextmanager
+    def graph(captured, capture_error_mode="global"):
+        modes.append(capture_error_mode)
+        yield
+
+    @contextmanager
+    def context(what):
+        yield
+
+    stream = SimpleNamespace(wait_stream=lambda other: None)
+    replaced = {
+        "graph": graph,
+        "CUDAGraph": Graph,
+        "Stream": lambda: stream,
+        "current_stream": lambda: stream,
+        "stream": context,
+        "device": context,
+    }
+    for name, value in replaced.items():
+        monkeypatch.setattr(torch.cuda, name, value)
+    cuda_capture(lambda: None)()
+    assert modes == ["thread_local", "replayed"]
+
+
+def test_the_capture_is_made_on_the_device_of_the_volumes():
+    devices = []
+
+    def capture(run, device):
+        devices.append(device)
+        return replaying(run, device)
+
+    run(subject(0, Loops(evaluate, capture)))
+    assert devices == [torch.device("cpu")]

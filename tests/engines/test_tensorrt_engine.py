@@ -83,7 +83,7 @@ def machine(fake, monkeypatch):
     return SimpleNamespace(tensorrt=fake, card=card)
 
 
-def replaying(run):
+def replaying(run, device):
     """A capture as CUDA makes it: it warms up, and the work is done at each replay alone."""
     run()
     return run

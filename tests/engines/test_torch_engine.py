@@ -11,6 +11,7 @@ from mri2pet.diffusion.loop import sample, sample_subjects
 from mri2pet.engines.torch_engine import TorchEngine
 from mri2pet.errors import UsageError
 from mri2pet.nn import Network
+from mri2pet.nn.convolution import Conv3d
 
 SHAPE = (16, 32, 32)
 
@@ -60,6 +61,32 @@ def test_subjects_share_batches_and_keep_their_volumes(model):
         sample_subjects(model, mris, subjects[:2])
 
 
+def test_fp32_is_float32_where_torch_would_take_tf32(model, monkeypatch):
+    """TF32 as cuDNN makes it, emulated: a convolution's operands rounded to 10 bits where the
+    setting allows it."""
+    convolve = torch.nn.functional.conv3d
+
+    def rounded(value):
+        return (value.view(torch.int32) + 0x1000 & ~0x1FFF).view(torch.float32)
+
+    def like_cudnn(x, weight, *rest):
+        if torch.backends.cudnn.allow_tf32:
+            x, weight = rounded(x.contiguous()), rounded(weight.contiguous())
+        return convolve(x, weight, *rest)
+
+    exact = draw(TorchEngine(model))
+    monkeypatch.setattr(
+        Conv3d, "forward", lambda self, x: like_cudnn(x, self.weight, self.bias, 1, 1)
+    )
+    assert torch.backends.cudnn.allow_tf32
+    difference = [
+        float((draw(TorchEngine(model, tf32=tf32)) - exact).norm() / exact.norm())
+        for tf32 in (False, True)
+    ]
+    assert difference[0] < 1e-5 < 1e-4 < difference[1]
+    assert torch.backends.cudnn.allow_tf32  # the caller's setting is back
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
 def test_on_a_gpu_nothing_waits_in_the_loop(model, precision):
@@ -81,4 +108,5 @@ def test_on_a_gpu_nothing_waits_in_the_loop(model, precision):
         names = [event.name for event in trace.events()]
         return sum("Synchronize" in n or n in ("cudaMemcpy", "aten::item") for n in names)
 
+    waits(12)  # captures the loop of 12 steps, which waits
     assert waits(4) == waits(12)

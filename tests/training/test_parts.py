@@ -116,6 +116,18 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(config, batches):
             torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-5)
 
 
+def test_the_losses_of_a_step_are_read_together(config, batches, monkeypatch):
+    """Each read of a GPU's memory waits for it; the mean is the one of the whole batch."""
+    whole, _ = one_step(config, batches, 4)
+    reads = []
+    read = torch.Tensor.cpu
+    monkeypatch.setattr(torch.Tensor, "cpu", lambda x: reads.append(x.shape) or read(x))
+    facts, _ = one_step(config, batches, 1)
+    assert reads == [(4 * 3 + 1,)]
+    for name in ("loss", "mse", "laplacian", "grad_norm"):
+        assert facts[name] == pytest.approx(whole[name], rel=1e-4)
+
+
 def test_gradients_are_clipped(config, batches):
     facts, gradients = one_step(config, batches, 4)
     norm = torch.cat([g.flatten().double() for g in gradients]).norm()

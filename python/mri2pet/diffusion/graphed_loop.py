@@ -17,27 +17,29 @@ from mri2pet.errors import ModelError
 from mri2pet.ops import sampler_step_at
 
 Evaluate = Callable[..., Tensor]
-Capture = Callable[[Callable[[], None]], Callable[[], None]]
+Capture = Callable[[Callable[[], None], torch.device], Callable[[], None]]
 WARM_UP = 3
 TOLERANCE = 1e-3
 # Captured loops that an engine keeps: their memory is theirs until they go.
 MOST_LOOPS = 4
 
 
-def cuda_capture(run: Callable[[], None]) -> Callable[[], None]:
-    """Captures what `run` does on the current device; returns the replay.
+def cuda_capture(run: Callable[[], None], device: torch.device | None = None) -> Callable[[], None]:
+    """Captures what `run` does on a device (the current one by default); returns the replay.
 
     Libraries choose their algorithms in the runs before, on a stream that is not the default one.
+    Calls of other threads, such as a loader that pins memory, neither fail nor break the capture.
     """
-    stream = torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        for _ in range(WARM_UP):
+    with torch.cuda.device(device):
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            for _ in range(WARM_UP):
+                run()
+        torch.cuda.current_stream().wait_stream(stream)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
             run()
-    torch.cuda.current_stream().wait_stream(stream)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        run()
     return graph.replay
 
 
@@ -99,7 +101,7 @@ class GraphedLoop:
         self._step()
         plain = self.own.x.clone()
         try:
-            self.replay = capture(self._step)
+            self.replay = capture(self._step, example.x.device)
             self._start(example)
             self.replay()
         except (RuntimeError, ModelError) as error:

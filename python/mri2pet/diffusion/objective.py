@@ -47,7 +47,7 @@ def training_objective(
     """
     x_t = schedule.add_noise(x0, noise, t)
     output = network(x_t, t, mri)
-    a = schedule.alpha_bar().to(t.device)[t]
+    a = schedule.alpha_bar_at(t)
     if prediction == "epsilon":
         target, weight = noise, (1 - a) / a
     else:

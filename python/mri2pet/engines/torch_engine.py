@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mri2pet.checkpoint import Model
 from mri2pet.config import ModelConfig
+from mri2pet.devices import whole_float32
 from mri2pet.diffusion.graphed_loop import Loops
 from mri2pet.engines.base import Conditioned
 from mri2pet.errors import UsageError
@@ -28,6 +29,8 @@ class TorchEngine:
         model: from `load_model`.
         precision: of the activations and the convolutions' weights: "fp32", "bf16", or "fp16" on
             CUDA. Norms and the attention's sums are float32 in each, as is what the loop adds up.
+            "fp32" is float32 on a GPU too: no TF32.
+        tf32: allow TF32 in "fp32", as torch itself does; for comparisons.
 
     Raises:
         UsageError: an unknown precision, or fp16 on the CPU.
@@ -36,13 +39,14 @@ class TorchEngine:
     engine = "torch"
     batch: int | None = None
 
-    def __init__(self, model: Model, precision: str = "fp32") -> None:
+    def __init__(self, model: Model, precision: str = "fp32", *, tf32: bool = False) -> None:
         if precision not in PRECISIONS:
             raise UsageError(f"precision {precision!r} is none of {', '.join(PRECISIONS)}")
         if precision == "fp16" and model.device.type == "cpu":
             raise UsageError("precision fp16 needs a GPU; bf16 works on the CPU as well")
         self.model = model
         self.precision = precision
+        self.tf32 = tf32
         self._network = in_precision(model.network, PRECISIONS[precision])
         self.loops = Loops(self._evaluate) if model.device.type == "cuda" else None
 
@@ -77,7 +81,8 @@ class TorchEngine:
     def condition(self, mri: Tensor, timesteps: Tensor) -> Conditioned:
         network = self.model.network
         mri = mri.to(self.device)
-        rows = network.block_biases(network.mri_encoder(mri), timesteps.to(self.device))
+        with whole_float32(not self.tf32):
+            rows = network.block_biases(network.mri_encoder(mri), timesteps.to(self.device))
         on_pet_grid = network.mri_on_pet_grid(mri)
         inputs = () if on_pet_grid is None else (on_pet_grid,)
         return Conditioned(rows, self._evaluate, inputs, self.loops)
@@ -86,7 +91,8 @@ class TorchEngine:
         if on_pet_grid is not None:
             on_pet_grid = on_pet_grid.expand(x.shape[0], -1, -1, -1, -1)
         x = x.to(PRECISIONS[self.precision], memory_format=torch.channels_last_3d)
-        return self._network.denoise(x, row, on_pet_grid).float()
+        with whole_float32(not self.tf32):
+            return self._network.denoise(x, row, on_pet_grid).float()
 
 
 def in_precision(network: Network, dtype: torch.dtype) -> Network:

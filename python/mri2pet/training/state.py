@@ -44,8 +44,10 @@ class TrainingState:
         self.forward = whole
         self.ema_decay = ema_decay
         self.average = {k: v.detach().clone() for k, v in network.state_dict().items()}
-        self.optimizer = torch.optim.Adam(network.parameters(), lr=lr)
         device = next(network.parameters()).device.type
+        # The fused form is one launch for all parameters; a CPU keeps the bits of older runs.
+        fused = True if device == "cuda" else None
+        self.optimizer = torch.optim.Adam(network.parameters(), lr=lr, fused=fused)
         self.scaler = torch.amp.GradScaler(device, enabled=scaled)  # type: ignore[attr-defined]
         self.volumes = 0
         self.updates = 0
@@ -64,8 +66,9 @@ class TrainingState:
     def update_average(self) -> None:
         """average ← d · average + (1 − d) · parameters, d rising to its value at the start."""
         decay = min(self.ema_decay, (1 + self.updates) / (10 + self.updates))
-        for name, value in self.network.state_dict().items():
-            self.average[name].lerp_(value, 1 - decay)
+        values = self.network.state_dict()
+        averages = [self.average[name] for name in values]
+        torch._foreach_lerp_(averages, list(values.values()), 1 - decay)
 
     def tensors(self) -> dict[str, Tensor]:
         """Every tensor of the state under one flat name."""
@@ -77,8 +80,9 @@ class TrainingState:
                 tensors[f"adam.{key}.{name}"] = value
         return {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
 
+    @torch.no_grad()
     def load(self, tensors: dict[str, Tensor], progress: dict[str, Any]) -> None:
-        """Takes over what `tensors` gave."""
+        """Takes over what `tensors` gave, in the memory layout of the parameters."""
         parts: dict[str, dict[str, Tensor]] = {"network": {}, "average": {}, "adam": {}}
         for name, value in tensors.items():
             part, _, rest = name.partition(".")
@@ -93,12 +97,24 @@ class TrainingState:
                 if f"{key}.{name}" in parts["adam"]
             }
             if state:
-                self.optimizer.state[parameter] = {
-                    k: v.to(parameter.device) if k != "step" else v for k, v in state.items()
-                }
+                self.optimizer.state[parameter] = self._beside(parameter, state)
         if progress.get("scaler"):
             self.scaler.load_state_dict(progress["scaler"])
         self.volumes, self.updates = progress["volumes"], progress["updates"]
+
+    def _beside(self, parameter: nn.Parameter, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Adam's state of a parameter where the optimiser wants it.
+
+        With other strides than the parameter's it would go on one tensor at a time; its fused
+        form counts the steps on the device.
+        """
+        fused = self.optimizer.defaults["fused"]
+        return {
+            key: value.to(parameter.device if fused else "cpu")
+            if key == "step"
+            else torch.empty_like(parameter).copy_(value)
+            for key, value in state.items()
+        }
 
 
 def save_state(folder: Path, state: TrainingState) -> None:

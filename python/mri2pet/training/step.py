@@ -49,20 +49,22 @@ def training_step(
     """One step over `batch_size` volumes, shared among the processes, `micro_batch` at a time.
 
     Gradients travel once a step, with the last micro-batch. In fp16 they are scaled on their way,
-    and a step whose gradients overflow changes no parameter: the next one is scaled less.
+    and a step whose gradients overflow changes no parameter: the next one is scaled less. A GPU is
+    waited for once, at the end.
 
     Returns:
         loss, mse and laplacian (means over the batch), grad_norm before clipping, and lr.
 
     Raises:
-        Mri2petError: the loss is not finite; names the volumes.
+        Mri2petError: the loss is not finite; names the volumes. The state is spoilt then.
     """
     training = config.training
     state.network.train()
     state.optimizer.zero_grad(set_to_none=True)
-    sums = torch.zeros(3)
     share = training.batch_size // world.size
     end = state.volumes + share * (world.rank + 1)
+    names: dict[int, tuple[str, ...]] = {}
+    terms = []
     for first in range(end - share, end, training.micro_batch):
         count = min(training.micro_batch, end - first)
         batch = to_device(batches.batch(first, count), world.device)
@@ -70,13 +72,8 @@ def training_step(
             objective = _objective(state, batch, config)
             # The processes' gradients are averaged, so each weighs its volumes by their number.
             state.scaler.scale(objective.total * (count / share)).backward()
-        terms = torch.stack((objective.total, objective.mse, objective.laplacian))
-        sums += terms.detach().cpu() * (count / training.batch_size)
-        if not torch.isfinite(sums).all():
-            raise Mri2petError(
-                f"the loss is not finite at volume {first} ({', '.join(batch.names)}); "
-                "look at these scans or lower training.lr"
-            )
+        names[first] = batch.names
+        terms.append(torch.stack((objective.total, objective.mse, objective.laplacian)).detach())
     state.scaler.unscale_(state.optimizer)
     norm = torch.nn.utils.clip_grad_norm_(state.network.parameters(), training.grad_clip)
     lr = learning_rate(config, state.volumes)
@@ -87,6 +84,8 @@ def training_step(
     state.updates += 1
     state.volumes += training.batch_size
     state.update_average()
+    *terms, norm = torch.cat((*terms, norm[None])).cpu().split(3)
+    sums = _weighted_sum(terms, names, training.batch_size)
     loss, mse, laplacian = sum_over_world(sums, world).tolist()
     return {
         "loss": loss,
@@ -95,6 +94,29 @@ def training_step(
         "grad_norm": float(norm),
         "lr": lr,
     }
+
+
+def _weighted_sum(
+    terms: list[Tensor], names: dict[int, tuple[str, ...]], batch_size: int
+) -> Tensor:
+    """This process's share of the batch's mean terms, float32 [3].
+
+    Args:
+        terms: of every micro-batch, [3] on the CPU.
+        names: the number of its first volume → what its volumes are called.
+
+    Raises:
+        Mri2petError: a term is not finite.
+    """
+    sums = torch.zeros(3)
+    for part, (first, called) in zip(terms, names.items(), strict=True):
+        sums += part * (len(called) / batch_size)
+        if not torch.isfinite(sums).all():
+            raise Mri2petError(
+                f"the loss is not finite at volume {first} ({', '.join(called)}); "
+                "look at these scans or lower training.lr"
+            )
+    return sums
 
 
 def _objective(state: TrainingState, batch: Batch, config: Config) -> Objective:

@@ -1,0 +1,74 @@
+"""What a state holds after it was saved and loaded, and how its average moves."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from mri2pet.config import load_config
+from mri2pet.nn import Network
+from mri2pet.training.state import TrainingState, load_state, save_state
+
+
+@pytest.fixture
+def fresh(settings):
+    model = load_config("compact", settings).model
+
+    def make(**options):
+        torch.manual_seed(0)
+        network = Network(model).to(memory_format=torch.channels_last_3d)
+        return TrainingState(network, 1e-3, 0.9, **options)
+
+    return make
+
+
+def stepped(state):
+    """After one step of Adam with gradients in the layout of the parameters."""
+    for parameter in state.network.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    state.optimizer.step()
+    return state
+
+
+def test_a_resumed_optimiser_has_the_layout_of_the_parameters(fresh, tmp_path):
+    """A moment of other strides puts torch's foreach Adam into its form for single tensors."""
+    before, after = stepped(fresh()), fresh()
+    save_state(tmp_path, before)
+    assert load_state(tmp_path, after) == ""
+    pairs = zip(before.network.parameters(), after.network.parameters(), strict=True)
+    assert any(not p.is_contiguous() for p in after.network.parameters())
+    for old, new in pairs:
+        ours, theirs = before.optimizer.state[old], after.optimizer.state[new]
+        for name in ("exp_avg", "exp_avg_sq"):
+            assert theirs[name].stride() == new.stride() == ours[name].stride()
+            assert torch.equal(theirs[name], ours[name])
+        assert torch.equal(theirs["step"], ours["step"])
+
+
+def test_the_average_moves_as_one_tensor_at_a_time(fresh):
+    state = stepped(fresh())
+    state.updates = 30
+    expected = {
+        name: state.average[name].clone().lerp_(value, 1 - 31 / 40)
+        for name, value in state.network.state_dict().items()
+    }
+    state.update_average()
+    assert all(torch.equal(state.average[name], value) for name, value in expected.items())
+
+
+@pytest.mark.parametrize("fused", [None, True])
+def test_a_step_after_resuming_is_the_step_without(fresh, tmp_path, fused):
+    """Also where Adam counts its steps on the device; the bits are those of the same form."""
+    before, after = fresh(), fresh()
+    for state in (before, after):
+        state.optimizer = torch.optim.Adam(state.network.parameters(), lr=1e-3, fused=fused)
+    save_state(tmp_path, stepped(before))
+    load_state(tmp_path, after)
+    stepped(before)
+    stepped(after)
+    for old, new in zip(before.network.parameters(), after.network.parameters(), strict=True):
+        assert torch.equal(old, new)
+
+
+def test_adam_is_fused_on_a_gpu_alone(fresh):
+    assert not fresh().optimizer.defaults["fused"]
