@@ -2,6 +2,7 @@
 #include <cmath>
 #include <initializer_list>
 
+#include "mri2pet/conv3d.h"
 #include "mri2pet/group_norm_gelu.h"
 #include "mri2pet/laplacian_pyramid_loss.h"
 #include "mri2pet/linear_attention.h"
@@ -65,6 +66,30 @@ Status check_norm_sizes(const Params& p) {
 }
 
 }  // namespace
+
+Status check(const Conv3dForward& p) {
+  constexpr std::int64_t longest = std::int64_t{1} << 30;
+  if (!sizes_fit({p.batch, p.depth, p.height, p.width, p.channels_in, p.channels_out}))
+    return {Code::bad_shape, "every size must be at least 1"};
+  if (p.depth > longest || p.height > longest || p.width > longest)
+    return {Code::bad_shape, "depth, height and width may be at most 2^30"};
+  if (p.channels_in > kConv3dMostChannels || p.channels_out > kConv3dMostChannels)
+    return {Code::bad_shape, "at most 48 channels come in and go out"};
+  if (p.dtype != DType::f16 && p.dtype != DType::bf16) return {Code::bad_dtype, "x"};
+  if (p.variant < 0 || p.variant >= kConv3dVariants) return {Code::bad_value, "variant"};
+  if (p.planes < 0) return {Code::bad_value, "planes"};
+  if (one_is_null({p.x, p.weight, p.y})) return {Code::null_pointer, nullptr};
+  if (p.channels_x2 < 0 || p.channels_x2 >= p.channels_in || (p.channels_x2 > 0) != (p.x2 != nullptr))
+    return {Code::bad_value, "channels of the second input"};
+  if (p.x2 != nullptr && (p.channels_in - p.channels_x2) % 8 != 0)
+    return {Code::bad_shape, "beside a second input the first must have 8 n channels"};
+  if (p.in_parts != nullptr) {
+    if (p.in_part_count < 1) return {Code::bad_value, "in_part_count"};
+    if (!std::isfinite(p.eps) || p.eps < 0) return {Code::bad_value, "eps"};
+    if (one_is_null({p.norm_weight, p.norm_bias})) return {Code::null_pointer, nullptr};
+  }
+  return {};
+}
 
 Status check(const LinearAttentionForward& p) {
   if (Status status = check_attention_sizes(p); !status.ok()) return status;

@@ -60,6 +60,9 @@ LAYOUTS = {
     "group_norm_gelu_backward": "size batch channels voxels; enum dtype; flag gelu; tensor x* "
     "weight bias residual* channel_bias mean rstd grad_y* grad_x* grad_residual* grad_weight "
     "grad_bias grad_channel_bias",
+    "conv3d": "size batch depth height width channels_in channels_out; enum dtype; tensor x x2; "
+    "size channels_x2; tensor weight in_parts; size in_part_count; tensor norm_weight norm_bias; "
+    "real eps; tensor y parts; enum variant; size planes",
     "sampler_step": "size batch voxels; enum output_dtype; tensor x output previous_x0 new_x x0 "
     "coefficients row timesteps subjects samples; size seed step",
 }
@@ -109,6 +112,15 @@ class Emulation:
             if isinstance(tensor, Tensor):
                 check_guards(tensor)
         return code, (detail.value or b"").decode()
+
+    def conv3d_parts(self, **sizes: int | torch.dtype) -> int:
+        """Blocks a sample of conv3d; the pointers do not matter."""
+        params = self.structs["conv3d"]()
+        given = {"x": 64, "weight": 64, "y": 64, **sizes}
+        for name, value in given.items():
+            setattr(params, name, DTYPES[value] if isinstance(value, torch.dtype) else value)
+        self.library.conv3d_parts.restype = ctypes.c_longlong
+        return int(self.library.conv3d_parts(ctypes.byref(params)))
 
     def tensor(self, *arguments: object, **options: object) -> Tensor:
         """`guarded`."""

@@ -230,6 +230,15 @@ void* static_shared(std::size_t bytes) {
 
 void* dynamic_shared() { return dynamic_memory.data(); }
 
+void check_shared(const void* p, std::size_t bytes) {
+  const auto start = reinterpret_cast<std::uintptr_t>(p);
+  const auto first = reinterpret_cast<std::uintptr_t>(dynamic_memory.data());
+  if (start % bytes != 0) fail("an address of shared memory that is not aligned");
+  if (start < first || start + bytes > first + dynamic_bytes) {
+    fail("an address outside of dynamic shared memory");
+  }
+}
+
 int run(const Launch& launch, void (*kernel_body)(void*), void* arguments) {
   const std::size_t count = std::size_t{launch.block.x} * launch.block.y * launch.block.z;
   const auto own_limit = dynamic_bytes_of.find(launch.kernel);

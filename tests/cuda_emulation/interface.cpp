@@ -2,6 +2,7 @@
 // <op>_workspace(params) → bytes and <op>_size() → sizeof its params struct.
 #include <cstddef>
 
+#include "mri2pet/conv3d.h"
 #include "mri2pet/group_norm_gelu.h"
 #include "mri2pet/laplacian_pyramid_loss.h"
 #include "mri2pet/linear_attention.h"
@@ -31,3 +32,7 @@ WORKSPACE(group_norm_gelu_forward, GroupNormGeluForward)
 LAUNCHER(group_norm_gelu_backward, GroupNormGeluBackward)
 WORKSPACE(group_norm_gelu_backward, GroupNormGeluBackward)
 LAUNCHER(sampler_step, SamplerStep)
+LAUNCHER(conv3d, Conv3dForward)
+extern "C" long long conv3d_parts(const mri2pet::Conv3dForward* p) {
+  return mri2pet::cuda::conv3d_parts(*p);
+}

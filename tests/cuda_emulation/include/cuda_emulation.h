@@ -13,6 +13,7 @@
 #include <cstring>
 #include <functional>
 #include <string>
+#include <vector>
 
 struct uint3 {
   unsigned int x, y, z;
@@ -41,6 +42,12 @@ struct Thread {
   const char* site = nullptr;  // the collective's name
   int parity = 0;              // which of the warp's two exchange buffers is next
   std::size_t static_used = 0; // bytes of static shared memory declared so far
+  struct Copy {
+    void* to;
+    const void* from;  // null for zeros
+    std::size_t bytes;
+  };
+  std::vector<Copy> copies;  // asynchronous ones that nobody has waited for
 };
 
 extern Thread* current;
@@ -54,7 +61,10 @@ void wait_for_warp(unsigned mask, const char* site);
 void* static_shared(std::size_t bytes);
 void* dynamic_shared();
 
-constexpr std::size_t kSlot = 8;  // bytes a lane can exchange
+// Fails unless `bytes` at p are aligned and lie in the block's dynamic shared memory.
+void check_shared(const void* p, std::size_t bytes);
+
+constexpr std::size_t kSlot = 32;  // bytes a lane can exchange
 
 // The 32 slots of the warp of the current thread, alternating between two buffers: a lane can be at
 // most one collective ahead of another.
@@ -62,7 +72,7 @@ unsigned char* exchange_buffer();
 
 template <typename T>
 T shuffle(unsigned mask, T value, int source, const char* site) {
-  static_assert(sizeof(T) <= kSlot, "a lane exchanges at most 8 bytes");
+  static_assert(sizeof(T) <= 8, "a shuffle exchanges at most 8 bytes");
   unsigned char* slots = exchange_buffer();
   std::memcpy(slots + current->lane * kSlot, &value, sizeof(T));
   wait_for_warp(mask, site);
@@ -82,6 +92,16 @@ inline unsigned ballot(unsigned mask, int predicate, const char* site) {
     if ((mask >> lane & 1u) && slots[lane * kSlot]) result |= 1u << lane;
   }
   return result;
+}
+
+// The values of all 32 lanes, kSlot bytes apart; every lane of the warp must call it.
+template <typename T>
+const unsigned char* gather(const T& value, const char* site) {
+  static_assert(sizeof(T) <= kSlot, "a lane exchanges at most kSlot bytes");
+  unsigned char* slots = exchange_buffer();
+  std::memcpy(slots + current->lane * kSlot, &value, sizeof(T));
+  wait_for_warp(0xffffffffu, site);
+  return slots;
 }
 
 struct Launch {

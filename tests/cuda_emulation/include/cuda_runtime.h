@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "cuda_emulation.h"
+#include "mma_emulation.h"
 
 #define __global__
 #define __device__
