@@ -32,7 +32,7 @@ class Replaying:
         self.captures = self.replays = 0
         self.graph = None
 
-    def __call__(self, run):
+    def __call__(self, run, device):
         self.captures += 1
         for _ in range(3):
             run()
@@ -118,13 +118,13 @@ def test_a_graph_reads_and_writes_where_it_was_captured(start):
     assert torch.equal(weights(graphed), weights(plain))
 
 
-def empty(run):
+def empty(run, device):
     for _ in range(3):
         run()
     return lambda: None
 
 
-def refused(run):
+def refused(run, device):
     run()
     raise RuntimeError("operation not permitted when stream is capturing")
 
@@ -151,7 +151,7 @@ def test_a_graph_that_adds_half_is_not_used(start):
     fresh, steps = start
     plain = fresh(None)
 
-    def capture(run):
+    def capture(run, device):
         def replay():
             run()
             torch._foreach_mul_([p.grad for p in graphed.network.parameters()], 0.5)

@@ -103,7 +103,7 @@ class GraphedGradients:
         try:
             gc.collect()  # a plain pass that is still referred to would bind the graph to it
             with _this_stream(self._device):
-                self._replay = self._capture(run)
+                self._replay = self._capture(run, self._device)
             torch._foreach_zero_(gradients)
             self._replay()
             fault = _fault([self._terms, *gradients], plain)
