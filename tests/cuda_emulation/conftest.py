@@ -63,6 +63,10 @@ LAYOUTS = {
     "conv3d": "size batch depth height width channels_in channels_out; enum dtype; tensor x x2; "
     "size channels_x2; tensor weight in_parts; size in_part_count; tensor norm_weight norm_bias; "
     "real eps; tensor y parts; enum variant; size planes",
+    "upsample_concat_forward": "size batch depth height width coarse_depth coarse_height "
+    "coarse_width channels_skip channels_x; enum dtype; tensor skip* x* y*",
+    "upsample_concat_backward": "size batch depth height width coarse_depth coarse_height "
+    "coarse_width channels_skip channels_x; enum dtype; tensor grad_y* grad_x*",
     "sampler_step": "size batch voxels; enum output_dtype; tensor x output previous_x0 new_x x0 "
     "coefficients row timesteps subjects samples; size seed step",
 }

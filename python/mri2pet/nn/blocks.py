@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mri2pet.nn.convolution import Conv3d
-from mri2pet.ops import group_norm_gelu, linear_attention
+from mri2pet.ops import group_norm_gelu, linear_attention, upsample_concat
 from mri2pet.ops.linear_attention import HEADS
 
 EMBEDDING = 256
@@ -91,9 +91,7 @@ class Up(nn.Module):
         self.conv = DoubleConv(cin, cout, mid=cin // 2)
 
     def forward(self, x: Tensor, skip: Tensor, bias: Tensor) -> Tensor:
-        x = F.interpolate(x, size=skip.shape[2:], mode="trilinear", align_corners=True)
-        x = torch.cat((skip, x.to(skip.dtype)), dim=1)
-        return self.conv(self.residual(x), bias)
+        return self.conv(self.residual(upsample_concat(x, skip)), bias)
 
 
 class Attention(nn.Module):
