@@ -105,18 +105,17 @@ def bench_sample(
     how = {"preset": preset, "batch": batch, "sampler": sampler, "steps": steps}
     result = {"benchmark": "sample", **how, "repeats": repeats, "environment": environment(device)}
     result["rows"] = rows
-    first: Tensor | None = None
+    first: list[Tensor] = []
     with tempfile.TemporaryDirectory() as folder:
         for form in forms:
             try:
                 with whole_float32(_precision(form, device) != "tf32"):
                     run = _form(form, model, mri, Path(folder), batch, sampler, steps)
-                    volume = run()
-                    first = volume if first is None else first
-                    row = _row(form, run, volume, first, device, batch, steps, repeats)
-                run = volume = None  # its memory is free for the next form
+                    row = _row(form, run, first, device, batch, steps, repeats)
+                del run  # its memory is free for the next form
             except (Mri2petError, RuntimeError, ImportError) as error:
-                row = {"form": form, "reason": str(error).strip().splitlines()[0]}
+                reason = str(error).strip() or type(error).__name__
+                row = {"form": form, "reason": reason.splitlines()[0]}
             rows.append(row)
             release_memory()
             if on_row is not None:
@@ -145,14 +144,16 @@ def _precision(form: str, device: str) -> str:
 def _row(
     form: str,
     run: Callable[[], Tensor],
-    volume: Tensor,
-    first: Tensor,
+    first: list[Tensor],
     device: str,
     batch: int,
     steps: int,
     repeats: int,
 ) -> dict[str, Any]:
-    difference = float((volume - first).norm() / first.norm())
+    """The times of a form whose volume is that of `first`; the first one's is put there."""
+    volume = run()
+    first[:] = first or [volume]
+    difference = float((volume - first[0]).norm() / first[0].norm())
     if not difference < LARGEST_DIFFERENCE[_precision(form, device)]:
         raise Mri2petError(f"it gives another volume: relative {difference:.1e}")
     start = time.perf_counter()
@@ -189,7 +190,7 @@ def _model(preset: str, settings: Sequence[str], device: str) -> Model:
 def _form(
     form: str, model: Model, mri: Tensor, folder: Path, batch: int, sampler: str, steps: int
 ) -> Callable[[], Tensor]:
-    from mri2pet.diffusion.loop import sample
+    from mri2pet.engines.sampling import sample
 
     if form == "authors":
         return lambda: _authors_loop(model, mri, batch, sampler, steps)

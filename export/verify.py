@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from mri2pet.checkpoint import Model, load_model
-from mri2pet.diffusion.loop import sample
 from mri2pet.engines.base import Engine
 from mri2pet.engines.exported import read_export, write_manifest
+from mri2pet.engines.sampling import sample
 from mri2pet.engines.torch_engine import TorchEngine
 from mri2pet.errors import ModelError, UsageError
 

@@ -114,3 +114,63 @@ def test_commands(capsys, tmp_path):
     assert json.loads(shown.out)["model"]["pet_shape"] == [16, 64, 64]
     assert "memory plan for training" in shown.err
     assert memory.available_bytes("cpu") > 2**28
+
+
+def peak_on_gpu(run):
+    """Bytes that torch's allocator held at most during a call, beyond those before it."""
+    torch.cuda.synchronize()
+    torch.cuda.empty_cache()
+    before = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    kept = run()
+    torch.cuda.synchronize()
+    del kept
+    return torch.cuda.max_memory_allocated() - before
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_on_a_gpu_sampling_stays_within_its_plan(precision):
+    """What is not in the plan, cuDNN's workspaces and the second copy of a graph, is overhead."""
+    from mri2pet.checkpoint import Model
+    from mri2pet.diffusion.loop import sample
+    from mri2pet.engines.torch_engine import TorchEngine
+
+    config = load_config("paper").model
+    plan = sampling_plan(config, "cuda")
+
+    def run():
+        network = Network(config).requires_grad_(False).eval().to("cuda")
+        network.to(memory_format=torch.channels_last_3d)
+        engine = TorchEngine(Model(network, config, 1.0, 0.5), precision)
+        mri = torch.rand(1, 1, *config.mri_shape, device="cuda")
+        return engine, sample(engine, mri, samples=4, batch=4, steps=3)
+
+    peak = peak_on_gpu(run)
+    assert plan.peaks[4] / 4 < peak < plan.peaks[4] + memory.OVERHEAD_BYTES
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_on_a_gpu_a_training_step_stays_within_its_plan(precision):
+    config = load_config("compact", [f"training.precision={precision}"])
+    plan = training_plan(config, "cuda")
+    shape = (4, 1, *config.model.pet_shape)
+
+    def run():
+        network = Network(config.model).to("cuda").to(memory_format=torch.channels_last_3d)
+        average = [p.detach().clone() for p in network.parameters()]
+        adam = torch.optim.Adam(network.parameters())
+        mri = torch.rand(4, 1, *config.model.mri_shape, device="cuda")
+        pet, noise = torch.randn(2, *shape, device="cuda")
+        t = torch.full((4,), 500, device="cuda")
+        with torch.autocast("cuda", dtype=torch.bfloat16, enabled=precision == "bf16"):
+            loss = training_objective(
+                network, config.model.prediction, mri, pet, t, noise, 0.25
+            ).total
+        loss.backward()
+        adam.step()
+        return average
+
+    peak = peak_on_gpu(run)
+    assert plan.peaks[4] / 4 < peak < plan.peaks[4] + memory.OVERHEAD_BYTES

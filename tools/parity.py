@@ -13,8 +13,8 @@ import time
 import torch
 
 import mri2pet
-from mri2pet.diffusion.loop import sample
 from mri2pet.engines import load_engine
+from mri2pet.engines.sampling import sample
 from mri2pet.imaging.pipeline import preprocess
 
 

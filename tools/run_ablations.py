@@ -3,7 +3,8 @@
 usage: python tools/run_ablations.py OUT --volumes 4000 (--vgg-weights FILE | --random-vgg)
 
 Every variant is fine-tuned on the same pairs for the same number of volumes, and evaluated on
-people of another simulated cohort. The same command goes on where it was stopped.
+people of another simulated cohort. The same command goes on where it was stopped; on SIGTERM a
+training saves its state first.
 
     OUT/cohort, OUT/held_out       simulated people: to train on, and to test with
     OUT/cohort.tsv                 who trains
@@ -18,13 +19,14 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from mri2pet.cohort.tables import written_whole
 from mri2pet.evaluation.bootstrap import Estimate, estimate, mean
+from mri2pet.files import written_whole
 
 METHOD = "mean_of_samples"
 FIGURES = {"ssim": 3, "psnr": 1, "mae": 3, "suvr_error": 3}
@@ -73,9 +75,10 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--pairs", type=int, default=80, help="people with MRI and PET")
     parser.add_argument("--unpaired", type=int, default=160, help="people with MRI alone")
     parser.add_argument("--test-pairs", type=int, default=40, help="people to test with")
-    parser.add_argument("--vgg-weights", type=Path, help="torchvision's vgg19-dcbb9e9d.pth")
+    parser.add_argument("--vgg-weights", type=Path, help="a known file, see docs/style_transfer.md")
     parser.add_argument("--random-vgg", action="store_true", help="random weights, and say so")
     parser.add_argument("--style-steps", type=int, default=100, help="L-BFGS steps")
+    parser.add_argument("--style-weight", default="auto", help="a number, or auto: the file's own")
     parser.add_argument("--samples", type=int, default=4, help="PETs drawn per test scan")
     parser.add_argument("--steps", type=int, default=25, help="network evaluations per PET")
     parser.add_argument("--limit", type=int, help="only the first so many test scans")
@@ -93,11 +96,24 @@ def arguments() -> argparse.Namespace:
 
 
 def mri2pet(*command: object) -> None:
+    """Runs a command to its end; SIGTERM is handed on to it."""
     words = [str(word) for word in command]
     print("mri2pet", *words, flush=True)
-    finished = subprocess.run([sys.executable, "-m", "mri2pet", *words, "--quiet"], check=False)
-    if finished.returncode not in (0, 3):  # 3: some scans of several could not be used
-        sys.exit(finished.returncode)
+    process: subprocess.Popen[bytes] | None = None
+
+    def stop(*_: object) -> None:
+        if process is None:
+            sys.exit(128 + signal.SIGTERM)
+        process.terminate()
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        process = subprocess.Popen([sys.executable, "-m", "mri2pet", *words, "--quiet"])
+        status = process.wait()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    if status not in (0, 3):  # 3: some scans of several could not be used
+        sys.exit(status if status > 0 else 128 - status)
 
 
 def prepare(options: argparse.Namespace) -> None:
@@ -118,7 +134,8 @@ def prepare(options: argparse.Namespace) -> None:
     weights = ("--random-vgg",) if options.random_vgg else ("--vgg-weights", options.vgg_weights)
     mri2pet(
         *("stylize", table, "-o", out / "styled", "--split", "all", *weights),
-        *("--steps", options.style_steps, "--registration", "truth"),
+        *("--steps", options.style_steps, "--style-weight", options.style_weight),
+        *("--registration", "truth"),
         *("--jobs", options.jobs, "--device", options.device),
     )
 
@@ -246,17 +263,22 @@ def write_results(out: Path, results: dict[str, object], lines: list[str]) -> st
     return "\n".join(lines)
 
 
+def style(folder: Path) -> str:
+    """What made the PET-like MRIs of a folder."""
+    made = json.loads((folder / "style.json").read_text())
+    return f"{made['vgg']['source']}, weight {made['style_weight']:g}, {made['steps']} steps"
+
+
 def report(options: argparse.Namespace) -> str:
     """One row per variant: figures, and the difference in MAE to the whole recipe, paired."""
     folders = {name: options.out / "evaluation" / name for name in VARIANTS}
     titles = {name: variant.title for name, variant in VARIANTS.items()}
     lines, results, scans = compare(folders, titles, "mri2pet", options.samples)
-    vgg = "random VGG19 weights" if options.random_vgg else options.vgg_weights.name
     lines += [
         "",
         f"{options.pairs} people with pairs and {options.unpaired} with an MRI alone to train, "
         f"{options.pretrain_volumes} volumes of pre-training, {options.volumes} of fine-tuning; "
-        f"style: {vgg}, {options.style_steps} steps. {scans}, "
+        f"style: {style(options.out / 'styled')}. {scans}, "
         f"mean of {options.samples} samples of {options.steps} steps, inside the brain. "
         "In brackets: 95 % bootstrap interval over people.",
     ]

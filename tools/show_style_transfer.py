@@ -1,12 +1,12 @@
 """Style transfer of one scan: a picture, and its time beside the paper's slice-by-slice form.
 
-usage: python tools/show_style_transfer.py PREPARED PICTURE.png RESULT.json
-           [--vgg-weights FILE] [--steps 100] [--repeats 3] [--loss-scale 1]
+usage: python tools/show_style_transfer.py COHORT PICTURE.png RESULT.json
+           [--vgg-weights FILE] [--steps 100] [--repeats 3]
 
-PREPARED is the folder of `mri2pet preprocess T1 --pet PET`. Without weights VGG19 has random ones,
-and picture and result say so. Their features are so small that L-BFGS, which ignores curvatures
-below 1e-10, hardly moves; `--loss-scale` multiplies both weights of the loss, which moves no
-minimum. Both forms do the same L-BFGS steps on the same slices, in turn.
+COHORT is from `mri2pet phantom COHORT --pairs 4 --seed 7`. Its first MRI takes the style of its
+second person's PET, with the weight that goes with the weights file; the picture has the paper's
+1000 beside it. Without a file VGG19 has random weights, and picture and result say so. Both forms
+do the same L-BFGS steps on the same slices, in turn.
 """
 
 from __future__ import annotations
@@ -14,18 +14,30 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
 import numpy as np
 
 from mri2pet.bench.timing import environment
+from mri2pet.cohort.cache import build_cache
+from mri2pet.config import load_config
+from mri2pet.imaging.resampling import to_pet_size
 from mri2pet.style.slicewise import stylize_slicewise
-from mri2pet.style.transfer import StyleOptions, Stylized, stylize, to_pet_size, unit_range
-from mri2pet.style.vgg import load_vgg
+from mri2pet.style.transfer import StyleOptions, Stylized, stylize, unit_range
+from mri2pet.style.vgg import TORCHVISION, Vgg19, load_vgg
 
 HEIGHTS = (0.35, 0.5, 0.65)
+
+
+def scans(cohort: Path) -> tuple[np.ndarray, np.ndarray]:
+    """The first person's MRI, and the second's PET in [0, 1]."""
+    model = load_config("compact").model
+    cache = build_cache(
+        cohort, mri_shape=model.mri_shape, pet_shape=model.pet_shape, registration="truth"
+    )
+    first, second = cache.rows()[:2]
+    return np.asarray(cache.mri(first), np.float32), unit_range(cache.pet(second))
 
 
 def draw(path: Path, rows: dict[str, np.ndarray], title: str) -> None:
@@ -49,55 +61,54 @@ def draw(path: Path, rows: dict[str, np.ndarray], title: str) -> None:
     figure.savefig(path, dpi=110)
 
 
+def timed(
+    mri: np.ndarray, style: np.ndarray, vgg: Vgg19, options: StyleOptions, repeats: int
+) -> tuple[dict[str, list[float]], Stylized, np.ndarray]:
+    """Seconds of both forms, each in turn; what they made, all slices at once first."""
+    seconds: dict[str, list[float]] = {"slice by slice": [], "all slices at once": []}
+    for _ in range(repeats):
+        began = time.perf_counter()
+        apart = stylize_slicewise(mri, style, vgg, options)
+        seconds["slice by slice"].append(time.perf_counter() - began)
+        began = time.perf_counter()
+        together = stylize(mri, style, vgg, options)
+        seconds["all slices at once"].append(time.perf_counter() - began)
+        print({form: round(times[-1], 1) for form, times in seconds.items()}, flush=True)
+    return seconds, together, apart
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("prepared", type=Path)
+    parser.add_argument("cohort", type=Path)
     parser.add_argument("picture", type=Path)
     parser.add_argument("result", type=Path)
     parser.add_argument("--vgg-weights", type=Path)
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--loss-scale", type=float, default=1.0)
     given = parser.parse_args()
-    mri, pet = (np.load(given.prepared / name) for name in ("mri.npy", "pet.npy"))
-    paper = StyleOptions(steps=given.steps)
-    options = replace(
-        paper,
-        style_weight=paper.style_weight * given.loss_scale,
-        content_weight=paper.content_weight * given.loss_scale,
-    )
-    style = unit_range(pet)
+    mri, style = scans(given.cohort)
     vgg = load_vgg(given.vgg_weights, random=given.vgg_weights is None)
-
-    seconds: dict[str, list[float]] = {"slice by slice": [], "all slices at once": []}
-    result: Stylized | None = None
-    for _ in range(given.repeats):
-        began = time.perf_counter()
-        apart = stylize_slicewise(mri, style, vgg, options)
-        seconds["slice by slice"].append(time.perf_counter() - began)
-        began = time.perf_counter()
-        result = stylize(mri, style, vgg, options)
-        seconds["all slices at once"].append(time.perf_counter() - began)
-        print({form: round(times[-1], 1) for form, times in seconds.items()}, flush=True)
-    assert result is not None
+    options = StyleOptions(given.steps)
+    weight, paper = options.weight_for(vgg.origin), TORCHVISION.style_weight
+    seconds, result, apart = timed(mri, style, vgg, options, given.repeats)
     moved = to_pet_size(mri, style.shape)
-    random = "" if vgg.origin.pretrained else " with random weights: the mechanism, no result"
-    draw(
-        given.picture,
-        {"MRI": moved, "PET (style)": style, "PET-like MRI": result.kij},
-        f"Style transfer, {given.steps} L-BFGS steps, VGG19{random}",
-    )
+    rows = {"MRI": moved, "PET (style)": style, f"weight {weight:g}": result.kij}
+    if weight != paper:
+        rows[f"weight {paper:g}"] = stylize(mri, style, vgg, StyleOptions(given.steps, paper)).kij
+    random = "" if vgg.origin.pretrained else ": the mechanism, no result"
+    draw(given.picture, rows, f"{given.steps} L-BFGS steps, {vgg.origin.source}{random}")
     record = {
         "benchmark": "style",
         "shape": list(style.shape),
         "steps_asked": given.steps,
         "steps_taken": result.steps.tolist(),
-        "loss_scale": given.loss_scale,
+        "diverged_slices": int(result.diverged.sum()),
+        "style_weight": weight,
         "loss_first": float(result.loss_first.sum()),
         "loss_last": float(result.loss_last.sum()),
-        "vgg": vgg.origin.source,
+        "vgg": vgg.origin.as_dict(),
         "seconds_per_volume": seconds,
         "median_s": {form: median(times) for form, times in seconds.items()},
         "relative_difference_of_forms": float(

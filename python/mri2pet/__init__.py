@@ -22,7 +22,7 @@ _PUBLIC = {
     "save_model": "mri2pet.checkpoint",
     "convert_authors_checkpoint": "mri2pet.convert",
     "train": "mri2pet.training",
-    "sample": "mri2pet.diffusion.loop",
+    "sample": "mri2pet.engines.sampling",
     "Mri2petError": "mri2pet.errors",
     "InputError": "mri2pet.errors",
     "ModelError": "mri2pet.errors",

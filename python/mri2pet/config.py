@@ -54,6 +54,7 @@ class TrainingConfig(_Frozen):
     `stage` is "pretrain" (MRI → PET-like MRI) or "finetune" (MRI → PET), `target` what the
     network learns to draw in it: "pet", "stylized" (what `mri2pet stylize` wrote) or "mri" (the
     MRI itself on the PET's grid). `ablation` names what was left out, see `mri2pet.stages`.
+    `micro_batch` is the volumes at a time in memory; None is for `training.resources` to settle.
     """
 
     stage: Literal["pretrain", "finetune"] = "finetune"
@@ -62,7 +63,7 @@ class TrainingConfig(_Frozen):
     volumes: int = Field(640_000, ge=1)
     epochs: int | None = Field(None, ge=1)
     batch_size: int = Field(128, ge=1)
-    micro_batch: int = Field(1, ge=1)
+    micro_batch: int | None = Field(None, ge=1)
     lr: float = Field(1e-4, gt=0)
     lr_schedule: Literal["constant", "cosine"] = "constant"
     warmup_volumes: int = Field(0, ge=0)
@@ -93,6 +94,10 @@ class TrainingConfig(_Frozen):
             raise ValueError(f"the ablation {self.ablation} starts from scratch, without init")
         return self
 
+    def at_once(self, share: int) -> int:
+        """Volumes of a micro-batch when a process has `share` of the batch: all, if left open."""
+        return min(self.micro_batch or share, share)
+
     def lasting(self, pairs: int) -> TrainingConfig:
         """With `volumes` as long as `epochs` says for so many training pairs."""
         if self.epochs is None:
@@ -106,15 +111,15 @@ class DataConfig(_Frozen):
     `reference` scales the PETs: `cerebellum` (SUVR), `minmax` (each to [0, 1] by itself), or the
     path of a VOI file in template space (SUVR by that region), see `mri2pet.imaging.reference`.
     `stylized` is the folder that `mri2pet stylize` wrote, the targets of pre-training; `loaders`
-    are the threads that prepare batches ahead of a GPU; `ray` (`local` or an address) prepares
-    the cohort on a Ray cluster.
+    are the threads that prepare batches ahead of a GPU, None for `training.resources` to settle;
+    `ray` (`local` or an address) prepares the cohort on a Ray cluster.
     """
 
     registration: Literal["estimate", "truth"] = "estimate"
     reference: str = Field("cerebellum", min_length=1)
     jobs: int = Field(1, ge=1)
     ray: str | None = None
-    loaders: int = Field(2, ge=0)
+    loaders: int | None = Field(None, ge=0)
     stylized: str | None = None
 
 

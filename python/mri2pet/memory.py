@@ -44,7 +44,11 @@ class MemoryPlan:
     @property
     def largest(self) -> int | None:
         """The most volumes at once that fit beside the overhead; None if not even one does."""
-        fitting = [n for n, peak in self.peaks.items() if peak + OVERHEAD_BYTES <= self.available]
+        return self.largest_within(self.available)
+
+    def largest_within(self, available: int) -> int | None:
+        """`largest` for another number of free bytes."""
+        fitting = [n for n, peak in self.peaks.items() if peak + OVERHEAD_BYTES <= available]
         return max(fitting, default=None)
 
     def text(self) -> str:
@@ -75,10 +79,14 @@ def sampling_plan(config: ModelConfig, device: str = "cpu") -> MemoryPlan:
 
 
 def training_plan(config: Config, device: str = "cpu") -> MemoryPlan:
-    """The plan of a training step, by `training.micro_batch`."""
+    """The plan of a training step, by `training.micro_batch`.
+
+    A step is counted as a CPU makes it, whatever the device: torch without CUDA cannot pass stand-
+    ins of CUDA tensors backward, and the tensors are the same.
+    """
 
     def peak(count: int) -> tuple[int, int]:
-        return count_bytes(lambda: _training(config, device, count))
+        return count_bytes(lambda: _training(config, count))
 
     return _plan("training", peak, device)
 
@@ -227,21 +235,20 @@ def _sampling(config: ModelConfig, device: str, count: int) -> Counted:
     return Counted(network, work)
 
 
-def _training(config: Config, device: str, count: int) -> Counted:
+def _training(config: Config, count: int) -> Counted:
     from mri2pet.diffusion.objective import training_objective
     from mri2pet.nn import Network
 
-    with torch.device(device):
-        network = Network(config.model)
+    network = Network(config.model)
     average = {name: value.clone() for name, value in network.state_dict().items()}
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
     training = config.training
 
     def step() -> None:
-        mri = torch.empty(count, 1, *config.model.mri_shape, device=device)
-        pet, noise = (torch.empty(count, 1, *config.model.pet_shape, device=device) for _ in "pn")
-        t = torch.ones(count, dtype=torch.int64, device=device)
-        with _autocast(device, training.precision):
+        mri = torch.empty(count, 1, *config.model.mri_shape)
+        pet, noise = (torch.empty(count, 1, *config.model.pet_shape) for _ in "pn")
+        t = torch.ones(count, dtype=torch.int64)
+        with _autocast(training.precision):
             loss = training_objective(
                 network,
                 config.model.prediction,
@@ -258,7 +265,7 @@ def _training(config: Config, device: str, count: int) -> Counted:
     return Counted((network, average, optimizer), step)
 
 
-def _autocast(device: str, precision: str) -> AbstractContextManager[Any]:
+def _autocast(precision: str) -> AbstractContextManager[Any]:
     if precision == "fp32":
         return nullcontext()
-    return torch.autocast(torch.device(device).type, dtype=torch.bfloat16)
+    return torch.autocast("cpu", dtype=torch.bfloat16)

@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from mri2pet.bench import sample as bench
 from mri2pet.bench.sample import FORMS, bench_sample, default_forms, format_sample
-from mri2pet.config import load_config
 from mri2pet.errors import Mri2petError, UsageError
 
 SETTINGS = ("model.mri_shape=[16,32,32]", "model.pet_shape=[16,32,32]")
-
-
-@pytest.fixture(autouse=True)
-def _small(monkeypatch):
-    monkeypatch.setattr(bench, "load_config", lambda preset: load_config(preset, SETTINGS))
-
 
 IN_TORCH = ("authors", "torch", "torch-bf16")
 
@@ -25,19 +19,44 @@ IN_TORCH = ("authors", "torch", "torch-bf16")
     [("compact", (*IN_TORCH, "onnxruntime", "onnxruntime-fp16")), ("paper", IN_TORCH)],
 )
 def test_every_form_gives_the_same_volume(preset, forms):
-    result = bench_sample(preset, forms=forms, batch=2, steps=3)
+    seen: list[int] = []
+    result = bench_sample(
+        preset,
+        forms=forms,
+        settings=SETTINGS,
+        batch=2,
+        steps=3,
+        on_row=lambda so_far: seen.append(len(so_far["rows"])),
+    )
+    assert seen == list(range(1, len(forms) + 1))
     assert tuple(row["form"] for row in result["rows"]) == forms
     for row in result["rows"]:
         assert row["relative_difference"] < (3e-2 if "-" in row["form"] else 1e-4)
         assert row["volumes_per_minute"] == pytest.approx(60 / row["seconds_per_volume"])
+        whole = row["seconds_per_volume"] / 3 * 999
+        assert row["seconds_per_volume_of_999_steps"] == pytest.approx(whole)
         assert row["seconds_per_evaluation"] == pytest.approx(row["seconds_per_volume"] * 2 / 3)
     assert forms[-1] in format_sample(result)
 
 
-def test_a_form_that_differs_is_not_timed(monkeypatch):
-    monkeypatch.setattr(bench, "_authors_loop", lambda model, mri, batch, *_: 1 + mri)
-    with pytest.raises(Mri2petError, match="does not give the volume"):
-        bench_sample("compact", forms=("authors", "torch"), steps=2)
+def test_a_form_that_differs_or_cannot_run_is_a_row_with_its_reason(monkeypatch):
+    monkeypatch.setattr(bench, "_authors_loop", lambda model, mri, *_: 1 + torch.ones_like(mri))
+    forms = ("torch", "authors", "torch-fp16", "torch-tf32", "torch-bf16")
+    result = bench_sample("compact", forms=forms, settings=SETTINGS, steps=2)
+    rows = {row["form"]: row for row in result["rows"]}
+    assert tuple(rows) == forms
+    assert "another volume" in rows["authors"]["reason"]
+    assert "needs a GPU" in rows["torch-fp16"]["reason"]
+    assert "needs a GPU" in rows["torch-tf32"]["reason"]
+    assert "reason" not in rows["torch"]
+    assert rows["torch-bf16"]["median_s"] > 0
+    text = format_sample(result)
+    assert f"not timed: {rows['torch-fp16']['reason']}" in text
+
+
+def test_no_form_at_all_is_an_error():
+    with pytest.raises(Mri2petError, match=r"no form could be timed: torch-fp16: .*needs a GPU"):
+        bench_sample("compact", forms=("torch-fp16",), settings=SETTINGS, steps=1)
 
 
 @pytest.mark.parametrize("wrong", [{"forms": ("quick",)}, {"batch": 0}, {"repeats": 2}])

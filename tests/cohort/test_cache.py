@@ -20,11 +20,11 @@ from mri2pet.cohort.dataset import ModelSpaceDataset
 from mri2pet.cohort.manifest import build_manifest
 from mri2pet.cohort.pet import static_pet
 from mri2pet.cohort.prepare import ModelSpaceSubject, prepare
-from mri2pet.cohort.tables import read_tsv
 from mri2pet.errors import InputError, Mri2petError, UsageError
+from mri2pet.files import read_tsv
 from mri2pet.imaging.grid import grid_affine, to_kij
 from mri2pet.imaging.reference import Reference
-from mri2pet.style.transfer import to_pet_size
+from mri2pet.imaging.resampling import to_pet_size
 
 from .conftest import MRI_SHAPE, PET_SHAPE, TinyCohort, ellipsoid
 

@@ -18,9 +18,9 @@ import torch
 from mri2pet.checkpoint import load_model, save_model
 from mri2pet.config import ModelConfig
 from mri2pet.diffusion.graphed_loop import Loops
-from mri2pet.diffusion.loop import sample
 from mri2pet.engines import load_engine, tensorrt_engine
 from mri2pet.engines.exported import MANIFEST, read_export
+from mri2pet.engines.sampling import sample
 from mri2pet.engines.tensorrt_engine import TensorRtEngine
 from mri2pet.errors import ModelError, UsageError
 from mri2pet.nn import Network

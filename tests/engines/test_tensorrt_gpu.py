@@ -7,7 +7,7 @@ import torch
 
 from mri2pet.checkpoint import load_model, save_model
 from mri2pet.config import ModelConfig
-from mri2pet.diffusion.loop import sample
+from mri2pet.engines.sampling import sample
 from mri2pet.engines.tensorrt_engine import TensorRtEngine
 from mri2pet.nn import Network
 

@@ -7,7 +7,7 @@ import torch
 
 from mri2pet.checkpoint import Model
 from mri2pet.config import ModelConfig
-from mri2pet.diffusion.loop import sample, sample_subjects
+from mri2pet.engines.sampling import sample, sample_subjects
 from mri2pet.engines.torch_engine import TorchEngine
 from mri2pet.errors import UsageError
 from mri2pet.nn import Network

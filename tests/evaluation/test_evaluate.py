@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from mri2pet.cohort import cache as cache_module
-from mri2pet.cohort.tables import read_tsv
 from mri2pet.errors import InputError, ModelError, UsageError
 from mri2pet.evaluation import evaluate as module
 from mri2pet.evaluation.evaluate import Sampling, evaluate
 from mri2pet.evaluation.methods import METHODS, within_support
 from mri2pet.evaluation.metrics import mean_absolute_error
+from mri2pet.files import read_tsv
 from mri2pet.imaging.reference import Reference
 from mri2pet.imaging.regions import region_mean
 

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from mri2pet.checkpoint import Model, load_model
-from mri2pet.diffusion.loop import sample, sample_subjects
 from mri2pet.engines import load_engine
 from mri2pet.engines.exported import DENOISER, ENCODER, MANIFEST, read_export
 from mri2pet.engines.onnxruntime_engine import OnnxRuntimeEngine
+from mri2pet.engines.sampling import sample, sample_subjects
 from mri2pet.errors import ModelError, UsageError
 from mri2pet.export import export_onnx, verify_export
 from mri2pet.export.plain import PlainNorm, plain_network

@@ -13,9 +13,9 @@ import pytest
 import torch
 
 from mri2pet import WARNING
-from mri2pet.diffusion.loop import sample
 from mri2pet.engines import load_engine
 from mri2pet.engines.exported import DENOISER, MANIFEST, read_export
+from mri2pet.engines.sampling import sample
 from mri2pet.errors import ModelError, Mri2petError, UsageError
 from mri2pet.export.to_triton import MAX_SAMPLES, export_triton
 

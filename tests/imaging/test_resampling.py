@@ -5,7 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mri2pet.imaging.resampling import INTERPOLATIONS, bounding_box, crop_affine, resample
+from mri2pet.imaging.grid import grid_affine
+from mri2pet.imaging.resampling import (
+    INTERPOLATIONS,
+    bounding_box,
+    crop_affine,
+    resample,
+    to_pet_size,
+)
 
 
 @pytest.mark.parametrize("interpolation", INTERPOLATIONS)
@@ -44,6 +51,31 @@ def test_outside_is_zero():
 def test_an_unknown_interpolation_is_refused():
     with pytest.raises(ValueError, match="none of nearest, linear, cubic, sinc"):
         resample(np.ones((2, 2, 2)), np.eye(4), (2, 2, 2), np.eye(4), interpolation="lanczos")
+
+
+def test_the_mri_keeps_its_place_at_pet_size():
+    """A smooth blob moves to the PET grid as the two grids' affines say."""
+    mri_shape, pet_shape = (32, 72, 72), (16, 64, 64)
+    index = np.stack(np.meshgrid(*map(np.arange, mri_shape), indexing="ij"), -1)
+    mm = index[..., [1, 2, 0]] @ grid_affine(mri_shape)[:3, :3].T + grid_affine(mri_shape)[:3, 3]
+    blob = np.exp(-((mm - (20.0, -40.0, 10.0)) ** 2).sum(-1) / (2 * 18.0**2)).astype(np.float32)
+    expected = resample(
+        blob.transpose(1, 2, 0),
+        grid_affine(mri_shape),
+        (64, 64, 16),
+        grid_affine(pet_shape),
+        interpolation="cubic",
+    ).transpose(2, 0, 1)
+    np.testing.assert_allclose(to_pet_size(blob, pet_shape), expected, atol=0.01)
+
+
+def test_an_mri_at_pet_size_is_clipped():
+    step = np.zeros((8, 12, 12), np.float32)
+    step[:, 6:] = 1.0
+    moved = to_pet_size(step, (8, 17, 17))
+    assert moved.min() == 0.0
+    assert moved.max() == 1.0
+    np.testing.assert_allclose(to_pet_size(step, step.shape), step, atol=1e-6)
 
 
 def test_bounding_box_and_its_affine():

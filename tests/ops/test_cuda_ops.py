@@ -99,7 +99,13 @@ def test_group_norm_gelu(shape, dtype, channels_last, assert_as_exact):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(
     "shape",
-    [(1, 1, 1, 32, 32), (2, 1, 3, 33, 47), (2, 1, 8, 128, 128), (1, 1, 2, 320, 352)],
+    [
+        (1, 1, 1, 32, 32),
+        (2, 1, 3, 33, 47),
+        (2, 1, 8, 128, 128),
+        (1, 1, 2, 256, 256),
+        (1, 1, 2, 320, 352),
+    ],
     ids=str,
 )
 def test_laplacian_pyramid_loss(shape, dtype, assert_as_exact):

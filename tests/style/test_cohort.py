@@ -14,6 +14,7 @@ from mri2pet.errors import InputError, UsageError
 from mri2pet.style import cohort as module
 from mri2pet.style.cohort import chosen_style, stylize_cohort
 from mri2pet.style.transfer import StyleOptions, stylize, unit_range
+from mri2pet.style.vgg import NORMALISED, WeightsOrigin
 
 from .conftest import MRI_SHAPE, PET_SHAPE, blobs
 
@@ -120,6 +121,15 @@ def test_other_settings_do_not_mix(tmp_path, random_vgg):
     make(tmp_path, random_vgg, limit=2, options=StyleOptions(2, 1e6, 1e3, slices_at_once=1))
 
 
+def test_the_weight_that_was_used_is_recorded(tmp_path, random_vgg, monkeypatch):
+    make(tmp_path / "default", random_vgg, limit=1, options=StyleOptions(steps=1))
+    assert json.loads((tmp_path / "default" / "style.json").read_text())["style_weight"] == 1000.0
+    origin = WeightsOrigin("normalised", NORMALISED.sha256, pretrained=True)
+    monkeypatch.setattr(random_vgg, "origin", origin)
+    made = make(tmp_path / "known", random_vgg, limit=1, options=StyleOptions(steps=1))
+    assert made.settings["style_weight"] == NORMALISED.style_weight
+
+
 def test_the_mean_pet_can_be_the_style(tmp_path, random_vgg):
     done = make(tmp_path, random_vgg, style="mean", split="test")
     assert done.done == ("sub-5",)
@@ -145,6 +155,10 @@ def test_the_command_asks_how_to_get_the_weights(tmp_path, capsys):
     assert main(["stylize", str(tmp_path), "-o", str(tmp_path / "out")]) == 2
     assert "exactly one way" in capsys.readouterr().err
     assert main(["stylize", str(tmp_path), "-o", "x", "--random-vgg", "--steps", "0"]) == 2
+    assert (
+        main(["stylize", str(tmp_path), "-o", "x", "--random-vgg", "--style-weight", "much"]) == 2
+    )
+    assert "neither a number nor auto" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 

@@ -9,17 +9,16 @@ import pytest
 import torch
 
 from mri2pet.errors import UsageError
-from mri2pet.imaging.grid import grid_affine
-from mri2pet.imaging.resampling import resample
+from mri2pet.imaging.resampling import to_pet_size
 from mri2pet.style.slicewise import stylize_slicewise
 from mri2pet.style.transfer import (
     StyleOptions,
     StyleProblem,
     gram,
     stylize,
-    to_pet_size,
     unit_range,
 )
+from mri2pet.style.vgg import NORMALISED, WeightsOrigin
 
 from .conftest import MRI_SHAPE, PET_SHAPE, blobs
 
@@ -116,35 +115,40 @@ def test_without_style_the_content_stays(mri, pet, random_vgg):
     assert done.steps.max() == 0
 
 
+def test_without_a_number_the_weights_file_decides(mri, pet, random_vgg):
+    known = copy.copy(random_vgg)
+    known.origin = WeightsOrigin("normalised", NORMALISED.sha256, pretrained=True)
+    assert StyleOptions().weight_for(known.origin) == NORMALISED.style_weight
+    assert StyleOptions().weight_for(random_vgg.origin) == 1000.0
+    assert StyleOptions(style_weight=0.0).weight_for(known.origin) == 0.0
+    first = [
+        stylize(mri, pet, known, StyleOptions(steps=1, style_weight=weight)).loss_first
+        for weight in (None, NORMALISED.style_weight, 1000.0)
+    ]
+    np.testing.assert_array_equal(first[0], first[1])
+    assert (first[0][1:] > 2 * first[2][1:]).all()
+
+
+def test_terms_of_larger_features_grow_as_their_fourth_power_and_square(mri, pet, exact_vgg):
+    """So features s times as large need a style weight s² times as small."""
+    larger, size = copy.deepcopy(exact_vgg), 3.0
+    larger.features[0].weight.mul_(size)  # ReLU and pooling hand the factor on; no bias is set
+    options = StyleOptions(style_weight=900.0)
+    content = torch.from_numpy(to_pet_size(mri, pet.shape))
+    problems = [
+        StyleProblem(content, torch.from_numpy(pet), v, options) for v in (exact_vgg, larger)
+    ]
+    image, rows = problems[0].start.flip(2), torch.arange(len(content))
+    (style, content_term), (style_l, content_l) = (p.terms(image, rows) for p in problems)
+    torch.testing.assert_close(style_l, size**4 * style)
+    torch.testing.assert_close(content_l, size**2 * content_term)
+    torch.testing.assert_close(problems[0].loss(image, rows), 900.0 * style.sum(0) + content_term)
+
+
 def test_gram_matrices_are_per_slice():
     features = torch.rand(3, 4, 5, 6, generator=torch.Generator().manual_seed(0))
     expected = torch.einsum("schw,sdhw->scd", features, features) / (4 * 5 * 6)
     torch.testing.assert_close(gram(features), expected)
-
-
-def test_the_mri_keeps_its_place_at_pet_size():
-    """A smooth blob moves to the PET grid as the two grids' affines say."""
-    mri_shape, pet_shape = (32, 72, 72), (16, 64, 64)
-    index = np.stack(np.meshgrid(*map(np.arange, mri_shape), indexing="ij"), -1)
-    mm = index[..., [1, 2, 0]] @ grid_affine(mri_shape)[:3, :3].T + grid_affine(mri_shape)[:3, 3]
-    blob = np.exp(-((mm - (20.0, -40.0, 10.0)) ** 2).sum(-1) / (2 * 18.0**2)).astype(np.float32)
-    expected = resample(
-        blob.transpose(1, 2, 0),
-        grid_affine(mri_shape),
-        (64, 64, 16),
-        grid_affine(pet_shape),
-        interpolation="cubic",
-    ).transpose(2, 0, 1)
-    np.testing.assert_allclose(to_pet_size(blob, pet_shape), expected, atol=0.01)
-
-
-def test_resampling_is_clipped():
-    step = np.zeros((8, 12, 12), np.float32)
-    step[:, 6:] = 1.0
-    moved = to_pet_size(step, (8, 17, 17))
-    assert moved.min() == 0.0
-    assert moved.max() == 1.0
-    np.testing.assert_allclose(to_pet_size(step, step.shape), step, atol=1e-6)
 
 
 def test_style_images_span_zero_to_one(pet):
@@ -157,7 +161,9 @@ def test_style_images_span_zero_to_one(pet):
     [
         ({"steps": 0}, "steps"),
         ({"slices_at_once": 0}, "slices at once"),
-        ({"style_weight": -1.0}, "weight"),
+        ({"style_weight": -1.0}, "style weight"),
+        ({"style_weight": float("nan")}, "style weight"),
+        ({"content_weight": float("inf")}, "content weight"),
     ],
 )
 def test_impossible_options_are_refused(mri, pet, random_vgg, options, reason):

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
 from mri2pet.errors import ModelError, Mri2petError, UsageError
-from mri2pet.style.vgg import CONVOLUTIONS, Vgg19, load_vgg
+from mri2pet.style.vgg import (
+    CONVOLUTIONS,
+    KNOWN_FILES,
+    NORMALISED,
+    TORCHVISION,
+    KnownFile,
+    Vgg19,
+    known_file,
+    load_vgg,
+)
 
 
 def other_weights() -> dict[str, torch.Tensor]:
@@ -56,6 +66,49 @@ def test_published_hash_is_torchvisions(torchvision_models):
     assert torchvision_models.VGG19_Weights.IMAGENET1K_V1.url == URL
 
 
+def test_known_files_have_a_name_and_a_style_weight(tmp_path, monkeypatch):
+    assert known_file("dcbb9e9d" + 56 * "0") is TORCHVISION
+    assert known_file(NORMALISED.sha256) is NORMALISED
+    assert known_file(NORMALISED.sha256[:63] + "0") is None
+    path = tmp_path / "mine.safetensors"
+    save_file(other_weights(), path)
+    vgg = load_vgg(path, sha256=sha256(path))
+    assert vgg.origin.style_weight is None
+    known = KnownFile("mine", sha256(path), 7.0)
+    monkeypatch.setattr("mri2pet.style.vgg.KNOWN_FILES", (*KNOWN_FILES, known))
+    vgg = load_vgg(path)
+    assert (vgg.origin.source, vgg.origin.style_weight) == ("mine", 7.0)
+    assert load_vgg(random=True).origin.style_weight is None
+
+
+@pytest.fixture(scope="module")
+def normalised(shared_data) -> Path:
+    path = shared_data / "weights" / "vgg19_first5.safetensors"
+    if not path.is_file():
+        pytest.skip("the normalised VGG19 weights are not here")
+    return path
+
+
+def test_the_normalised_file_is_known(normalised):
+    vgg = load_vgg(normalised)
+    assert vgg.origin.source == "VGG19 normalised (Oxford)"
+    assert vgg.origin.sha256 == NORMALISED.sha256
+    assert vgg.origin.pretrained
+    assert vgg.origin.style_weight == NORMALISED.style_weight
+
+
+def test_mean_activations_of_the_normalised_file_are_about_one(normalised):
+    """Over photographs, standardised as the network does it; unstandardised they are a quarter."""
+    datasets = pytest.importorskip("sklearn.datasets", reason="scikit-learn has the photographs")
+    vgg = load_vgg(normalised)
+    photographs = [
+        torch.from_numpy(image[:256, :256].copy()).permute(2, 0, 1) / 255.0
+        for image in datasets.load_sample_images().images
+    ]
+    for features in vgg(torch.stack(photographs)):
+        assert 0.7 < features.relu().mean() < 1.4
+
+
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
 def test_weights_come_from_a_file_with_its_hash(tmp_path, suffix):
     values = other_weights()
@@ -77,7 +130,7 @@ def test_weights_come_from_a_file_with_its_hash(tmp_path, suffix):
 def test_a_file_with_another_hash_is_refused(tmp_path):
     path = tmp_path / "vgg.pth"
     torch.save(other_weights(), path)
-    with pytest.raises(ModelError, match="not dcbb9e9d"):
+    with pytest.raises(ModelError, match=r"not dcbb9e9d \(torchvision .* or e9e3459f \(VGG19 norm"):
         load_vgg(path)
     with pytest.raises(ModelError, match="SHA-256 begins with"):
         load_vgg(path, sha256="0" * 64)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+import signal
 import sys
 from pathlib import Path
 
@@ -31,8 +32,11 @@ def options(tmp_path):
         pretrain_volumes=20,
         pairs=60,
         unpaired=150,
-        random_vgg=True,
+        test_pairs=20,
+        random_vgg=False,
+        vgg_weights=tmp_path / "vgg.safetensors",
         style_steps=5,
+        style_weight="auto",
         samples=4,
         steps=25,
         limit=None,
@@ -61,6 +65,36 @@ def test_every_ablation_is_a_variant_of_equal_length(script, options, monkeypatc
             assert ("--stylized" in trainings[0]) is (name != "no-style")
 
 
+def test_the_style_goes_to_the_command(script, options, monkeypatch):
+    asked: list[tuple[str, ...]] = []
+    monkeypatch.setattr(script, "mri2pet", lambda *words: asked.append(tuple(map(str, words))))
+    (options.out / "cohort.tsv").touch()
+    script.prepare(options)
+    stylize = " ".join(asked[-1])
+    assert f"--vgg-weights {options.vgg_weights}" in stylize
+    assert "--style-weight auto" in stylize
+    assert "--steps 5" in stylize
+
+
+def test_a_command_that_is_told_to_stop_ends_first(script, tmp_path, monkeypatch):
+    """SIGTERM reaches the command, whose status is the script's."""
+    wait = (
+        "import os, signal, sys\n"
+        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))\n"
+        "os.kill(os.getppid(), signal.SIGTERM)\n"
+        "signal.pause()\n"
+    )
+    stand_in = tmp_path / "mri2pet.py"
+    stand_in.write_text(wait)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit) as stopped:
+        script.mri2pet("train")
+    assert stopped.value.code == 143
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
 def test_the_table_compares_the_same_scans(script, options):
     columns = ("row", "subject", "method", "mae", "ssim", "psnr", "cortical_suvr")
     head = "\t".join((*columns, "measured_cortical_suvr"))
@@ -73,9 +107,13 @@ def test_the_table_compares_the_same_scans(script, options):
             for method in ("mean_of_samples", "one_sample")
         ]
         (folder / "metrics.tsv").write_text("\n".join((head, *lines)) + "\n")
+    (options.out / "styled").mkdir()
+    made = {"vgg": {"source": "VGG19 of a test"}, "style_weight": 1e5, "steps": 5}
+    (options.out / "styled" / "style.json").write_text(json.dumps(made))
     table = script.report(options).splitlines()
     assert "0.0300 [0.0300, 0.0300]" in table[3]
     assert "4 test scans of 4 people" in table[5]
+    assert "style: VGG19 of a test, weight 100000, 5 steps" in table[5]
     results = json.loads((options.out / "results.json").read_text())
     assert results["mri2pet"]["mae"]["value"] == pytest.approx(0.115)
     assert results["vanilla"]["suvr_error"]["value"] == pytest.approx(0.1)

@@ -7,7 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
+from mri2pet.errors import UsageError
+
 PARTIAL = 3
+AUTO = "auto"
 
 
 def stylize(
@@ -19,7 +22,7 @@ def stylize(
     ],
     preset: Annotated[str, typer.Option(help="paper or compact: the grids.")] = "compact",
     vgg_weights: Annotated[
-        Path | None, typer.Option(help="torchvision's vgg19-dcbb9e9d.pth.")
+        Path | None, typer.Option(help="A known weights file, as torchvision's vgg19-dcbb9e9d.pth.")
     ] = None,
     vgg_sha256: Annotated[
         str | None, typer.Option(help="SHA-256 of another weights file, or its beginning.")
@@ -35,7 +38,13 @@ def stylize(
     ] = "random",
     seed: Annotated[int, typer.Option(help="Names the choice of style images.")] = 0,
     steps: Annotated[int, typer.Option(help="L-BFGS steps per slice.")] = 100,
-    style_weight: Annotated[float, typer.Option(help="Weight of the style.")] = 1000.0,
+    style_weight: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|NUMBER",
+            help="Weight of the style; auto: what goes with the weights file, else 1000.",
+        ),
+    ] = "auto",
     content_weight: Annotated[float, typer.Option(help="Weight of the content.")] = 1.0,
     slices_at_once: Annotated[
         int | None, typer.Option(help="Slices in one batch; all if none.")
@@ -70,6 +79,7 @@ def stylize(
     """Make the MRIs of a cohort look like PETs, by neural style transfer."""
     from mri2pet.style.run import run_stylize
     from mri2pet.style.transfer import StyleOptions
+    from mri2pet.style.vgg import WeightsOrigin
 
     with _Bars(quiet) as bars:
         result = run_stylize(
@@ -80,7 +90,7 @@ def stylize(
             sha256=vgg_sha256,
             download=download,
             random=random_vgg,
-            options=StyleOptions(steps, style_weight, content_weight, slices_at_once),
+            options=StyleOptions(steps, _weight(style_weight), content_weight, slices_at_once),
             style=style,
             seed=seed,
             split=None if split == "all" else split,
@@ -93,12 +103,24 @@ def stylize(
             device=device,
             on_event=bars.event,
         )
-    typer.echo(f"{len(result.done)} PET-like MRIs in {result.root}")
+    used = result.settings["style_weight"]
+    typer.echo(f"{len(result.done)} PET-like MRIs in {result.root}, style weight {used:g}")
+    origin = WeightsOrigin(**result.settings["vgg"])
+    if style_weight == AUTO and origin.pretrained and origin.style_weight is None:
+        text = f"no style weight is known for {origin.source}: the paper's is used; its features "
+        typer.echo(f"{text}may have another scale, so look at the volumes", err=True)
     if random_vgg:
         typer.echo("random VGG19 weights: for a test, not for training", err=True)
     if result.failures:
         typer.echo(f"{len(result.failures)} failed, see {result.root / 'failures.tsv'}", err=True)
         raise typer.Exit(PARTIAL)
+
+
+def _weight(text: str) -> float | None:
+    try:
+        return None if text == AUTO else float(text)
+    except ValueError:
+        raise UsageError(f"--style-weight: {text!r} is neither a number nor {AUTO}.") from None
 
 
 class _Bars:

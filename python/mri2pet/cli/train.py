@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
-
-if TYPE_CHECKING:
-    from mri2pet.config import Config
 
 
 def train(
@@ -61,11 +58,7 @@ def train(
     }
     settings = [*(settings or ()), *(f"{k}={json.dumps(v)}" for k, v in named.items() if v)]
     if dry_run:
-        from mri2pet.config import load_config
-
-        config = load_config(preset, settings)
-        typer.echo(config.model_dump_json(indent=2))
-        typer.echo(_memory_plan(config, device), err=True)
+        _show(preset, settings, device)
         return
     from mri2pet.training import train as run_training
 
@@ -82,11 +75,19 @@ def train(
     typer.echo(f"model: {model}")
 
 
-def _memory_plan(config: Config, device: str) -> str:
+def _show(preset: str, settings: list[str], device: str) -> None:
+    """Prints what a new run on this device would be configured as, and its memory plan."""
+    import torch
+
+    from mri2pet.config import load_config
     from mri2pet.devices import choose_device
     from mri2pet.memory import training_plan
+    from mri2pet.training.resources import settled
 
-    return training_plan(config, choose_device(device)).text()
+    kind = choose_device(device)
+    config = settled(load_config(preset, settings), torch.device(kind))
+    typer.echo(config.model_dump_json(indent=2))
+    typer.echo(training_plan(config, kind).text(), err=True)
 
 
 class _Display:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from mri2pet.cohort.tables import number, read_tsv
 from mri2pet.errors import InputError
+from mri2pet.files import number, read_tsv
 
 MAX_DAYS = 365.0
 AV45_TRACERS = frozenset({"18FAV45", "AV45", "18FFBP", "FBP", "FLORBETAPIR"})

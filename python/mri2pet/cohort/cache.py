@@ -31,9 +31,10 @@ from mri2pet.cohort.manifest import Manifest, ManifestRow, load_manifest
 from mri2pet.cohort.on_ray import ray_map
 from mri2pet.cohort.parallel import single_threaded_map
 from mri2pet.cohort.prepare import REGISTRATIONS, ModelSpaceSubject, Shape, prepare
-from mri2pet.cohort.tables import write_tsv, written_whole
 from mri2pet.errors import InputError, Mri2petError, UsageError
+from mri2pet.files import write_tsv, written_whole
 from mri2pet.imaging.reference import CEREBELLUM, Reference
+from mri2pet.imaging.resampling import to_pet_size
 
 FORMAT = 2  # 2: frames of a dynamic PET are aligned, the PET is registered with 12 parameters
 OnSubject = Callable[[int, int, str, str | None], None]
@@ -96,8 +97,6 @@ class CohortCache:
         """float16 `[K, I, J]` in [0, 1]: the MRI on the PET grid, made at the first call."""
         path = self._folder(row) / "mri_on_pet_grid.npy"
         if not path.exists():
-            from mri2pet.style.transfer import to_pet_size
-
             moved = to_pet_size(self.mri(row), self.pet_shape).astype(np.float16)
             with written_whole(path) as part, part.open("wb") as file:
                 np.save(file, moved)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mri2pet.cohort.bids import Scan, session_days, subject_sessions
-from mri2pet.cohort.tables import read_tsv
+from mri2pet.files import read_tsv
 
 
 @dataclass(frozen=True)

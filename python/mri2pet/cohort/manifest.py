@@ -16,8 +16,8 @@ from typing import Any
 from mri2pet.cohort.bids import MAX_DAYS, Pair, Scan, find_pairs
 from mri2pet.cohort.labels import Labels
 from mri2pet.cohort.splits import FRACTIONS, SPLITS, split_subjects
-from mri2pet.cohort.tables import number, read_tsv, write_tsv, written_whole
 from mri2pet.errors import InputError, UsageError
+from mri2pet.files import number, read_tsv, write_tsv, written_whole
 
 SPLIT_BY = ("subject", "scan")
 

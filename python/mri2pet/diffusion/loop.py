@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import partial
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from mri2pet.diffusion.graphed_loop import LoopArguments, Loops
-from mri2pet.diffusion.samplers import SamplerTable, make_table
+from mri2pet.diffusion.samplers import SamplerTable
 from mri2pet.diffusion.schedule import STEPS
-from mri2pet.errors import UsageError
 from mri2pet.ops import philox_normal, sampler_step
-
-if TYPE_CHECKING:
-    from mri2pet.checkpoint import Model
-    from mri2pet.engines.base import Engine
 
 Denoiser = Callable[[Tensor, Tensor], Tensor]
 
@@ -44,7 +37,8 @@ def run_table(
         shape: (K, I, J) of the PET grid.
         seed, subjects [B], samples [B]: the coordinates of the noise, see `philox_normal`.
         on_step: called with (steps done, steps) after each.
-        loops, inputs: see `engines.base.Conditioned`; with them all steps are one CUDA graph.
+        loops, inputs: the denoiser's captured loops, and what it reads beside x_t and the row;
+            with them all steps are one CUDA graph.
 
     Returns:
         float32 [B, 1, K, I, J], standardised.
@@ -69,130 +63,3 @@ def run_table(
         if on_step is not None:
             on_step(i + 1, len(table))
     return x
-
-
-def sample(
-    model: Model | Engine,
-    mri: Tensor,
-    *,
-    samples: int = 4,
-    sampler: str = "dpmpp",
-    steps: int = 25,
-    eta: float = 0.0,
-    seed: int = 0,
-    subject: int = 0,
-    batch: int = 1,
-    on_step: Callable[[int, int], None] | None = None,
-) -> Tensor:
-    """Samples of one subject; arguments as in `sample_subjects`.
-
-    Args:
-        mri: float32 [1, 1, K, I, J] in model space, in [0, 1].
-        subject: 0 … 2⁶⁴−1.
-
-    Returns:
-        float32 [samples, 1, K, I, J], standardised: SUVR = x · model.pet_std + model.pet_mean.
-    """
-    return sample_subjects(
-        model,
-        mri,
-        [subject],
-        samples=samples,
-        sampler=sampler,
-        steps=steps,
-        eta=eta,
-        seed=seed,
-        batch=batch,
-        on_step=on_step,
-    )[0]
-
-
-@torch.inference_mode()
-def sample_subjects(
-    model: Model | Engine,
-    mris: Tensor,
-    subjects: Sequence[int],
-    *,
-    samples: int = 4,
-    sampler: str = "dpmpp",
-    steps: int = 25,
-    eta: float = 0.0,
-    seed: int = 0,
-    batch: int = 1,
-    on_step: Callable[[int, int], None] | None = None,
-) -> Tensor:
-    """Samples of several subjects, in batches that may mix them.
-
-    Args:
-        model: from `load_model`, or an engine from `engines.load_engine`.
-        mris: float32 [N, 1, K, I, J] in model space, in [0, 1].
-        subjects: N numbers, 0 … 2⁶⁴−1.
-        samples: how many volumes to draw of each.
-        sampler, steps, eta: see `diffusion.samplers.make_table`.
-        seed: 0 … 2³²−1; with the subject's and the sample's number it fixes the result.
-        batch: volumes per network evaluation; changes time and memory, not the result.
-        on_step: called with (network evaluations done, of how many) as the run goes on.
-
-    Returns:
-        float32 [N, samples, 1, K, I, J], standardised: SUVR = x · model.pet_std + model.pet_mean.
-
-    Raises:
-        UsageError: an unknown sampler; steps, samples or seed out of range; not one number for
-            each MRI.
-    """
-    if samples < 1:
-        raise UsageError(f"samples must be at least 1, not {samples}")
-    if not 0 <= seed < 2**32:
-        raise UsageError(f"seed must lie in 0 … {2**32 - 1}, not {seed}")
-    if not len(mris) == len(subjects) > 0:
-        raise UsageError(f"{len(mris)} MRIs and {len(subjects)} subjects do not go together")
-    engine = _engine(model)
-    table = make_table(sampler, engine.config.prediction, steps, eta=eta)
-    conditioned = [engine.condition(mri[None], table.timesteps) for mri in mris]
-    volumes = [(subject, i) for subject in range(len(mris)) for i in range(samples)]
-    batch = min(batch, engine.batch or batch)
-    groups = [volumes[i : i + batch] for i in range(0, len(volumes), batch)]
-    drawn = []
-    for done, group in enumerate(groups):
-
-        def progress(step: int, of: int, done: int = done) -> None:
-            if on_step is not None:
-                on_step(done * of + step, len(groups) * of)
-
-        people = [conditioned[subject] for subject, _ in group]
-        inputs = tuple(
-            torch.cat(tensors) for tensors in zip(*(p.inputs for p in people), strict=True)
-        )
-        drawn.append(
-            run_table(
-                partial(_denoise, people[0].evaluate, inputs),
-                table,
-                torch.stack([p.bias_rows for p in people], dim=1),
-                engine.config.pet_shape,
-                seed=seed,
-                subjects=torch.tensor([_signed(subjects[subject]) for subject, _ in group]),
-                samples=torch.tensor([i for _, i in group]),
-                on_step=progress,
-                loops=people[0].loops,
-                inputs=inputs,
-            )
-        )
-    return torch.cat(drawn).unflatten(0, (len(mris), samples))
-
-
-def _denoise(
-    evaluate: Callable[..., Tensor], inputs: tuple[Tensor, ...], x: Tensor, row: Tensor
-) -> Tensor:
-    return evaluate(x, row, *inputs)
-
-
-def _signed(number: int) -> int:
-    """The int64 with the bits of a 64-bit number."""
-    return number - 2**64 if number >= 2**63 else number
-
-
-def _engine(model: Model | Engine) -> Engine:
-    from mri2pet.checkpoint import Model
-    from mri2pet.engines.torch_engine import TorchEngine
-
-    return TorchEngine(model) if isinstance(model, Model) else model

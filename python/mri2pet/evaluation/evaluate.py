@@ -15,13 +15,13 @@ import numpy as np
 from mri2pet.cohort.cache import CohortCache, build_cache
 from mri2pet.cohort.manifest import ManifestRow
 from mri2pet.cohort.splits import SPLITS
-from mri2pet.cohort.tables import write_tsv, written_whole
 from mri2pet.devices import choose_device
 from mri2pet.errors import InputError, Mri2petError, UsageError
 from mri2pet.evaluation.figure import draw_figure
 from mri2pet.evaluation.methods import METHODS, compare, within_support
 from mri2pet.evaluation.rivals import Rivals, fit_rivals
 from mri2pet.evaluation.tables import markdown_table, summarise, write_metrics
+from mri2pet.files import write_tsv, written_whole
 from mri2pet.imaging.reference import (
     CEREBELLUM,
     MINMAX,
@@ -298,7 +298,7 @@ def draw(network: Any, mri: np.ndarray, row: ManifestRow, sampling: Sampling) ->
     """The model's PETs (SUVR) of one MRI `[K, I, J]`: float32 `[samples, K, I, J]`."""
     import torch
 
-    from mri2pet.diffusion.loop import sample
+    from mri2pet.engines.sampling import sample
 
     fastest = 2 if network.device.type == "cpu" else sampling.samples
     drawn = sample(

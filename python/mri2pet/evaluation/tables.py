@@ -7,7 +7,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from mri2pet.cohort.tables import write_tsv
 from mri2pet.evaluation.bootstrap import (
     RESAMPLES,
     Estimate,
@@ -18,6 +17,7 @@ from mri2pet.evaluation.bootstrap import (
 )
 from mri2pet.evaluation.methods import METHODS
 from mri2pet.evaluation.metrics import DATA_RANGE_SUVR
+from mri2pet.files import write_tsv
 
 COLUMNS = (
     "row",

@@ -97,7 +97,7 @@ def _write(
 ) -> dict[str, Any]:
     import nibabel
 
-    from mri2pet.cohort.tables import write_tsv, written_whole
+    from mri2pet.files import write_tsv, written_whole
 
     out.mkdir(parents=True, exist_ok=True)
     summary = {

@@ -82,6 +82,26 @@ def _sinc(
     return moved.numpy().astype(np.float32, copy=False)
 
 
+def to_pet_size(mri: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """An MRI on the PET's grid by quintic spline interpolation, clipped to [0, 1].
+
+    Both grids divide the same box, so voxel centres move as `imaging.grid` says.
+
+    Args:
+        mri: `[K, I, J]`.
+        shape: `(K, I, J)` of the PET grid.
+
+    Returns:
+        float32 `[K, I, J]`.
+    """
+    from scipy.ndimage import zoom
+
+    values = np.asarray(mri, dtype=np.float32)
+    factors = [n / m for n, m in zip(shape, values.shape, strict=True)]
+    moved = zoom(values, factors, order=5, mode="nearest", grid_mode=True)
+    return np.clip(moved, 0.0, 1.0).astype(np.float32, copy=False)
+
+
 def bounding_box(mask: np.ndarray, margin: int = 0) -> tuple[slice, slice, slice]:
     """The smallest box of voxels that holds a mask, widened by `margin`; all when empty."""
     slices = []

@@ -15,7 +15,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,8 @@ import numpy as np
 from mri2pet.cohort.cache import CohortCache
 from mri2pet.cohort.manifest import ManifestRow
 from mri2pet.cohort.on_ray import ray_map
-from mri2pet.cohort.tables import write_tsv, written_whole
 from mri2pet.errors import InputError, Mri2petError, UsageError
+from mri2pet.files import write_tsv, written_whole
 from mri2pet.style.transfer import StyleOptions, Stylized, stylize, unit_range
 from mri2pet.style.vgg import Vgg19
 
@@ -110,6 +110,7 @@ def stylize_cohort(
     """
     options = options or StyleOptions()
     options.check()
+    options = replace(options, style_weight=options.weight_for(vgg.origin))
     if style not in STYLES:
         raise UsageError(f"style {style!r} is none of {', '.join(STYLES)}.")
     pets = cache.rows("train")

@@ -7,6 +7,7 @@ style of the slice of a PET at the same height, is a problem of its own, and sta
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -15,8 +16,9 @@ import torch
 from torch import Tensor
 
 from mri2pet.errors import UsageError
+from mri2pet.imaging.resampling import to_pet_size
 from mri2pet.style.lbfgs import minimise
-from mri2pet.style.vgg import Vgg19
+from mri2pet.style.vgg import TORCHVISION, Vgg19, WeightsOrigin
 
 Shape = tuple[int, int, int]
 
@@ -31,13 +33,15 @@ class StyleOptions:
     Attributes:
         steps: L-BFGS steps of every slice.
         style_weight: of the sum over layers of the mean squared difference of Gram matrices.
+            None takes the weight that is known for the weights file; where none is known, the
+            paper's 1000.
         content_weight: of the mean squared difference at conv_4.
         slices_at_once: so many slices in one batch; None for all. It changes memory and speed,
             not the result.
     """
 
     steps: int = 100
-    style_weight: float = 1000.0
+    style_weight: float | None = None
     content_weight: float = 1.0
     slices_at_once: int | None = None
 
@@ -51,8 +55,15 @@ class StyleOptions:
             raise UsageError(f"style steps is {self.steps}; it must be at least 1.")
         if self.slices_at_once is not None and self.slices_at_once < 1:
             raise UsageError(f"slices at once is {self.slices_at_once}; it must be at least 1.")
-        if min(self.style_weight, self.content_weight) < 0:
-            raise UsageError("style and content weight must not be negative.")
+        for name, weight in (("style", self.style_weight), ("content", self.content_weight)):
+            if weight is not None and not 0 <= weight < math.inf:
+                raise UsageError(f"the {name} weight is {weight:g}; it must be 0 or more.")
+
+    def weight_for(self, origin: WeightsOrigin) -> float:
+        """The style weight with features of this origin."""
+        if self.style_weight is not None:
+            return self.style_weight
+        return origin.style_weight or TORCHVISION.style_weight
 
     def as_dict(self) -> dict[str, Any]:
         """What changes the result, for JSON."""
@@ -109,26 +120,6 @@ def stylize(
     return Stylized(*joined)
 
 
-def to_pet_size(mri: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """An MRI on the PET's grid by quintic spline interpolation, clipped to [0, 1].
-
-    Both grids divide the same box, so voxel centres move as `imaging.grid` says.
-
-    Args:
-        mri: `[K, I, J]`.
-        shape: `(K, I, J)` of the PET grid.
-
-    Returns:
-        float32 `[K, I, J]`.
-    """
-    from scipy.ndimage import zoom
-
-    values = np.asarray(mri, dtype=np.float32)
-    factors = [n / m for n, m in zip(shape, values.shape, strict=True)]
-    moved = zoom(values, factors, order=5, mode="nearest", grid_mode=True)
-    return np.clip(moved, 0.0, 1.0).astype(np.float32, copy=False)
-
-
 def unit_range(pet: np.ndarray) -> np.ndarray:
     """A PET as a style image: (x − min) / (max − min), float32 in [0, 1]."""
     from mri2pet.imaging.pet import minmax
@@ -161,22 +152,33 @@ class StyleProblem:
     def __init__(self, content: Tensor, style: Tensor, vgg: Vgg19, options: StyleOptions) -> None:
         if content.shape != style.shape:
             raise ValueError(f"content {tuple(content.shape)}, style {tuple(style.shape)}")
-        self.vgg, self.options = vgg, options
+        self.vgg, self.content_weight = vgg, options.content_weight
+        self.style_weight = options.weight_for(vgg.origin)
         self.start = _three_channels(content, vgg)
         with torch.no_grad():
             self.content = vgg(self.start)[CONTENT_LAYER - 1]
             self.grams = [gram(f) for f in vgg(_three_channels(style, vgg))]
 
-    def loss(self, image: Tensor, rows: Tensor) -> Tensor:
-        """Loss `[A]` of the images `[A, 3, H, W]` of the slices `rows`."""
+    def terms(self, image: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """What the loss adds up, before its weights, for images `[A, 3, H, W]` of slices `rows`.
+
+        Features s times as large make the style's terms s⁴ times as large and the content's s².
+
+        Returns:
+            The style's terms of conv_1 … conv_5 `[5, A]`, the content's `[A]`.
+        """
         features = self.vgg(image)
         difference = features[CONTENT_LAYER - 1] - self.content[rows]
-        content = difference.square().flatten(1).mean(1)
-        style = sum(
+        style = [
             (gram(features[layer - 1]) - self.grams[layer - 1][rows]).square().mean((1, 2))
             for layer in STYLE_LAYERS
-        )
-        return self.options.style_weight * style + self.options.content_weight * content
+        ]
+        return torch.stack(style), difference.square().flatten(1).mean(1)
+
+    def loss(self, image: Tensor, rows: Tensor) -> Tensor:
+        """Loss `[A]` of the images `[A, 3, H, W]` of the slices `rows`."""
+        style, content = self.terms(image, rows)
+        return self.style_weight * style.sum(0) + self.content_weight * content
 
     def evaluate(self, flat: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Loss `[A]` and gradient `[A, N]` at `flat` `[A, N]`, N = 3 H W."""

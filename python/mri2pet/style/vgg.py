@@ -1,13 +1,18 @@
-"""The first five convolutions of torchvision's VGG19, and where their weights come from.
+"""The first five convolutions of VGG19 as torchvision has them, and where their weights come from.
 
 Style transfer needs nothing behind conv_5, so only that much is built, with torchvision's own
 parameter names; torchvision itself is not needed. Simonyan & Zisserman 2015,
 arXiv:1409.1556.
+
+Two files are known by their hashes. Both take RGB in [0, 1] standardised by ImageNet's mean and
+standard deviation, but their features differ in scale, and with it the balance of style and
+content, so each has a style weight of its own.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,8 +23,6 @@ from torch import Tensor, nn
 from mri2pet.errors import ModelError, Mri2petError, UsageError
 
 URL = "https://download.pytorch.org/models/vgg19-dcbb9e9d.pth"
-#: First digits of the SHA-256 of torchvision's `VGG19_Weights.IMAGENET1K_V1`, from its name.
-PUBLISHED_SHA256_PREFIX = "dcbb9e9d"
 
 #: Index in VGG19's `features` → (input channels, output channels), conv_1 to conv_5.
 CONVOLUTIONS = {0: (3, 64), 2: (64, 64), 5: (64, 128), 7: (128, 128), 10: (128, 256)}
@@ -32,11 +35,47 @@ _RANDOM_SEED = 0
 
 
 @dataclass(frozen=True)
+class KnownFile:
+    """A weights file that is known by its hash.
+
+    Attributes:
+        source: what it is.
+        sha256: of the file, or as much of it as its publisher tells.
+        style_weight: beside a content weight of 1, see `transfer.StyleOptions`.
+    """
+
+    source: str
+    sha256: str
+    style_weight: float
+
+
+#: As published; its name gives the first digits of its SHA-256. The weight is the paper's.
+TORCHVISION = KnownFile("torchvision VGG19_Weights.IMAGENET1K_V1", "dcbb9e9d", 1e3)
+
+#: The weights of Simonyan & Zisserman's Caffe model, every filter scaled to a mean activation of
+#: about 1 over natural images (Gatys et al. 2016), as AdaIN and WCT use them. Their own first
+#: layer, RGB in [0, 1] → BGR less the mean colour, is folded into conv_1, so that they take what
+#: torchvision's take. The weight was measured, see docs/style_transfer.md.
+NORMALISED = KnownFile(
+    "VGG19 normalised (Oxford)",
+    "e9e3459ff5493f75ca3f6223c1a5ac09bdc98c2df98325ad5da8844d5a793fa9",
+    1e5,
+)
+
+KNOWN_FILES = (TORCHVISION, NORMALISED)
+
+
+def known_file(sha256: str) -> KnownFile | None:
+    """The known file with this SHA-256, or None."""
+    return next((file for file in KNOWN_FILES if sha256.startswith(file.sha256)), None)
+
+
+@dataclass(frozen=True)
 class WeightsOrigin:
     """Where the weights come from; recorded with every volume made with them.
 
     Attributes:
-        source: `torchvision VGG19_Weights.IMAGENET1K_V1`, a file's name, or `random`.
+        source: what a known file is, another file's name, or `random`.
         sha256: of the file, or of the random parameters.
         pretrained: False for random weights: the volumes are good for tests only.
     """
@@ -44,6 +83,12 @@ class WeightsOrigin:
     source: str
     sha256: str
     pretrained: bool
+
+    @property
+    def style_weight(self) -> float | None:
+        """The style weight that goes with a known file; None for other weights."""
+        known = known_file(self.sha256)
+        return None if known is None or not self.pretrained else known.style_weight
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -108,8 +153,8 @@ def load_vgg(
 
     Args:
         weights: torchvision's `vgg19-dcbb9e9d.pth`, or a `.safetensors` with its names.
-        sha256: what the file's SHA-256 is or begins with (at least 8 digits); default the
-            prefix that torchvision publishes.
+        sha256: what the file's SHA-256 is or begins with (at least 8 digits); by default it must
+            be that of a known file.
         download: fetch torchvision's file once into torch's hub folder, with the hash checked.
         random: He-initialised weights from a fixed seed, for tests and timing.
 
@@ -125,8 +170,8 @@ def load_vgg(
         )
     if random:
         return _random_vgg()
-    expected = (sha256 or PUBLISHED_SHA256_PREFIX).lower()
-    if len(expected) < 8 or any(digit not in "0123456789abcdef" for digit in expected):
+    expected = None if sha256 is None else sha256.lower()
+    if expected is not None and not re.fullmatch("[0-9a-f]{8,64}", expected):
         raise UsageError(f"{sha256!r} is no SHA-256; give at least 8 hexadecimal digits.")
     path = _downloaded() if download else Path(weights or "")
     return _from_file(path, expected)
@@ -149,18 +194,18 @@ def _random_vgg() -> Vgg19:
     return vgg
 
 
-def _from_file(path: Path, expected: str) -> Vgg19:
+def _from_file(path: Path, expected: str | None) -> Vgg19:
     if not path.is_file():
         raise ModelError(f"{path}: there is no such file; give torchvision's vgg19-dcbb9e9d.pth.")
     found = _sha256(path)
-    if not found.startswith(expected):
+    known = known_file(found)
+    if known is None if expected is None else not found.startswith(expected):
+        wanted = expected or " or ".join(f"{k.sha256[:8]} ({k.source})" for k in KNOWN_FILES)
         raise ModelError(
-            f"{path}: its SHA-256 begins with {found[:8]}, not {expected}; give the file that "
-            "torchvision publishes, or say with --vgg-sha256 which other you mean."
+            f"{path}: its SHA-256 begins with {found[:8]}, not {wanted}; give a known file, "
+            "or say with --vgg-sha256 which other you mean."
         )
-    published = found.startswith(PUBLISHED_SHA256_PREFIX)
-    source = "torchvision VGG19_Weights.IMAGENET1K_V1" if published else path.name
-    vgg = Vgg19(WeightsOrigin(source, found, pretrained=True))
+    vgg = Vgg19(WeightsOrigin(known.source if known else path.name, found, pretrained=True))
     try:
         given = _read_parameters(path)
         vgg.load_state_dict({name: given[name].float() for name in vgg.state_dict()})
@@ -208,7 +253,7 @@ def _downloaded() -> Path:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         torch.hub.download_url_to_file(
-            URL, str(path), hash_prefix=PUBLISHED_SHA256_PREFIX, progress=False
+            URL, str(path), hash_prefix=TORCHVISION.sha256, progress=False
         )
     except (URLError, OSError, RuntimeError) as error:
         raise Mri2petError(

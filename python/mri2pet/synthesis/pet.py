@@ -115,7 +115,7 @@ def _sample(
     """Samples in SUVR, [S, K, I, J] float32."""
     import torch
 
-    from mri2pet.diffusion.loop import sample
+    from mri2pet.engines.sampling import sample
     from mri2pet.imaging.reference import in_suvr
     from mri2pet.memory import explained, sampling_plan
 

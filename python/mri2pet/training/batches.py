@@ -36,6 +36,28 @@ class Batch:
     t: Tensor
     names: tuple[str, ...]
 
+    def tensors(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        return self.mri, self.pet, self.noise, self.t
+
+    def to(self, device: torch.device) -> Batch:
+        """The batch on the device; volumes channels-last."""
+
+        def move(volumes: Tensor) -> Tensor:
+            return volumes.to(device, memory_format=torch.channels_last_3d, non_blocking=True)
+
+        t = self.t.to(device, non_blocking=True)
+        return Batch(move(self.mri), move(self.pet), move(self.noise), t, self.names)
+
+    def clone(self) -> Batch:
+        """The same in memory of its own."""
+        mri, pet, noise, t = (tensor.clone() for tensor in self.tensors())
+        return Batch(mri, pet, noise, t, self.names)
+
+    def copy_(self, other: Batch) -> None:
+        """Takes the values of a batch of the same size; the names stay."""
+        for own, given in zip(self.tensors(), other.tensors(), strict=True):
+            own.copy_(given, non_blocking=True)
+
 
 class BatchSource(Protocol):
     """Gives the volumes first … first + count − 1 of a run."""

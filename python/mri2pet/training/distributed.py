@@ -55,6 +55,11 @@ def join_world(device: str) -> Iterator[World]:
         dist.destroy_process_group()
 
 
+def local_size() -> int:
+    """The processes of the run on this machine, as `torchrun` says."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", os.environ.get("WORLD_SIZE", "1")))
+
+
 def leave(status: int) -> NoReturn:
     """Ends this process of several at once, after what it wrote is out.
 

@@ -12,8 +12,15 @@ from mri2pet.errors import UsageError
 
 CONFIG = "config.json"
 
-#: Settings that change the time and not the result: a resumed run may have others.
-FREE = {("data", "jobs"), ("data", "ray"), ("data", "loaders")}
+#: Settings that change the time and not the result, but for rounding: a resumed run may have
+#: others.
+FREE = {("data", "jobs"), ("data", "ray"), ("data", "loaders"), ("training", "micro_batch")}
+
+
+def stored_config(run: Path) -> Config | None:
+    """The configuration of the run in this folder; None when there is none yet."""
+    path = run / CONFIG
+    return parse_config(json.loads(path.read_text())) if path.exists() else None
 
 
 def open_run(run: Path, config: Config) -> None:
@@ -24,9 +31,9 @@ def open_run(run: Path, config: Config) -> None:
     """
     path = run / CONFIG
     tree = config.model_dump(mode="json")
-    if path.exists():
-        stored = parse_config(json.loads(path.read_text())).model_dump(mode="json")
-        different = _differences(stored, tree)
+    stored = stored_config(run)
+    if stored is not None:
+        different = _differences(stored.model_dump(mode="json"), tree)
         if different:
             raise UsageError(
                 f"{run} holds a run with other settings ({', '.join(different)}); "

@@ -5,9 +5,14 @@ from __future__ import annotations
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 
+import torch
+
 from mri2pet.config import TrainingConfig
 from mri2pet.training.batches import Batch, TrainingBatches
 from mri2pet.training.distributed import World
+
+#: Batches that are made beside those that the threads are at.
+AHEAD = 2
 
 
 class Ahead:
@@ -33,11 +38,15 @@ class Ahead:
         pinned: bool = False,
     ) -> None:
         self.batches, self.loaders, self.pinned = batches, loaders, pinned
-        self._batch_size, self._micro_batch = training.batch_size, training.micro_batch
+        self._batch_size = training.batch_size
         self._share = training.batch_size // world.size
+        self._micro_batch = training.at_once(self._share)
         self._offset = self._share * world.rank
         self._waiting: dict[tuple[int, int], Future[Batch]] = {}
-        self._threads = ThreadPoolExecutor(loaders, "batches") if loaders else None
+        # Each on one core: torch would give every thread of ours as many of its own as there are.
+        self._threads = (
+            ThreadPoolExecutor(loaders, "batches", torch.set_num_threads, (1,)) if loaders else None
+        )
 
     def __enter__(self) -> Ahead:
         return self
@@ -52,7 +61,7 @@ class Ahead:
             return self._make(first, count)
         wanted = (first, count)
         place = wanted
-        for _ in range(2 * self.loaders + 1):
+        for _ in range(self.loaders + AHEAD):
             if place not in self._waiting:
                 self._waiting[place] = self._threads.submit(self._make, *place)
             place = self.following(*place)

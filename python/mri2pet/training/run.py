@@ -18,13 +18,15 @@ from mri2pet.cohort.cache import CohortCache, build_cache
 from mri2pet.config import Config, load_config
 from mri2pet.errors import Mri2petError, UsageError
 from mri2pet.imaging.reference import Reference
+from mri2pet.memory import explained, training_plan
 from mri2pet.nn import Network
 from mri2pet.ops.backend import set_backend
 from mri2pet.training import log
 from mri2pet.training.batches import TrainingBatches
 from mri2pet.training.distributed import World, join_world, sum_over_world
-from mri2pet.training.folder import open_run
+from mri2pet.training.folder import open_run, stored_config
 from mri2pet.training.loading import Ahead
+from mri2pet.training.resources import settled
 from mri2pet.training.samples import draw_samples
 from mri2pet.training.state import TrainingState, load_state, save_state
 from mri2pet.training.step import training_step
@@ -70,7 +72,7 @@ def train(
     Raises:
         UsageError: a wrong setting, or the folder holds a run of another configuration.
         InputError: the cohort has no usable pairs, or `data.reference` is no usable VOI.
-        Mri2petError: the loss is not finite, or no checkpoint can be read.
+        Mri2petError: the loss is not finite, no checkpoint can be read, or memory does not suffice.
     """
     run = Path(run)
     config = load_config(preset, settings)
@@ -88,6 +90,7 @@ def train(
             )
         if config.training.precision == "fp16" and world.device.type == "cpu":
             raise UsageError("training.precision fp16 needs a CUDA device; bf16 runs here")
+        config = settled(config, world.device, world.size, before=stored_config(run))
         if world.first:
             open_run(run, config)
         notify = on_event if on_event is not None and world.first else lambda kind, facts: None
@@ -151,7 +154,7 @@ class Trainer:
             training.late_share,
         )
         on_gpu = world.device.type == "cuda"
-        loaders = config.data.loaders if on_gpu else 0
+        loaders = (config.data.loaders or 0) if on_gpu else 0
         self.batches = Ahead(batches, training, world, loaders, pinned=on_gpu)
         self.averaged = _network(config, world.device)
         self.board = log.Board(run, world.first)
@@ -203,7 +206,7 @@ class Trainer:
         with _termination() as terminated, self.batches:
             while state.volumes < training.volumes:
                 before = state.volumes
-                facts = training_step(state, self.batches, self.config, self.world)
+                facts = self._step()
                 if self.world.first:
                     self._report(facts)
                 stop = self._anywhere(terminated.is_set())
@@ -214,6 +217,14 @@ class Trainer:
                         f"{self.run}: stopped at volume {state.volumes}, which is saved; "
                         "the same command goes on from there"
                     )
+
+    def _step(self) -> dict[str, float]:
+        share = self.config.training.batch_size // self.world.size
+        device = str(self.world.device)
+        with explained(
+            lambda: training_plan(self.config, device), self.config.training.at_once(share)
+        ):
+            return training_step(self.state, self.batches, self.config, self.world)
 
     def _anywhere(self, flag: bool) -> bool:
         """Whether the flag is set in any process, so that all of them stop after one step."""

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from mri2pet.checkpoint import Model
-from mri2pet.cohort.tables import written_whole
-from mri2pet.diffusion.loop import sample
+from mri2pet.engines.sampling import sample
+from mri2pet.files import written_whole
 from mri2pet.training.batches import TrainingData
 
 FOLDER = "samples"

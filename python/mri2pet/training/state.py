@@ -15,15 +15,26 @@ from torch.nn.parallel import DistributedDataParallel
 
 from mri2pet.checkpoint import write_atomically
 from mri2pet.errors import Mri2petError
+from mri2pet.training.graphed_gradients import GraphedGradients
 
 LAST, PREVIOUS, NEXT = "last.safetensors", "previous.safetensors", "next.safetensors"
+
+
+def can_be_graphed(device: str, *, parallel: bool, compiled: bool) -> bool:
+    """Whether forward and backward are tried as a CUDA graph.
+
+    Not with several processes: `DistributedDataParallel` decides in every backward pass whether
+    gradients travel. Not with torch.compile, which may compile anew at any call.
+    """
+    return device == "cuda" and not parallel and not compiled
 
 
 class TrainingState:
     """The network, its exponential moving average and the optimiser of one run.
 
     `forward` is the network, or its wrapper that averages gradients over the processes;
-    `compiled` lets torch.compile make kernels of it; `scaled` scales gradients for fp16.
+    `compiled` lets torch.compile make kernels of it; `scaled` scales gradients for fp16. `graph`
+    makes the gradients, or is None where they are made by plain calls.
     """
 
     def __init__(
@@ -49,8 +60,20 @@ class TrainingState:
         fused = True if device == "cuda" else None
         self.optimizer = torch.optim.Adam(network.parameters(), lr=lr, fused=fused)
         self.scaler = torch.amp.GradScaler(device, enabled=scaled)  # type: ignore[attr-defined]
+        self.graph = (
+            GraphedGradients(network.parameters())
+            if can_be_graphed(device, parallel=parallel, compiled=compiled)
+            else None
+        )
         self.volumes = 0
         self.updates = 0
+
+    def clear_gradients(self) -> None:
+        """Before a step."""
+        if self.graph is None:
+            self.optimizer.zero_grad(set_to_none=True)
+        else:
+            self.graph.clear()
 
     def synchronised(self, now: bool) -> AbstractContextManager[object]:
         """The context of a backward pass: gradients are exchanged at its end if `now`."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import torch
 from torch import Tensor
 
 from mri2pet.config import Config
-from mri2pet.diffusion.objective import Objective, training_objective
+from mri2pet.diffusion.objective import training_objective
 from mri2pet.errors import Mri2petError
 from mri2pet.training.batches import Batch, BatchSource
 from mri2pet.training.distributed import World, sum_over_world
@@ -19,16 +20,6 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
     """The autocast context of a precision: fp32, bf16 or fp16."""
     dtype = torch.float16 if precision == "fp16" else torch.bfloat16
     return torch.autocast(device.type, dtype=dtype, enabled=precision != "fp32")
-
-
-def to_device(batch: Batch, device: torch.device) -> Batch:
-    """The batch on the device; volumes channels-last."""
-
-    def move(volumes: Tensor) -> Tensor:
-        return volumes.to(device, memory_format=torch.channels_last_3d, non_blocking=True)
-
-    t = batch.t.to(device, non_blocking=True)
-    return Batch(move(batch.mri), move(batch.pet), move(batch.noise), t, batch.names)
 
 
 def learning_rate(config: Config, volumes: int) -> float:
@@ -46,7 +37,7 @@ def learning_rate(config: Config, volumes: int) -> float:
 def training_step(
     state: TrainingState, batches: BatchSource, config: Config, world: World
 ) -> dict[str, float]:
-    """One step over `batch_size` volumes, shared among the processes, `micro_batch` at a time.
+    """One step over `batch_size` volumes, shared among the processes, a micro-batch at a time.
 
     Gradients travel once a step, with the last micro-batch. In fp16 they are scaled on their way,
     and a step whose gradients overflow changes no parameter: the next one is scaled less. A GPU is
@@ -60,20 +51,24 @@ def training_step(
     """
     training = config.training
     state.network.train()
-    state.optimizer.zero_grad(set_to_none=True)
+    state.clear_gradients()
     share = training.batch_size // world.size
     end = state.volumes + share * (world.rank + 1)
     names: dict[int, tuple[str, ...]] = {}
     terms = []
-    for first in range(end - share, end, training.micro_batch):
-        count = min(training.micro_batch, end - first)
-        batch = to_device(batches.batch(first, count), world.device)
-        with state.synchronised(first + count == end):
-            objective = _objective(state, batch, config)
-            # The processes' gradients are averaged, so each weighs its volumes by their number.
-            state.scaler.scale(objective.total * (count / share)).backward()
+    work = functools.partial(_add_gradients, state, config)
+    at_once = training.at_once(share)
+    for first in range(end - share, end, at_once):
+        count = min(at_once, end - first)
+        batch = batches.batch(first, count)
         names[first] = batch.names
-        terms.append(torch.stack((objective.total, objective.mse, objective.laplacian)).detach())
+        with state.synchronised(first + count == end):
+            # The processes' gradients are averaged, so each weighs its volumes by their number.
+            weight = count / share
+            if state.graph is None:
+                terms.append(work(batch.to(world.device), weight))
+            else:
+                terms.append(state.graph.add(batch, weight, work))
     state.scaler.unscale_(state.optimizer)
     norm = torch.nn.utils.clip_grad_norm_(state.network.parameters(), training.grad_clip)
     lr = learning_rate(config, state.volumes)
@@ -119,9 +114,10 @@ def _weighted_sum(
     return sums
 
 
-def _objective(state: TrainingState, batch: Batch, config: Config) -> Objective:
+def _add_gradients(state: TrainingState, config: Config, batch: Batch, weight: float) -> Tensor:
+    """Adds the gradients of weight · loss; returns loss, mse and laplacian, [3] on the device."""
     with autocast(batch.mri.device, config.training.precision):
-        return training_objective(
+        objective = training_objective(
             state.forward,
             config.model.prediction,
             batch.mri,
@@ -131,3 +127,5 @@ def _objective(state: TrainingState, batch: Batch, config: Config) -> Objective:
             config.training.laplacian_weight,
             config.training.snr_clip,
         )
+    state.scaler.scale(objective.total * weight).backward()
+    return torch.stack((objective.total, objective.mse, objective.laplacian)).detach()

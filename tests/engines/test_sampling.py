@@ -1,4 +1,4 @@
-"""The sampling loop: reproducible, independent of the batch, and refusing bad requests."""
+"""Sampling: reproducible, independent of the batch, and refusing bad requests."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch
 
 from mri2pet.checkpoint import Model
 from mri2pet.config import load_config
-from mri2pet.diffusion.loop import sample
+from mri2pet.engines.sampling import sample
 from mri2pet.errors import UsageError
 from mri2pet.nn import Network
 
