@@ -131,12 +131,14 @@ class Layer:
         from mri2pet.ops import backend
         from mri2pet.ops.conv3d import conv3d
 
+        x, weight = self.inputs
         for variant in range(backend.native().conv3d_variants):
             for planes in (p for p in PLANES if p <= self.shape[2]):
                 tile: dict[str, Any] = {"variant": variant, "planes": planes}
                 choice = {"variant": variant, "planes": planes}
                 try:
-                    tile["error"] = self._error(conv3d(*self.inputs, **choice)[0])
+                    y, _ = conv3d(x, weight, variant=variant, planes=planes)
+                    tile["error"] = self._error(y)
                 except (RuntimeError, ValueError) as error:
                     yield tile | {"refused": str(error)}
                     continue
@@ -174,8 +176,8 @@ class Layer:
         variance, mean = torch.var_mean(values, 1, correction=0)
         count = torch.full_like(mean, values.shape[1])
         parts = torch.stack((mean, variance * count, count), 1)[:, None].repeat(1, 128, 1)
-        affine = (torch.ones(self.shape[1], device=self.device) for _ in range(2))
-        norm = InputNorm(parts, *affine)
+        scale, shift = (torch.ones(self.shape[1], device=self.device) for _ in range(2))
+        norm = InputNorm(parts, scale, shift)
 
         def fused(x: Tensor, w: Tensor) -> Any:
             return conv3d(x, w, norm=norm, statistics=True, **choice)
