@@ -207,6 +207,37 @@ def ops(
     _show(format_ops(result), result, json_file)
 
 
+@app.command()
+def convolution(
+    preset: Annotated[str, typer.Option(help="paper or compact.")] = "paper",
+    device: Device = "cuda",
+    dtype: Annotated[
+        list[str] | None, typer.Option(help="float16 or bfloat16; may be given again.")
+    ] = None,
+    batch: Annotated[
+        list[int] | None, typer.Option(help="Volumes at once; may be given again.")
+    ] = None,
+    repeats: Repeats = 7,
+    json_file: JsonFile = None,
+) -> None:
+    """Check and time every tile of the small-channel convolution beside the library's (CUDA)."""
+    from mri2pet.bench.convolution import (
+        bench_convolution,
+        format_convolution,
+        raise_unless_right,
+    )
+
+    result = bench_convolution(
+        preset,
+        device=device,
+        dtypes=dtype or ["float16"],
+        batches=batch or [1],
+        repeats=repeats,
+    )
+    _show(format_convolution(result), result, json_file)
+    raise_unless_right(result)
+
+
 def _show(text: str, result: dict[str, Any], json_file: Path | None) -> None:
     typer.echo(text)
     _write(result, json_file)

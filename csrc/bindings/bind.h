@@ -78,6 +78,9 @@ void bind_launcher(py::module_& m, const char* op, Launcher<Params> cpu, Sizer<P
       op,
       [=](const Params& p, bool on_cuda) {
         if (on_cuda && cuda == nullptr) raise_no_cuda(op);
+        if (!on_cuda && cpu == nullptr) {
+          throw std::runtime_error(std::string(op) + ": there are CUDA kernels alone");
+        }
         Status status;
         {
           py::gil_scoped_release release;
@@ -98,6 +101,7 @@ void bind_launcher(py::module_& m, const char* op, Launcher<Params> cpu, Sizer<P
 }
 
 void bind_linear_attention(py::module_& m);
+void bind_conv3d(py::module_& m);
 void bind_group_norm_gelu(py::module_& m);
 void bind_laplacian_pyramid_loss(py::module_& m);
 void bind_sampler_step(py::module_& m);

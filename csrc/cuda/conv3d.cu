@@ -26,7 +26,7 @@ std::int64_t planes_a_block(const Conv3dForward& p, const Conv3dPlan& plan, std:
   if (p.planes > 0) return p.planes < p.depth ? p.planes : p.depth;
   const std::int64_t shared = device_attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin, 99 * 1024);
   std::int64_t resident = shared / (plan.shared_bytes + 2048);
-  if (resident > 1024 / plan.threads) resident = 1024 / plan.threads;
+  if (resident > 512 / plan.threads) resident = 512 / plan.threads;  // registers
   if (resident < 1) resident = 1;
   const std::int64_t places = resident * device_attribute(cudaDevAttrMultiProcessorCount, 108);
   std::int64_t chunks = places / columns;

@@ -32,6 +32,8 @@ struct Tile {
   // over pairs of units, so an odd number of them is filled up with zeros.
   static constexpr int kPairs = (9 * kUnits + 1) / 2;
   static constexpr int kTaps = 2 * kPairs;
+  // Pairs in one stretch of code, where the loads of one hide behind the products of another.
+  static constexpr int kUnroll = kPairs % 3 == 0 ? 3 : kPairs % 2 == 0 ? 2 : kPairs;
   static constexpr int kPitch = 8 * kTilesN + 1;  // odd: neighbouring taps fall into other banks
   static constexpr int kWeights = 3 * kTaps * kPitch;
   static constexpr int kSharedBytes = 16 * (kRing * kPlane + kWeights);

@@ -200,7 +200,7 @@ __device__ __forceinline__ void multiply(const unsigned char* ring, const unsign
       for (int i = 0; i < 4; ++i) sums[r][n][i] = 0.0f;
     }
   }
-#pragma unroll 1
+#pragma unroll S::kUnroll
   for (int s = 0; s < S::kPairs; ++s) {
     unsigned b[3][2 * S::kTilesN];
 #pragma unroll
@@ -339,7 +339,7 @@ __device__ __forceinline__ void store_plane(const Conv3dArguments& a, const Plac
 }
 
 template <typename T, typename S>
-__global__ void __launch_bounds__(S::kThreads) conv3d_kernel(const Conv3dArguments a) {
+__global__ void __launch_bounds__(S::kThreads, 1) conv3d_kernel(const Conv3dArguments a) {
   MRI2PET_DYNAMIC_SHARED(unsigned char, ring);
   MRI2PET_SHARED(float, scale, kUnit * S::kUnits);
   MRI2PET_SHARED(float, shift, kUnit * S::kUnits);

@@ -124,9 +124,11 @@ class DataConfig(_Frozen):
 
 
 class OpsConfig(_Frozen):
-    """Which form of the ops runs, see `mri2pet.ops.backend.set_backend`."""
+    """Which form of the ops runs, see `mri2pet.ops.backend.set_backend`, and of the convolutions,
+    see `mri2pet.ops.convolution_choice.set_convolution`."""
 
     backend: Literal["auto", "native", "folded", "reference"] = "auto"
+    convolution: Literal["auto", "native", "library"] = "auto"
 
 
 class Config(_Frozen):

@@ -119,3 +119,100 @@ def test_every_tile_and_its_repetition(emulation, channels, variant):
     again, parts_again = call(emulation, x, weight, dtype, variant=variant, planes=3)
     assert torch.equal(y, again)
     assert torch.equal(parts, parts_again)
+
+
+def norm_of(emulation, x, dtype, parts=3):
+    """The norm's arguments, with the statistics of x [B, C, K, I, J] in parts of unequal size."""
+    channels = x.shape[1]
+    rows = [row.flatten().split(-(-row.numel() // parts)) for row in x]
+    table = [[(p.mean(), p.var(correction=0) * p.numel(), p.numel()) for p in row] for row in rows]
+    table = torch.tensor(table)
+    weight, bias = normal(channels, seed=5) + 1, normal(channels, seed=6)
+    return {
+        "in_parts": emulation.tensor(tuple(table.shape), torch.float32, values=table),
+        "in_part_count": table.shape[1],
+        "norm_weight": emulation.tensor((channels,), torch.float32, values=weight),
+        "norm_bias": emulation.tensor((channels,), torch.float32, values=bias),
+        "eps": 1e-5,
+    }, (weight, bias)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize(
+    ("channels", "channels2", "out"),
+    [(3, 0, 8), (12, 0, 8), (24, 0, 24), (8, 16, 24), (16, 32, 24), (8, 5, 9)],
+)
+def test_norm_on_load_and_a_second_input(emulation, channels, channels2, out, dtype):
+    """The border stays 0 after norm and GELU, and the input of a sample is normed by its own."""
+    volume, batch = (4, 9, 18), 2
+    x = normal(batch, channels + channels2, *volume, seed=0) * 2 + 3
+    x = rounded(x * torch.tensor([1.0, 0.25]).reshape(2, 1, 1, 1, 1), dtype)
+    weight = rounded(normal(out, x.shape[1], 3, 3, 3, seed=1) / (27 * x.shape[1]) ** 0.5, dtype)
+    options, (scale, shift) = norm_of(emulation, x, dtype)
+    pieces = x.split((channels, channels2), dim=1) if channels2 else (x, None)
+    y, parts = call(emulation, pieces[0], weight, dtype, pieces[1], planes=3, **options)
+
+    def plain(values, kind):
+        h = F.gelu(F.group_norm(values, 1, scale.to(kind), shift.to(kind)))
+        return h
+
+    exact = F.conv3d(plain(x, torch.float64), weight, padding=1)
+    h = plain(x.to(dtype), dtype).double()
+    check(emulation, y, parts, exact, F.conv3d(h, weight, padding=1).to(dtype))
+
+
+def test_statistics_of_a_small_spread_about_a_large_mean(emulation):
+    """A mean 1,000 times the spread costs no digits of the variance."""
+    x = torch.ones(1, 8, 4, 20, 20, dtype=torch.float64)
+    weight = torch.zeros(8, 8, 3, 3, 3, dtype=torch.float64)
+    weight[:, 0, 1, 1, 1] = 512
+    x[:, 0] += rounded(normal(4, 20, 20, seed=0) / 512, torch.float16)
+    x = rounded(x, torch.float16)
+    y, parts = call(emulation, x, weight, torch.float16)
+    _, mean, variance = statistics(parts)
+    own = y.double().flatten()
+    assert float(own.mean() / own.std()) > 300
+    torch.testing.assert_close(variance[0], own.var(correction=0), rtol=1e-5, atol=0)
+    torch.testing.assert_close(mean[0], own.mean(), rtol=1e-7, atol=0)
+
+
+@pytest.mark.parametrize("offset", [1, 2, 4])
+def test_tensors_that_miss_a_16_byte_boundary(emulation, offset):
+    if offset == 1:
+        channels, out = 8, 9
+    else:
+        channels, out = 8, 8
+    x = rounded(normal(1, channels, 2, 5, 7, seed=0), torch.float16)
+    weight = rounded(normal(out, channels, 3, 3, 3, seed=1) / 15, torch.float16)
+    y, _ = call(emulation, x, weight, torch.float16, offset=offset)
+    exact = F.conv3d(x, weight, padding=1)
+    emulation.compare("y", first(y), exact, exact.to(torch.float16))
+
+
+def test_what_is_refused(emulation):
+    sizes = {"batch": 1, "depth": 1, "height": 1, "width": 1, "channels_in": 8, "channels_out": 8}
+    given = {"x": 64, "weight": 64, "y": 64, "dtype": torch.float16}
+    for wrong, detail in (
+        ({"channels_in": 49}, "at most 48 channels"),
+        ({"channels_out": 0}, "every size"),
+        ({"depth": 2**31}, "2^30"),
+        ({"dtype": torch.float32}, "x"),
+        ({"variant": 3}, "variant"),
+        ({"planes": -1}, "planes"),
+        ({"x2": 64, "channels_x2": 5}, "8 n channels"),
+        ({"x2": 64}, "second input"),
+        ({"channels_x2": 4}, "second input"),
+        ({"in_parts": 64}, "in_part_count"),
+        ({"y": 66}, "aligned"),
+    ):
+        code, said = emulation.status("conv3d", **(sizes | given | wrong))
+        assert code != 0, wrong
+        assert detail in said, (wrong, said)
+
+
+def test_a_device_with_too_little_shared_memory_is_refused(emulation):
+    emulation.configure(device="sm_86")
+    x = torch.zeros(1, 48, 1, 1, 1, dtype=torch.float64)
+    weight = torch.zeros(8, 48, 3, 3, 3, dtype=torch.float64)
+    with pytest.raises(AssertionError, match="shared memory"):
+        call(emulation, x, weight, torch.float16)

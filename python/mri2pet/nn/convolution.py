@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from mri2pet.ops import backend
+from mri2pet.ops import backend, convolution_choice
+from mri2pet.ops.conv3d import conv3d
 
 _ONES = (1, 1, 1)
 #: `ConvParams::use_mkldnn` of torch: one volume is given to oneDNN when B·C·K·I exceeds this.
@@ -17,11 +18,13 @@ _TORCH_TAKES_ONEDNN_ABOVE = 20480
 
 
 class Conv3d(nn.Conv3d):
-    """3 × 3 × 3, padding 1, stride 1; one float32 volume on the CPU always goes through oneDNN.
+    """3 × 3 × 3, padding 1, stride 1.
 
-    torch gives a batch of one to its im2col convolution unless B·C·K·I > 20,480, which leaves out
-    the columns and so the large slices of a brain: on 2 cores 8 → 8 channels of 32 × 64 × 64 took
-    48 ms there and take 2 ms in oneDNN.
+    In half precision without gradient on CUDA it is `mri2pet.ops.conv3d` where
+    `mri2pet.ops.convolution_choice` says so. One float32 volume on the CPU always goes through
+    oneDNN: torch gives a batch of one to its im2col convolution unless B·C·K·I > 20,480, which
+    leaves out the columns and so the large slices of a brain: on 2 cores 8 → 8 channels of
+    32 × 64 × 64 took 48 ms there and take 2 ms in oneDNN.
     """
 
     def __init__(self, cin: int, cout: int, bias: bool = False) -> None:
@@ -30,6 +33,9 @@ class Conv3d(nn.Conv3d):
     def forward(self, x: Tensor) -> Tensor:
         if _torch_would_not_take_onednn(x) and self.weight.dtype == torch.float32:
             return _OneVolume.apply(x, self.weight, self.bias)
+        tile = convolution_choice.tile_for(x, self.weight) if self.bias is None else None
+        if tile is not None:
+            return conv3d(x, self.weight, variant=tile.variant, planes=tile.planes)[0]
         return super().forward(x)
 
 

@@ -102,6 +102,11 @@ def native() -> ModuleType:
     return _NATIVE
 
 
+def has_cuda() -> bool:
+    """Whether the native module was built with CUDA kernels."""
+    return _HAS_CUDA
+
+
 def launch(op: str, params: Any, device: torch.device) -> None:
     """Runs a launcher of the native module on the current stream, with a workspace of its size.
 

@@ -21,6 +21,7 @@ from mri2pet.imaging.reference import Reference
 from mri2pet.memory import explained, training_plan
 from mri2pet.nn import Network
 from mri2pet.ops.backend import set_backend
+from mri2pet.ops.convolution_choice import set_convolution
 from mri2pet.training import log
 from mri2pet.training.batches import TrainingBatches
 from mri2pet.training.distributed import World, join_world, sum_over_world
@@ -82,6 +83,8 @@ def train(
     config = config.model_copy(update={"data": data_config})
     if config.ops.backend != "auto":
         set_backend(config.ops.backend)
+    if config.ops.convolution != "auto":
+        set_convolution(config.ops.convolution)
     with join_world(device) as world:
         if config.training.batch_size % world.size:
             raise UsageError(

@@ -1,0 +1,252 @@
+"""Time of the small-channel convolution, every compiled tile beside the library's, by layer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+from mri2pet.bench.cases import Work
+from mri2pet.bench.cuda_timing import rotated
+from mri2pet.bench.ops import TOLERANCE, machine_rates
+from mri2pet.bench.timing import MINIMUM_REPEATS, describe, environment, measure, prepare
+from mri2pet.config import load_config
+from mri2pet.errors import Mri2petError, UsageError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+DTYPES = ("float16", "bfloat16")
+PLANES = (0, 1, 2, 4, 8, 16)
+#: Channels of the two upper levels' convolutions, and how often each is in an evaluation.
+LAYERS = (
+    {(1, 8): 1, (8, 8): 1, (24, 24): 2, (24, 12): 1, (12, 8): 1},
+    {(8, 8): 2, (8, 16): 1, (16, 16): 1, (48, 48): 2, (48, 24): 1, (24, 16): 1},
+)
+
+
+def bench_convolution(
+    preset: str = "paper",
+    *,
+    device: str = "cuda",
+    dtypes: Sequence[str] = ("float16",),
+    batches: Sequence[int] = (1,),
+    repeats: int = MINIMUM_REPEATS,
+) -> dict[str, Any]:
+    """Checks and times every tile of `conv3d` at each layer, beside the library's convolution.
+
+    Returns a JSON-ready tree: `environment` and `rows`, for each layer, dtype and batch the
+    library's time (cuDNN with its own measuring on, channels-last), that of every tile and number
+    of planes a block in ms, the `best` of them, its time with statistics and with the norm on load
+    as well, the time of `group_norm_gelu` alone on the layer's input, and the least time on a
+    machine that copies as fast as this one.
+
+    Raises:
+        UsageError: the device is no GPU, the module has no CUDA kernels, or an unknown dtype.
+    """
+    import torch
+
+    if torch.device(device).type != "cuda":
+        raise UsageError(f"the convolution's kernels run on CUDA alone, not on {device!r}")
+    for dtype in dtypes:
+        if dtype not in DTYPES:
+            raise UsageError(f"unknown dtype {dtype!r}; there are {', '.join(DTYPES)}")
+    prepare(device, repeats)
+    torch.manual_seed(0)
+    place, rates = environment(device), machine_rates(device)
+    rows = []
+    with torch.no_grad(), torch.backends.cudnn.flags(enabled=True, benchmark=True):
+        for dtype in dtypes:
+            for batch in batches:
+                for channels, volume, times in layers(preset):
+                    layer = Layer(channels, volume, batch, dtype, device)
+                    rows.append({"times": times} | layer.row(rates, repeats))
+    return {
+        "benchmark": "convolution",
+        "preset": preset,
+        "environment": place,
+        "copy_bytes_per_s": rates[0],
+        "rows": rows,
+    }
+
+
+def layers(preset: str) -> Iterator[tuple[tuple[int, int], tuple[int, ...], int]]:
+    """(channels in and out), volume and number of the convolutions of the two upper levels."""
+    shape = load_config(preset).model.pet_shape
+    for level, counts in enumerate(LAYERS):
+        for channels, times in counts.items():
+            yield channels, tuple(n >> level for n in shape), times
+
+
+class Layer:
+    """One convolution at one batch and dtype."""
+
+    def __init__(
+        self,
+        channels: tuple[int, int],
+        volume: tuple[int, ...],
+        batch: int,
+        dtype: str,
+        device: str,
+    ) -> None:
+        import torch
+
+        cin, cout = channels
+        kind, last = getattr(torch, dtype), torch.channels_last_3d
+        self.dtype, self.device = dtype, device
+        self.shape = (batch, cin, *volume)
+        x = torch.randn(self.shape, device=device).to(kind, memory_format=last)
+        weight = torch.randn(cout, cin, 3, 3, 3, device=device) / (27 * cin) ** 0.5
+        self.inputs = (x, weight.to(kind, memory_format=last))
+        self.copies = rotated(self.inputs, device)
+        voxels = batch * prod(volume)
+        moved = 2 * (voxels * (cin + cout) + weight.numel())
+        self.work = Work(moved, 2 * 27 * cin * cout * voxels)
+
+    def row(self, rates: tuple[float, float], repeats: int) -> dict[str, Any]:
+        from torch.nn import functional as F
+
+        library = self._ms(lambda x, w: F.conv3d(x, w, padding=1), repeats)
+        tiles = list(self._tiles(repeats))
+        right = [t for t in tiles if "ms" in t]
+        best = min(right, key=lambda t: t["ms"]) if right else None
+        row = {
+            "channels": [self.shape[1], self.inputs[1].shape[0]],
+            "shape": list(self.shape),
+            "dtype": self.dtype,
+            "library_ms": library,
+            "floor_ms": self.work.bytes_moved / rates[0] * 1e3,
+            "flops": self.work.flops,
+            "tiles": tiles,
+            "best": best,
+        }
+        return row if best is None else row | self._fused(best, repeats)
+
+    def _ms(self, call: Any, repeats: int) -> float:
+        calls = [lambda given=given: call(*given) for given in self.copies]
+        return float(measure(calls, self.device, repeats=repeats, graph=True)["median_s"]) * 1e3
+
+    def _tiles(self, repeats: int) -> Iterator[dict[str, Any]]:
+        """Every tile with every number of planes: its error and its time, or why there is none."""
+        from mri2pet.ops import backend
+        from mri2pet.ops.conv3d import conv3d
+
+        x, weight = self.inputs
+        for variant in range(backend.native().conv3d_variants):
+            for planes in (p for p in PLANES if p <= self.shape[2]):
+                tile: dict[str, Any] = {"variant": variant, "planes": planes}
+                choice = {"variant": variant, "planes": planes}
+                try:
+                    y, _ = conv3d(x, weight, variant=variant, planes=planes)
+                    tile["error"] = self._error(y)
+                except (RuntimeError, ValueError) as error:
+                    yield tile | {"refused": str(error)}
+                    continue
+                if not tile["error"] < TOLERANCE[self.dtype]:
+                    yield tile | {"refused": "wrong"}
+                    continue
+                call = lambda x, w, c=choice: conv3d(x, w, **c)  # noqa: E731
+                yield tile | {"ms": self._ms(call, repeats)}
+
+    def _error(self, y: Tensor) -> float:
+        """‖y − exact‖ / ‖exact‖, exact in float32 without TF32."""
+        exact = self._exact()
+        return float((y.float() - exact).norm() / exact.norm())
+
+    def _exact(self) -> Tensor:
+        import torch
+        from torch.nn import functional as F
+
+        if not hasattr(self, "_kept"):
+            x, weight = (t.float() for t in self.inputs)
+            with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+                self._kept = F.conv3d(x, weight, padding=1)
+        return self._kept
+
+    def _fused(self, best: dict[str, Any], repeats: int) -> dict[str, Any]:
+        """The best tile with statistics, and with those and the norm of its input on load."""
+        import torch
+
+        from mri2pet.ops import group_norm_gelu
+        from mri2pet.ops.conv3d import InputNorm, conv3d
+
+        x, _ = self.inputs
+        choice = {name: best[name] for name in ("variant", "planes")}
+        values = x.float().flatten(1)
+        variance, mean = torch.var_mean(values, 1, correction=0)
+        count = torch.full_like(mean, values.shape[1])
+        parts = torch.stack((mean, variance * count, count), 1)[:, None].repeat(1, 128, 1)
+        scale, shift = (torch.ones(self.shape[1], device=self.device) for _ in range(2))
+        norm = InputNorm(parts, scale, shift)
+
+        def fused(x: Tensor, w: Tensor) -> Any:
+            return conv3d(x, w, norm=norm, statistics=True, **choice)
+
+        return {
+            "statistics_ms": self._ms(
+                lambda x, w: conv3d(x, w, statistics=True, **choice), repeats
+            ),
+            "norm_and_statistics_ms": self._ms(fused, repeats),
+            "group_norm_gelu_ms": self._ms(
+                lambda x, w: group_norm_gelu(x, norm.weight, norm.bias), repeats
+            ),
+        }
+
+
+def format_convolution(result: dict[str, Any]) -> str:
+    """The result as text."""
+    lines = [
+        *describe(result["environment"]),
+        f"copy {result['copy_bytes_per_s'] / 1e9:.0f} GB/s",
+        "",
+        f"{'layer':<10}{'shape':<22}{'dtype':<10}{'library ms':>11}{'native ms':>10}{'ratio':>7}"
+        f"{'variant':>8}{'planes':>7}{'floor ms':>9}{'TFLOP/s':>8}{'+stats':>8}{'+norm':>8}"
+        f"{'norm op':>8}",
+    ]
+    for row in result["rows"]:
+        cin, cout = row["channels"]
+        head = f"{f'{cin} to {cout}':<10}{' '.join(map(str, row['shape'])):<22}{row['dtype']:<10}"
+        head += f"{row['library_ms']:>11.4f}"
+        best = row["best"]
+        if best is None:
+            lines.append(head + "  " + "; ".join({t["refused"] for t in row["tiles"]}))
+            continue
+        lines.append(
+            head + f"{best['ms']:>10.4f}{row['library_ms'] / best['ms']:>6.1f}x"
+            f"{best['variant']:>8}{best['planes']:>7}{row['floor_ms']:>9.4f}"
+            f"{row['flops'] / best['ms'] / 1e9:>8.0f}{row['statistics_ms']:>8.4f}"
+            f"{row['norm_and_statistics_ms']:>8.4f}{row['group_norm_gelu_ms']:>8.4f}"
+        )
+    return "\n".join([*lines, "", *_sums(result["rows"])])
+
+
+def _sums(rows: list[dict[str, Any]]) -> list[str]:
+    """Time of all layers of an evaluation together, by dtype and batch."""
+    totals: dict[tuple[str, int], list[float]] = {}
+    for row in rows:
+        if row["best"] is None:
+            continue
+        total = totals.setdefault((row["dtype"], row["shape"][0]), [0.0, 0.0])
+        total[0] += row["times"] * row["library_ms"]
+        total[1] += row["times"] * row["best"]["ms"]
+    return [
+        f"all layers, {dtype}, batch {batch}: library {library:.3f} ms, native {native:.3f} ms"
+        for (dtype, batch), (library, native) in totals.items()
+    ]
+
+
+def refused(result: dict[str, Any]) -> list[str]:
+    """What was wrong with tiles that gave another result than the library, one line each."""
+    return [
+        f"{row['channels']} {row['shape']} {row['dtype']} variant {tile['variant']} planes "
+        f"{tile['planes']}: error {tile['error']:.1e}"
+        for row in result["rows"]
+        for tile in row["tiles"]
+        if tile.get("refused") == "wrong"
+    ]
+
+
+def raise_unless_right(result: dict[str, Any]) -> None:
+    """Raises Mri2petError when a tile's result was wrong."""
+    if lines := refused(result):
+        raise Mri2petError("wrong tiles: " + "; ".join(lines))

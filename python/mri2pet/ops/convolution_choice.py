@@ -1,0 +1,114 @@
+"""Which form of the 3 × 3 × 3 convolution runs: `conv3d`, or the library's. The one switch is here.
+
+The choice is for inference in half precision on CUDA; everything else is the library's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Mapping
+from typing import Literal, NamedTuple, get_args
+
+import torch
+from torch import Tensor
+
+from mri2pet.errors import UsageError
+from mri2pet.ops import backend
+from mri2pet.ops.conv3d import DTYPES, MOST_CHANNELS
+
+Convolution = Literal["auto", "native", "library"]
+ENVIRONMENT = "MRI2PET_CONVOLUTION"
+
+
+class Tile(NamedTuple):
+    """How `conv3d` divides a layer: arguments of the same names."""
+
+    variant: int = 0
+    planes: int = 0
+
+
+class Layer(NamedTuple):
+    """Channels in and out, and the volume."""
+
+    cin: int
+    cout: int
+    shape: tuple[int, int, int]
+
+
+#: Where the kernel was measured to be right and faster than the library, by compute capability.
+#: `mri2pet-bench convolution` finds the entries; no GPU has been measured yet.
+MEASURED: Mapping[tuple[int, int], Mapping[Layer, Tile]] = {}
+
+
+def _checked(name: str) -> Convolution:
+    if name not in get_args(Convolution):
+        raise UsageError(
+            f"ops.convolution {name!r} is not one of {', '.join(get_args(Convolution))}"
+        )
+    return name  # type: ignore[return-value]
+
+
+_convolution: Convolution = _checked(os.environ.get(ENVIRONMENT, "auto"))
+
+
+def set_convolution(name: str) -> None:
+    """Choose the convolution in this process; MRI2PET_CONVOLUTION in the environment starts it.
+
+    Args:
+        name: "auto": the kernel where it was measured to be faster, else the library. "native":
+            the kernel wherever it can run. "library": the library everywhere.
+
+    Raises:
+        UsageError: an unknown name.
+    """
+    global _convolution
+    _convolution = _checked(name)
+
+
+def get_convolution() -> Convolution:
+    """What `set_convolution` was told."""
+    return _convolution
+
+
+@contextlib.contextmanager
+def use_convolution(name: str) -> Iterator[None]:
+    """`set_convolution` for the length of a block."""
+    before = get_convolution()
+    set_convolution(name)
+    try:
+        yield
+    finally:
+        set_convolution(before)
+
+
+def tile_for(x: Tensor, weight: Tensor, x2: Tensor | None = None) -> Tile | None:
+    """The tile with which `conv3d` takes the layer; None where the library shall.
+
+    Args:
+        x: [B, C, K, I, J]; with x2, [B, C2, K, I, J], its first channels.
+        weight: [O, C + C2, 3, 3, 3].
+    """
+    if _convolution == "library" or backend.get_backend() not in ("auto", "native"):
+        return None
+    if not _can_run(x, weight):
+        return None
+    layer = Layer(weight.shape[1], weight.shape[0], (x.shape[2], x.shape[3], x.shape[4]))
+    if x2 is not None and x.shape[1] % 8:
+        return None
+    measured = MEASURED.get(torch.cuda.get_device_capability(x.device), {}).get(layer)
+    return Tile() if measured is None and _convolution == "native" else measured
+
+
+def _can_run(x: Tensor, weight: Tensor) -> bool:
+    return bool(
+        x.device.type == "cuda"
+        and x.dtype in DTYPES
+        and weight.dtype == x.dtype
+        and x.dim() == 5
+        and max(weight.shape[:2]) <= MOST_CHANNELS
+        and not (torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad))
+        and not torch.is_autocast_enabled("cuda")
+        and not torch.compiler.is_compiling()
+        and backend.has_cuda()
+    )
