@@ -29,7 +29,8 @@ def cuda_capture(run: Callable[[], None], device: torch.device | None = None) ->
     """Captures what `run` does on a device (the current one by default); returns the replay.
 
     In the runs before, on a stream that is not the default one, cuDNN measures which algorithms are
-    fastest. Calls of other threads, such as a loader that pins memory, neither fail nor break the capture.
+    fastest. Calls of other threads, such as a loader that pins memory, neither fail
+    nor break the capture.
     """
     with torch.cuda.device(device), _measured_convolutions():
         stream = torch.cuda.Stream()
