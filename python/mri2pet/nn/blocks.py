@@ -10,7 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mri2pet.nn.convolution import Conv3d
-from mri2pet.ops import group_norm_gelu, linear_attention
+from mri2pet.ops import convolution_choice, group_norm_gelu, linear_attention
+from mri2pet.ops.apply_norm import apply_norm
+from mri2pet.ops.conv3d import InputNorm, conv3d
 from mri2pet.ops.linear_attention import HEADS
 
 EMBEDDING = 256
@@ -48,9 +50,18 @@ class Norm(nn.Module):
     ) -> Tensor:
         return group_norm_gelu(x, self.weight, self.bias, residual, channel_bias, gelu)
 
+    def of(self, parts: Tensor) -> InputNorm:
+        """The norm of an input whose statistics are known."""
+        return InputNorm(parts, self.weight, self.bias)
+
 
 class DoubleConv(nn.Module):
-    """conv · norm · GELU · conv · norm; with `residual` GELU(x + body(x))."""
+    """conv · norm · GELU · conv · norm; with `residual` GELU(x + body(x)).
+
+    The input's last channels may come as a second tensor, x2. Where both convolutions are
+    `mri2pet.ops.conv3d`, they leave the statistics of their output; the second one norms its input
+    while it reads it, and x2 is read where it is.
+    """
 
     def __init__(self, cin: int, cout: int, mid: int | None = None, residual: bool = False) -> None:
         super().__init__()
@@ -61,13 +72,38 @@ class DoubleConv(nn.Module):
         self.conv2 = Conv3d(mid, cout)
         self.norm2 = Norm(cout)
 
-    def forward(self, x: Tensor, channel_bias: Tensor | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, channel_bias: Tensor | None = None, x2: Tensor | None = None
+    ) -> Tensor:
+        tiles = (
+            convolution_choice.tile_for(x, self.conv1.weight, x2),
+            convolution_choice.tile_for(x, self.conv2.weight),
+        )
+        if tiles[0] is not None and tiles[1] is not None and len(self.norm2.weight) % 8 == 0:
+            return self._fused(x, channel_bias, x2, tiles[0], tiles[1])
+        if x2 is not None:
+            x = torch.cat((x, x2), dim=1)
         with exact_gradients(x) as x:
             h = self.norm1(self.conv1(x), gelu=True)
             h = self.conv2(h)
             if self.residual:
                 return self.norm2(h, gelu=True, residual=x.to(h.dtype))
             return self.norm2(h, gelu=False, channel_bias=channel_bias)
+
+    def _fused(
+        self,
+        x: Tensor,
+        channel_bias: Tensor | None,
+        x2: Tensor | None,
+        tile1: convolution_choice.Tile,
+        tile2: convolution_choice.Tile,
+    ) -> Tensor:
+        h, parts = conv3d(x, self.conv1.weight, x2, statistics=True, **tile1._asdict())
+        norm = self.norm1.of(parts)
+        h, parts = conv3d(h, self.conv2.weight, norm=norm, statistics=True, **tile2._asdict())
+        if self.residual:
+            return apply_norm(h, self.norm2.of(parts), x, x2)
+        return apply_norm(h, self.norm2.of(parts), channel_bias=channel_bias, gelu=False)
 
 
 class Down(nn.Module):
@@ -92,8 +128,7 @@ class Up(nn.Module):
 
     def forward(self, x: Tensor, skip: Tensor, bias: Tensor) -> Tensor:
         x = F.interpolate(x, size=skip.shape[2:], mode="trilinear", align_corners=True)
-        x = torch.cat((skip, x.to(skip.dtype)), dim=1)
-        return self.conv(self.residual(x), bias)
+        return self.conv(self.residual(skip, x2=x.to(skip.dtype)), bias)
 
 
 class Attention(nn.Module):
