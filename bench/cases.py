@@ -70,6 +70,7 @@ def cases(device: str, dtype: str, scale: int = 1) -> list[Case]:
         _loss(device, kind, (16, 1, *volume)),
         _step(device, kind, (1, 1, *volume)),
         _norm(device, kind, (1, 24, *volume)),
+        *([_upsampling(device, kind, volume)] if device.startswith("cuda") else []),
     ]
 
 
@@ -175,5 +176,37 @@ def _norm(device: str, kind: torch.dtype, shape: tuple[int, ...]) -> Case:
         Work(3 * volume, 25 * n),
         Work(8 * volume, 60 * n),
         3,
+        upstream,
+    )
+
+
+def _upsampling(device: str, kind: torch.dtype, volume: tuple[int, ...]) -> Case:
+    """Of the last level, channels last as in the network. Forward: both inputs once, y once; eight
+    multiply-adds a value. Backward: the upstream gradient once, dx once, and y again.
+    """
+    import torch
+
+    from mri2pet.ops import upsample_concat
+
+    def channels_last(channels: int, size: tuple[int, ...]) -> Tensor:
+        values = _normal(device, 1, channels, *size).to(kind)
+        return values.contiguous(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+
+    coarse = tuple(max(n // 2, 1) for n in volume)
+    x, skip, upstream = (
+        channels_last(16, coarse),
+        channels_last(8, volume),
+        channels_last(24, volume),
+    )
+    n, size = prod(volume), x.element_size()
+    small, moved = x.numel() * size, 24 * n * size + skip.numel() * size
+    return Case(
+        "upsample_concat",
+        tuple(upstream.shape),
+        upsample_concat,
+        (x, skip),
+        Work(small + moved, 16 * 16 * n),
+        Work(2 * small + moved + 24 * n * size, 2 * 16 * 16 * n),
+        2,
         upstream,
     )

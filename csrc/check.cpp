@@ -8,6 +8,7 @@
 #include "mri2pet/laplacian_pyramid_loss.h"
 #include "mri2pet/linear_attention.h"
 #include "mri2pet/sampler_step.h"
+#include "mri2pet/upsample_concat.h"
 
 namespace mri2pet {
 namespace {
@@ -66,7 +67,40 @@ Status check_norm_sizes(const Params& p) {
   return {};
 }
 
+template <typename Params>
+Status check_upsampling_sizes(const Params& p) {
+  constexpr std::int64_t longest = std::int64_t{1} << 24;  // float32 tells coordinates apart
+  if (!sizes_fit({p.batch, p.depth, p.height, p.width, p.channels_skip, p.channels_x}) ||
+      !sizes_fit({p.batch, p.coarse_depth, p.coarse_height, p.coarse_width, p.channels_x}))
+    return {Code::bad_shape, "every size must be at least 1"};
+  for (std::int64_t size : {p.depth, p.height, p.width, p.coarse_depth, p.coarse_height,
+                            p.coarse_width, p.channels_skip, p.channels_x}) {
+    if (size > longest) return {Code::bad_shape, "a size is above 2^24"};
+  }
+  if ((p.channels_skip + p.channels_x) * p.width > longest)
+    return {Code::bad_shape, "channels * width is above 2^24"};
+  if (!known(p.dtype)) return {Code::bad_dtype, "skip"};
+  return {};
+}
+
 }  // namespace
+
+Status check(const UpsampleConcatForward& p) {
+  if (const Status status = check_upsampling_sizes(p); !status.ok()) return status;
+  if (one_is_null({p.skip, p.x, p.y})) return {Code::null_pointer, nullptr};
+  // The layout of y alone: a tensor of one channel or voxel has both.
+  const Strides& s = p.y_strides;
+  if (s.voxel != 1 && s.channel != 1) return {Code::bad_layout, kLayout};
+  return {};
+}
+
+Status check(const UpsampleConcatBackward& p) {
+  if (const Status status = check_upsampling_sizes(p); !status.ok()) return status;
+  if (one_is_null({p.grad_y, p.grad_x})) return {Code::null_pointer, nullptr};
+  const Strides& s = p.grad_y_strides;
+  if (s.voxel != 1 && s.channel != 1) return {Code::bad_layout, kLayout};
+  return {};
+}
 
 Status check(const Conv3dForward& p) {
   constexpr std::int64_t longest = std::int64_t{1} << 30;

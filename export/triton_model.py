@@ -19,7 +19,7 @@ from mri2pet.devices import choose_device
 from mri2pet.engines import Engine, load_engine
 from mri2pet.engines.sampling import sample
 from mri2pet.errors import InputError, Mri2petError, UsageError
-from mri2pet.imaging.reference import in_suvr
+from mri2pet.imaging.suvr.reference import in_suvr
 from mri2pet.memory import explained, sampling_plan
 
 EXPORT = "export"

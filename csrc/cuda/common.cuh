@@ -10,6 +10,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 
 #include "mri2pet/status.h"
 #include "mri2pet/types.h"

@@ -2,7 +2,7 @@
 //
 // Statistics of 32 values a thread at a time, held in registers for an exact two-pass variance, and
 // merged over the block in float64; then one pass that merges the blocks' parts, normalises and
-// writes. Bytes a value of e bytes: 2 e read and e written (3 e read with a residual).
+// writes. A small sample is one block's, in one launch. Bytes a value of e bytes: 2 e read and e written (3 e read with a residual).
 #include "group_norm_gelu.cuh"
 
 namespace mri2pet {
@@ -53,11 +53,10 @@ __device__ Moments merged_parts(const Part* parts, std::int64_t count, double* s
   return {mean, squares[0], sums[0]};
 }
 
+// The values of a thread.
 template <typename T>
-__global__ void __launch_bounds__(kThreads, 4) statistics_kernel(const ForwardArguments a) {
-  MRI2PET_SHARED(double, scratch, 2 * kThreads / 32);
+__device__ __forceinline__ Part own_part(const ForwardArguments& a, const Share<T>& share) {
   constexpr int kSteps = kItems / kVector<T>;
-  const Share<T> share(a.t);
   const T* x = static_cast<const T*>(a.p.x);
   Part own = {0.0f, 0.0f, 0.0f};
   for (int first = 0; first < a.t.steps; first += kSteps) {
@@ -95,20 +94,13 @@ __global__ void __launch_bounds__(kThreads, 4) statistics_kernel(const ForwardAr
     own.mean += shift * (held / count);
     own.count = count;
   }
-  const Moments moments = merged(own, scratch);
-  if (threadIdx.x == 0) {
-    a.parts[blockIdx.x] = {static_cast<float>(moments.mean), static_cast<float>(moments.squares),
-                           static_cast<float>(moments.count)};
-  }
+  return own;
 }
 
-// Every block merges the parts of its sample again: at most about kMostParts of 12 bytes, which lie
-// in the second cache, and so no launch stands between the two kernels.
+// Normalises, adds and activates the values of a thread; one of a sample's keeps its statistics.
 template <typename T>
-__global__ void __launch_bounds__(kThreads, 4) normalize_kernel(const ForwardArguments a) {
-  MRI2PET_SHARED(double, scratch, 2 * kThreads / 32);
-  const Share<T> share(a.t);
-  const Moments moments = merged_parts(a.parts + share.sample * a.t.parts(), a.t.parts(), scratch);
+__device__ __forceinline__ void write_normalized(const ForwardArguments& a, const Share<T>& share,
+                                                 const Moments& moments) {
   const float mean = static_cast<float>(moments.mean);
   const float rstd = static_cast<float>(1.0 / sqrt(moments.squares / moments.count + a.p.eps));
   if (threadIdx.x == 0 && blockIdx.x == share.sample * a.t.parts()) {
@@ -132,6 +124,35 @@ __global__ void __launch_bounds__(kThreads, 4) normalize_kernel(const ForwardArg
   }
 }
 
+template <typename T>
+__global__ void __launch_bounds__(kThreads, 4) statistics_kernel(const ForwardArguments a) {
+  MRI2PET_SHARED(double, scratch, 2 * kThreads / 32);
+  const Share<T> share(a.t);
+  const Moments moments = merged(own_part(a, share), scratch);
+  if (threadIdx.x == 0) {
+    a.parts[blockIdx.x] = {static_cast<float>(moments.mean), static_cast<float>(moments.squares),
+                           static_cast<float>(moments.count)};
+  }
+}
+
+// Every block merges the parts of its sample again: at most about kMostParts of 12 bytes, which lie
+// in the second cache, and so no launch stands between the two kernels.
+template <typename T>
+__global__ void __launch_bounds__(kThreads, 4) normalize_kernel(const ForwardArguments a) {
+  MRI2PET_SHARED(double, scratch, 2 * kThreads / 32);
+  const Share<T> share(a.t);
+  const Part* parts = a.parts + share.sample * a.t.parts();
+  write_normalized(a, share, merged_parts(parts, a.t.parts(), scratch));
+}
+
+// A sample that one block holds.
+template <typename T>
+__global__ void __launch_bounds__(kThreads, 4) whole_kernel(const ForwardArguments a) {
+  MRI2PET_SHARED(double, scratch, 2 * kThreads / 32);
+  const Share<T> share(a.t);
+  write_normalized(a, share, merged(own_part(a, share), scratch));
+}
+
 std::int64_t plan(ForwardArguments& a) {
   a.t = make_tiling(a.p.batch, a.p.channels, a.p.voxels, a.p.dtype, a.p.x_strides);
   Workspace workspace(a.p.resources.workspace);
@@ -143,6 +164,7 @@ template <typename T>
 Status forward(const ForwardArguments& a) {
   const dim3 grid = one_dimension(a.t.blocks());
   void* stream = a.p.resources.stream;
+  if (a.t.parts() == 1) return launch(whole_kernel<T>, grid, kThreads, 0, stream, a);
   Status status = launch(statistics_kernel<T>, grid, kThreads, 0, stream, a);
   if (status.ok()) status = launch(normalize_kernel<T>, grid, kThreads, 0, stream, a);
   return status;

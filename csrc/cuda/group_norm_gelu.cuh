@@ -11,6 +11,7 @@ namespace {
 
 constexpr int kThreads = 256;
 constexpr int kItems = 32;         // values that a thread holds at once
+constexpr int kMostRoundsOfOne = 2; // of a sample that one block takes
 constexpr int kMostParts = 512;    // blocks a sample, about; what every block merges again
 
 // How the threads of the blocks share a [B, C, N] tensor. A thread takes groups of W = 16 bytes'
@@ -46,7 +47,9 @@ Tiling make_tiling(std::int64_t batch, std::int64_t channels, std::int64_t voxel
   }
   // Blocks take several rounds of kItems values where a sample has many. Nothing here depends on
   // the batch, so that a sample's sums are those it has alone.
-  const std::int64_t rounds = ceil_div(t.channel_blocks * ceil_div(voxels, t.chunk), kMostParts);
+  const std::int64_t parts = t.channel_blocks * ceil_div(voxels, t.chunk);
+  const bool one_block = t.channel_blocks == 1 && parts <= kMostRoundsOfOne;
+  const std::int64_t rounds = one_block ? parts : ceil_div(parts, kMostParts);
   t.steps = static_cast<int>(rounds * (kItems / width));
   t.chunk *= rounds;
   t.chunks = ceil_div(voxels, t.chunk);

@@ -1,6 +1,6 @@
 // Linear attention with its algebra folded, forward (mri2pet/linear_attention.h).
 //
-// 1. keys_kernel: S by an online softmax; each block takes a part of the voxels, computes Wk x on the
+// 1. keys_kernel, or small_keys_kernel: S by an online softmax; each block takes a part of the voxels, computes Wk x on the
 //    fly and keeps a shift, a sum and C sums of p x for every row. Reads X once.
 // 2. merge_kernel: merges the parts of a row; its row of the context and its column of Wo ctx^T.
 // 3. mix_kernel: M = (Wo ctx^T) Wq.
@@ -8,27 +8,14 @@
 // Bytes: 2 |X| read and |Y| written (X may come from the L2 cache the second time); the parts take
 // rows * (C + 2) * 4 bytes a block. Arithmetic a voxel: rows * (4 C + 4) flops and `rows` exp2, so
 // for C = 8 in float32 the kernel is bound by the multiply-adds of step 1, not by memory.
-#include "linear_attention.cuh"
+#include "linear_attention_small.cuh"
 
 namespace mri2pet {
 namespace cuda {
 namespace {
 
 constexpr int kKeyThreads = 512;
-constexpr int kThreads = 256;
 constexpr float kSlack = 8.0f;  // p may grow to 2^8 before the shift of a row is moved
-
-struct Arguments {
-  LinearAttentionForward p;
-  Sizes z;
-  View x, y;
-  int splits;
-  float* shifts;  // [B, splits, rows], to base 2
-  float* sums;    // [B, splits, rows]
-  float* parts;   // [B, splits, rows, C]
-  float* mixed;   // [B, C, rows]: Wo ctx^T
-  float* matrix;  // [B, padded C, padded C]: M, zero where it is padded
-};
 
 // How a block divides its work: a thread holds kOwn of the channels of kOwnRows rows; kLanes threads
 // side by side hold a row; the groups of threads that hold all rows share the voxels of a tile.
@@ -196,86 +183,6 @@ __global__ void __launch_bounds__(kKeyThreads, 1) keys_kernel(const Arguments a)
   }
 }
 
-// One block for row blockIdx.x of sample blockIdx.y.
-__global__ void __launch_bounds__(kThreads) merge_kernel(const Arguments a) {
-  MRI2PET_SHARED(float, partial, kThreads);
-  MRI2PET_SHARED(float, s, kMostChannels);
-  MRI2PET_SHARED(float, context, kRows);
-  MRI2PET_SHARED(float, scratch, kThreads / 32);
-  const Sizes& z = a.z;
-  const int thread = static_cast<int>(threadIdx.x), row = static_cast<int>(blockIdx.x);
-  const std::int64_t sample = blockIdx.y, part0 = sample * a.splits * z.rows + row;
-
-  float shift = -INFINITY;  // every warp looks at all parts
-  for (int i = thread % 32; i < a.splits; i += 32) {
-    shift = fmaxf(shift, a.shifts[part0 + i * z.rows]);
-  }
-#pragma unroll
-  for (int bits = 16; bits > 0; bits >>= 1) {
-    shift = fmaxf(shift, __shfl_xor_sync(kFullWarp, shift, bits));
-  }
-  float sum[1] = {0.0f};
-  for (int i = thread; i < a.splits; i += kThreads) {
-    sum[0] += a.sums[part0 + i * z.rows] * exp2f(a.shifts[part0 + i * z.rows] - shift);
-  }
-  block_sum(sum, scratch);
-
-  const int slices = kThreads / z.channels, slice = thread / z.channels;
-  const int c = thread - slice * z.channels;
-  float value = 0.0f;
-  if (slice < slices) {
-    for (int i = slice; i < a.splits; i += slices) {
-      const std::int64_t at = part0 + i * z.rows;
-      value += a.parts[at * z.channels + c] * exp2f(a.shifts[at] - shift);
-    }
-  }
-  partial[thread] = value;
-  __syncthreads();
-  if (thread < z.channels) {
-    value = 0.0f;
-    for (int i = 0; i < slices; ++i) value += partial[i * z.channels + thread];
-    s[thread] = value / sum[0];
-    static_cast<float*>(a.p.s)[(sample * z.rows + row) * z.channels + thread] = s[thread];
-  }
-  if (thread == 0) {
-    static_cast<float*>(a.p.row_max)[sample * z.rows + row] = shift;
-    static_cast<float*>(a.p.row_sum)[sample * z.rows + row] = sum[0];
-  }
-  __syncthreads();
-
-  const int head = row / z.width * z.width;  // the first row of this row's head
-  const float* w_v = static_cast<const float*>(a.p.w_qkv) + (2 * z.rows + head) * z.channels;
-  for (int e = thread; e < z.width; e += kThreads) {
-    float total = 0.0f;
-    for (int i = 0; i < z.channels; ++i) total += s[i] * w_v[e * z.channels + i];
-    context[e] = total;
-  }
-  __syncthreads();
-  const float* w_out = static_cast<const float*>(a.p.w_out) + head;
-  for (int i = thread; i < z.channels; i += kThreads) {
-    float total = 0.0f;
-    for (int e = 0; e < z.width; ++e) total += w_out[i * z.rows + e] * context[e];
-    a.mixed[(sample * z.channels + i) * z.rows + row] = total;
-  }
-}
-
-__global__ void __launch_bounds__(kThreads) mix_kernel(const Arguments a) {
-  const Sizes& z = a.z;
-  const int at = static_cast<int>(blockIdx.x * kThreads + threadIdx.x);
-  const int i = at / z.padded, j = at - i * z.padded;
-  const std::int64_t sample = blockIdx.y;
-  if (i >= z.padded) return;
-  float total = 0.0f;
-  if (i < z.channels && j < z.channels) {
-    const float* mixed = a.mixed + (sample * z.channels + i) * z.rows;
-    const float* w_q = static_cast<const float*>(a.p.w_qkv) + j;
-#pragma unroll 8
-    for (int d = 0; d < z.rows; ++d) total += mixed[d] * w_q[d * z.channels];
-    static_cast<float*>(a.p.m)[(sample * z.channels + i) * z.channels + j] = total;
-  }
-  a.matrix[(sample * z.padded + i) * z.padded + j] = total;
-}
-
 template <int kTile>
 __global__ void __launch_bounds__(kThreads) apply_kernel(const Arguments a) {
   MRI2PET_DYNAMIC_SHARED(float, x);
@@ -330,13 +237,30 @@ using Keys32 = Keys<32, 1, 1, 128>;
 using Keys64 = Keys<32, 1, 2, 64>;
 using Keys128 = Keys<32, 1, 4, 64>;
 
+Status launch_large(const Arguments& a) {
+  const int channels = a.z.channels;
+  return channels <= 8    ? launch_keys<Keys8>(a)
+         : channels <= 16 ? launch_keys<Keys16>(a)
+         : channels <= 32 ? launch_keys<Keys32>(a)
+         : channels <= 64 ? launch_keys<Keys64>(a)
+                          : launch_keys<Keys128>(a);
+}
+
+Status launch_small(const Arguments& a) {
+  const int channels = a.z.channels;
+  return channels <= 32   ? launch_small_keys<32>(a)
+         : channels <= 64 ? launch_small_keys<64>(a)
+                          : launch_small_keys<128>(a);
+}
+
 int keys_tile(int channels) {
   return channels <= 8 ? 512 : channels <= 16 ? 256 : channels <= 32 ? 128 : 64;
 }
 
 std::int64_t plan(Arguments& a) {
   a.z = sizes_of(a.p);
-  a.splits = choose_splits(a.z, keys_tile(a.z.channels), 1);
+  a.splits = is_small(a.z) ? choose_splits(a.z, kSmallTile, 2, small_row_blocks(a.z))
+                           : choose_splits(a.z, keys_tile(a.z.channels), 1);
   const std::int64_t rows = a.z.batch * a.splits * a.z.rows;
   Workspace workspace(a.p.resources.workspace);
   a.shifts = workspace.take<float>(rows);
@@ -369,12 +293,8 @@ Status linear_attention_forward(const LinearAttentionForward& p) {
   void* stream = p.resources.stream;
   const auto batch = static_cast<unsigned>(a.z.batch);
   const dim3 rows(static_cast<unsigned>(a.z.rows), batch);
-  const dim3 cells(static_cast<unsigned>(ceil_div(a.z.padded * a.z.padded, kThreads)), batch);
-  Status status = channels <= 8    ? launch_keys<Keys8>(a)
-                  : channels <= 16 ? launch_keys<Keys16>(a)
-                  : channels <= 32 ? launch_keys<Keys32>(a)
-                  : channels <= 64 ? launch_keys<Keys64>(a)
-                                   : launch_keys<Keys128>(a);
+  const dim3 cells(static_cast<unsigned>(ceil_div(a.z.padded * a.z.padded, 32)), batch);
+  Status status = is_small(a.z) ? launch_small(a) : launch_large(a);
   if (status.ok()) status = launch(merge_kernel, rows, kThreads, 0, stream, a);
   if (status.ok()) status = launch(mix_kernel, cells, kThreads, 0, stream, a);
   if (!status.ok()) return status;

@@ -173,12 +173,12 @@ __device__ __forceinline__ TileRange tiles_of_block(std::int64_t voxels, int til
 }
 
 // How many blocks share the voxels of a sample: about `per_processor` blocks a multiprocessor in
-// all, and none of them without a tile.
-inline int choose_splits(const Sizes& z, int tile, int per_processor) {
+// all, and none of them without a tile. `beside`: blocks that each of them is anyway, for its rows.
+inline int choose_splits(const Sizes& z, int tile, int per_processor, int beside = 1) {
   const std::int64_t tiles = ceil_div(z.voxels, tile);
   const std::int64_t blocks =
       std::int64_t{per_processor} * device_attribute(cudaDevAttrMultiProcessorCount, 100);
-  const std::int64_t wanted = ceil_div(blocks, z.batch);
+  const std::int64_t wanted = ceil_div(blocks, z.batch * beside);
   const std::int64_t each = ceil_div(tiles, wanted);
   return static_cast<int>(ceil_div(tiles, each));
 }
@@ -211,6 +211,11 @@ __device__ __forceinline__ void multiply_add(float4 (&acc)[4], const float4 (&w)
 __device__ __forceinline__ void load_rows(const float* p, int pitch, float4 (&v)[4]) {
 #pragma unroll
   for (int r = 0; r < 4; ++r) v[r] = load4(p + r * pitch);
+}
+
+__device__ __forceinline__ void load_rows2(const float* p, int pitch, float4 (&v)[2]) {
+  v[0] = load4(p);
+  v[1] = load4(p + pitch);
 }
 
 }  // namespace

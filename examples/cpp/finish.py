@@ -15,7 +15,7 @@ import numpy as np
 
 from mri2pet import WARNING
 from mri2pet.errors import InputError, Mri2petError, UsageError
-from mri2pet.imaging.record import SpaceRecord
+from mri2pet.imaging.space.record import SpaceRecord
 from mri2pet.synthesis.outputs import image_writer, write_together
 from mri2pet.synthesis.pet import HEADER_DESCRIPTION
 

@@ -29,7 +29,7 @@ class Model:
     """A network ready to sample, with the constants of the data that it was trained on.
 
     PET = standardised · pet_std + pet_mean, in the unit of the PETs that were learnt: SUVR, see
-    `imaging.reference.recorded_reference`.
+    `imaging.suvr.reference.recorded_reference`.
     """
 
     network: Network

@@ -109,7 +109,8 @@ class DataConfig(_Frozen):
     """How a cohort becomes tensors; `truth` uses the transforms a simulated cohort knows.
 
     `reference` scales the PETs: `cerebellum` (SUVR), `minmax` (each to [0, 1] by itself), or the
-    path of a VOI file in template space (SUVR by that region), see `mri2pet.imaging.reference`.
+    path of a VOI file in template space (SUVR by that region), see
+    `mri2pet.imaging.suvr.reference`.
     `stylized` is the folder that `mri2pet stylize` wrote, the targets of pre-training; `loaders`
     are the threads that prepare batches ahead of a GPU, None for `training.resources` to settle;
     `ray` (`local` or an address) prepares the cohort on a Ray cluster.

@@ -22,9 +22,9 @@ from mri2pet.cohort.pet import static_pet
 from mri2pet.cohort.prepare import ModelSpaceSubject, prepare
 from mri2pet.errors import InputError, Mri2petError, UsageError
 from mri2pet.files import read_tsv
-from mri2pet.imaging.grid import grid_affine, to_kij
-from mri2pet.imaging.reference import Reference
-from mri2pet.imaging.resampling import to_pet_size
+from mri2pet.imaging.space.grid import grid_affine, to_kij
+from mri2pet.imaging.space.resampling import to_pet_size
+from mri2pet.imaging.suvr.reference import Reference
 
 from .conftest import MRI_SHAPE, PET_SHAPE, TinyCohort, ellipsoid
 

@@ -10,9 +10,9 @@ import pytest
 from mri2pet.cohort.cache import build_cache
 from mri2pet.cohort.phantom import make_cohort
 from mri2pet.cohort.phantom.cohort import draw_people
-from mri2pet.imaging.model_space import to_model_space
-from mri2pet.imaging.regions import cortical_suvr
-from mri2pet.imaging.template import template, template_mask
+from mri2pet.imaging.space.model_space import to_model_space
+from mri2pet.imaging.space.template import template, template_mask
+from mri2pet.imaging.suvr.regions import cortical_suvr
 
 MRI_SHAPE, PET_SHAPE = (32, 72, 72), (32, 64, 64)
 

@@ -12,11 +12,11 @@ from scipy.ndimage import gaussian_filter
 from mri2pet.cohort.manifest import ManifestRow
 from mri2pet.cohort.prepare import prepare
 from mri2pet.imaging import pipeline
-from mri2pet.imaging.model_space import mask_to_model_space, pet_to_model_space
-from mri2pet.imaging.regions import region_mean
-from mri2pet.imaging.resampling import resample
-from mri2pet.imaging.template import template, template_gm, template_mask, template_wm
-from mri2pet.imaging.volume import Volume
+from mri2pet.imaging.space.model_space import mask_to_model_space, pet_to_model_space
+from mri2pet.imaging.space.resampling import resample
+from mri2pet.imaging.space.template import template, template_gm, template_mask, template_wm
+from mri2pet.imaging.space.volume import Volume
+from mri2pet.imaging.suvr.regions import region_mean
 
 from .conftest import rigid
 

@@ -66,6 +66,10 @@ LAYOUTS = {
     "apply_norm": "size batch channels voxels; enum dtype; flag gelu; real eps; tensor x parts; "
     "size part_count; tensor weight bias residual residual2; size channels_residual2; "
     "tensor channel_bias y",
+    "upsample_concat_forward": "size batch depth height width coarse_depth coarse_height "
+    "coarse_width channels_skip channels_x; enum dtype; tensor skip* x* y*",
+    "upsample_concat_backward": "size batch depth height width coarse_depth coarse_height "
+    "coarse_width channels_skip channels_x; enum dtype; tensor grad_y* grad_x*",
     "sampler_step": "size batch voxels; enum output_dtype; tensor x output previous_x0 new_x x0 "
     "coefficients row timesteps subjects samples; size seed step",
 }

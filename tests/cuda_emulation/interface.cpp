@@ -8,6 +8,7 @@
 #include "mri2pet/laplacian_pyramid_loss.h"
 #include "mri2pet/linear_attention.h"
 #include "mri2pet/sampler_step.h"
+#include "mri2pet/upsample_concat.h"
 
 #define LAUNCHER(op, Params)                                                 \
   extern "C" int op(const mri2pet::Params* p, const char** detail) {         \
@@ -33,6 +34,8 @@ WORKSPACE(group_norm_gelu_forward, GroupNormGeluForward)
 LAUNCHER(group_norm_gelu_backward, GroupNormGeluBackward)
 WORKSPACE(group_norm_gelu_backward, GroupNormGeluBackward)
 LAUNCHER(sampler_step, SamplerStep)
+LAUNCHER(upsample_concat_forward, UpsampleConcatForward)
+LAUNCHER(upsample_concat_backward, UpsampleConcatBackward)
 LAUNCHER(conv3d, Conv3dForward)
 extern "C" long long conv3d_parts(const mri2pet::Conv3dForward* p) {
   return mri2pet::cuda::conv3d_parts(*p);

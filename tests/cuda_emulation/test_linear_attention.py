@@ -147,6 +147,21 @@ def test_tensors_that_miss_a_16_byte_boundary(emulation, channels_last):
     check(emulation, inputs, upstream, **layout)
 
 
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize("shape", [(1, 17, 130), (2, 32, 1000), (1, 64, 257), (1, 100, 385)])
+def test_small_volumes_with_many_channels(emulation, shape, channels_last):
+    """Their rows are shared among the blocks; the last tile is not a whole one."""
+    inputs, upstream = case(emulation, shape, torch.float16, channels_last=channels_last)
+    check(emulation, inputs, upstream, channels_last=channels_last)
+
+
+@pytest.mark.parametrize("channels", [24, 64, 128])
+def test_large_volumes_with_many_channels(emulation, channels):
+    shape = (1, channels, 16_390)
+    inputs, upstream = case(emulation, shape, torch.float32, channels_last=True)
+    check(emulation, inputs, upstream, channels_last=True)
+
+
 def test_keys_far_from_zero(emulation):
     """exp(Wk x) alone would overflow or vanish: keys of a few hundred, all negative in one row."""
     inputs, upstream = case(emulation, (1, 8, 700), torch.float32, scale=40)
@@ -159,17 +174,19 @@ def test_keys_far_from_zero(emulation):
     emulation.compare("y", y, exact, same)
 
 
-def test_keys_that_rise_over_the_volume(emulation):
+@pytest.mark.parametrize("channels", [8, 20])
+def test_keys_that_rise_over_the_volume(emulation, channels):
     """The running maximum moves in every part and between the parts."""
-    inputs, upstream = case(emulation, (1, 8, 3000), torch.float32)
+    inputs, upstream = case(emulation, (1, channels, 3000), torch.float32)
     inputs["x"] *= 1 + torch.arange(3000) / 300
     check(emulation, inputs, upstream)
 
 
+@pytest.mark.parametrize("channels", [8, 20])
 @pytest.mark.parametrize("multiprocessors", [1, 40])
-def test_any_number_of_multiprocessors(emulation, multiprocessors):
+def test_any_number_of_multiprocessors(emulation, multiprocessors, channels):
     emulation.configure(multiprocessors)
-    inputs, upstream = case(emulation, (1, 8, 3000), torch.float32)
+    inputs, upstream = case(emulation, (1, channels, 3000), torch.float32)
     check(emulation, inputs, upstream)
 
 

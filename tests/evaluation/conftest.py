@@ -13,13 +13,13 @@ from mri2pet.checkpoint import save_model
 from mri2pet.cohort import cache as cache_module
 from mri2pet.cohort.prepare import ModelSpaceSubject
 from mri2pet.config import ModelConfig
-from mri2pet.imaging.model_space import (
+from mri2pet.imaging.space.model_space import (
     dilate_soft,
     mask_to_model_space,
     rescale,
     to_model_space,
 )
-from mri2pet.imaging.template import template, template_mask
+from mri2pet.imaging.space.template import template, template_mask
 from mri2pet.nn import Network
 
 MRI_SHAPE = (24, 32, 32)

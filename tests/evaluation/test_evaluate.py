@@ -14,8 +14,8 @@ from mri2pet.evaluation.evaluate import Sampling, evaluate
 from mri2pet.evaluation.methods import METHODS, within_support
 from mri2pet.evaluation.metrics import mean_absolute_error
 from mri2pet.files import read_tsv
-from mri2pet.imaging.reference import Reference
-from mri2pet.imaging.regions import region_mean
+from mri2pet.imaging.suvr.reference import Reference
+from mri2pet.imaging.suvr.regions import region_mean
 
 from .conftest import level_of
 

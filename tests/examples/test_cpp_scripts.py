@@ -17,9 +17,9 @@ from mri2pet.config import ModelConfig
 from mri2pet.diffusion.samplers import make_table
 from mri2pet.engines.exported import BIASES, DENOISER, ENCODER, FILES, read_export, write_manifest
 from mri2pet.errors import ModelError
-from mri2pet.imaging.grid import grid_affine
-from mri2pet.imaging.record import SpaceRecord
-from mri2pet.imaging.subject_grid import SubjectGrid
+from mri2pet.imaging.space.grid import grid_affine
+from mri2pet.imaging.space.record import SpaceRecord
+from mri2pet.imaging.space.subject_grid import SubjectGrid
 from mri2pet.nn import Network
 
 SHAPE = (16, 32, 32)

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from mri2pet import WARNING
-from mri2pet.imaging.grid import grid_affine, to_xyz
-from mri2pet.imaging.record import SpaceRecord
-from mri2pet.imaging.subject_grid import SubjectGrid
+from mri2pet.imaging.space.grid import grid_affine, to_xyz
+from mri2pet.imaging.space.record import SpaceRecord
+from mri2pet.imaging.space.subject_grid import SubjectGrid
 
 SHAPE = (16, 32, 32)
 SHA256 = "f" * 16 + "0" * 48

@@ -38,8 +38,8 @@ def head() -> Head:
     """Template brain, CSF, dark skull and bright scalp with a neck, bias field and noise."""
     from scipy.ndimage import binary_dilation
 
-    from mri2pet.imaging.resampling import resample
-    from mri2pet.imaging.template import template, template_mask
+    from mri2pet.imaging.space.resampling import resample
+    from mri2pet.imaging.space.template import template, template_mask
 
     pad = 16
     brain = np.pad(template_mask(2).data, pad)

@@ -7,9 +7,9 @@ from functools import cache
 import nibabel
 import numpy as np
 
-from mri2pet.imaging.resampling import resample
-from mri2pet.imaging.template import template_gm, template_wm
-from mri2pet.imaging.volume import Volume
+from mri2pet.imaging.space.resampling import resample
+from mri2pet.imaging.space.template import template_gm, template_wm
+from mri2pet.imaging.space.volume import Volume
 
 CENTRE_MM = np.array([0.0, -17.0, 4.0])
 

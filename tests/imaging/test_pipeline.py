@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from mri2pet.errors import InputError, UsageError
-from mri2pet.imaging.grid import grid_affine, to_kij
-from mri2pet.imaging.model_space import to_model_space
 from mri2pet.imaging.pipeline import preprocess, read_t1
-from mri2pet.imaging.template import template, template_mask
+from mri2pet.imaging.space.grid import grid_affine, to_kij
+from mri2pet.imaging.space.model_space import to_model_space
+from mri2pet.imaging.space.template import template, template_mask
 
 MRI_SHAPE = (32, 72, 72)
 PET_SHAPE = (32, 64, 64)

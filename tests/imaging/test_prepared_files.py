@@ -11,9 +11,9 @@ import pytest
 
 from mri2pet.cli import main as cli
 from mri2pet.imaging import prepared_files
-from mri2pet.imaging.reference import Reference, reference_level
-from mri2pet.imaging.regions import region_mean
-from mri2pet.imaging.template import template, template_mask
+from mri2pet.imaging.space.template import template, template_mask
+from mri2pet.imaging.suvr.reference import Reference, reference_level
+from mri2pet.imaging.suvr.regions import region_mean
 
 from .pet_phantom import save_voi, uptake
 
@@ -34,7 +34,7 @@ def go(tmp_path, monkeypatch):
         )
 
     monkeypatch.setattr(prepared_files, "preprocess", preprocess)
-    monkeypatch.setattr("mri2pet.imaging.pet_registration.register_to_t1", lambda *given: np.eye(4))
+    monkeypatch.setattr("mri2pet.imaging.pet.to_t1.register_to_t1", lambda *given: np.eye(4))
     pet = tmp_path / "pet.nii.gz"
     nibabel.save(nibabel.Nifti1Image(5000 * uptake().data, uptake().affine), pet)
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from mri2pet.config import load_config
 from mri2pet.nn import Network, blocks
-from mri2pet.nn.blocks import DoubleConv, Up
+from mri2pet.nn.blocks import DoubleConv
 from mri2pet.ops import apply_norm, conv3d, convolution_choice
 from mri2pet.ops.convolution_choice import Tile
 
@@ -33,10 +33,10 @@ def fused(monkeypatch):
     """Every convolution is conv3d, and both ops are their references; counts the calls."""
     calls = []
 
-    def convolve(x, weight, x2=None, norm=None, *, statistics=False, variant, planes):
-        calls.append(("conv3d", x2 is not None, norm is not None))
+    def convolve(x, weight, norm=None, *, statistics=False, variant, planes):
+        calls.append(("conv3d", norm is not None))
         assert (variant, planes) == (1, 4)
-        y = conv3d.reference(x, weight, x2, norm)
+        y = conv3d.reference(x, weight, norm=norm)
         return y, statistics_of(y)
 
     def normalise(*arguments, **options):
@@ -63,26 +63,13 @@ def normal(*size, seed):
 
 
 @pytest.mark.parametrize("residual", [False, True])
-@pytest.mark.parametrize("second", [False, True])
-def test_a_double_convolution(residual, second, fused, monkeypatch):
+def test_a_double_convolution(residual, fused, monkeypatch):
     block = filled(DoubleConv(24, 24, mid=16, residual=residual))
     x, bias = normal(2, 24, 3, 5, 7, seed=1), normal(2, 24, seed=2)
-    pieces = (x[:, :8], bias, x[:, 8:]) if second else (x, bias)
-    y = block(*pieces)
-    norm, with_second = ("conv3d", False, True), ("conv3d", second, False)
-    assert fused == [with_second, norm, ("apply_norm",)]
+    y = block(x, bias)
+    assert fused == [("conv3d", False), ("conv3d", True), ("apply_norm",)]
     monkeypatch.setattr(convolution_choice, "tile_for", lambda *a: None)
-    torch.testing.assert_close(y, block(*pieces), rtol=1e-9, atol=1e-9)
     torch.testing.assert_close(y, block(x, bias), rtol=1e-9, atol=1e-9)
-
-
-def test_an_upward_block_reads_the_skip_connection_in_place(fused, monkeypatch):
-    block = filled(Up(24, 8))
-    given = normal(1, 16, 2, 3, 4, seed=1), normal(1, 8, 4, 6, 8, seed=2), normal(1, 8, seed=3)
-    y = block(*given)
-    assert fused[0] == ("conv3d", True, False)
-    monkeypatch.setattr(convolution_choice, "tile_for", lambda *a: None)
-    torch.testing.assert_close(y, block(*given), rtol=1e-9, atol=1e-9)
 
 
 def test_a_whole_network(fused, monkeypatch):

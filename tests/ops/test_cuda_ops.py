@@ -13,11 +13,13 @@ from mri2pet.ops import (
     linear_attention,
     philox_normal,
     sampler_step,
+    upsample_concat,
 )
 from mri2pet.ops.group_norm_gelu import reference as plain_norm
 from mri2pet.ops.laplacian_pyramid_loss import reference as plain_loss
 from mri2pet.ops.linear_attention import folded
 from mri2pet.ops.sampler_step import reference as plain_step
+from mri2pet.ops.upsample_concat import reference as plain_upsampling
 
 pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures("native", "nan_filled")]
 
@@ -94,6 +96,25 @@ def test_group_norm_gelu(shape, dtype, channels_last, assert_as_exact):
     ]
     upstream = normal(*shape, seed=5)
     check(group_norm_gelu, plain_norm, inputs, upstream, dtype, channels_last, assert_as_exact)
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    ("coarse", "skip"),
+    [
+        ((1, 1, 1, 1, 1), (1, 3, 2, 2, 2)),
+        ((2, 5, 4, 9, 15), (2, 3, 9, 17, 31)),
+        ((1, 32, 8, 32, 32), (1, 16, 16, 64, 64)),
+        ((1, 16, 16, 64, 64), (1, 8, 32, 128, 128)),
+    ],
+)
+def test_upsample_concat(coarse, skip, dtype, channels_last, assert_as_exact):
+    upstream = normal(skip[0], skip[1] + coarse[1], *skip[2:], seed=2)
+    inputs = [normal(*coarse), normal(*skip, seed=1)]
+    check(
+        upsample_concat, plain_upsampling, inputs, upstream, dtype, channels_last, assert_as_exact
+    )
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -15,6 +15,7 @@ import pytest
 import mri2pet
 from mri2pet import build
 from mri2pet.cli.info import info
+from mri2pet.engines import available
 
 native = pytest.importorskip(
     "mri2pet._C", reason="no native module here: this is a checkout, not an installed package"
@@ -104,7 +105,7 @@ def test_info_json_is_the_description(capsys: pytest.CaptureFixture[str]):
 def test_info_says_what_does_not_work_and_why(capsys: pytest.CaptureFixture[str]):
     info(as_json=False)
     printed = capsys.readouterr().out
-    for row in [*build.devices(), *build.engines()]:
+    for row in [*available.devices(), *available.engines()]:
         assert row["detail"], f"{row['name']} without a detail or a reason"
         assert re.search(rf"{row['name']}\s.*{re.escape(row['detail'])}", printed)
     assert mri2pet.WARNING in printed
@@ -113,7 +114,7 @@ def test_info_says_what_does_not_work_and_why(capsys: pytest.CaptureFixture[str]
 def test_devices_and_torch_agree():
     import torch
 
-    cards = [row for row in build.devices() if row["name"].startswith("cuda") and row["works"]]
+    cards = [row for row in available.devices() if row["name"].startswith("cuda") and row["works"]]
     assert len(cards) == torch.cuda.device_count()
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from mri2pet import WARNING
-from mri2pet.imaging.template import template, template_mask
+from mri2pet.imaging.space.template import template, template_mask
 from mri2pet.report import ReportInput, make_report
 from mri2pet.report.tables import notes
 

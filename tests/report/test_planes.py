@@ -8,7 +8,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from mri2pet.imaging.volume import Volume
+from mri2pet.imaging.space.volume import Volume
 from mri2pet.report.planes import Box, cut, sample_box
 
 BOX = Box(np.array([-12.0, -14.0, -10.0]), np.array([12.0, 14.0, 10.0]))

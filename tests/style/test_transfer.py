@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from mri2pet.errors import UsageError
-from mri2pet.imaging.resampling import to_pet_size
+from mri2pet.imaging.space.resampling import to_pet_size
 from mri2pet.style.slicewise import stylize_slicewise
 from mri2pet.style.transfer import (
     StyleOptions,

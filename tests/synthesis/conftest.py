@@ -15,7 +15,7 @@ import torch
 from mri2pet.checkpoint import save_model
 from mri2pet.config import ModelConfig
 from mri2pet.imaging import pipeline
-from mri2pet.imaging.template import template
+from mri2pet.imaging.space.template import template
 from mri2pet.nn import Network
 
 SHAPE = (16, 32, 32)

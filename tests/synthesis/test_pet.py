@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mri2pet.imaging.reference import Reference, recorded_reference
-from mri2pet.imaging.regions import cortical_suvr
+from mri2pet.imaging.suvr.reference import Reference, recorded_reference
+from mri2pet.imaging.suvr.regions import cortical_suvr
 from mri2pet.synthesis.pet import doubts, measure
 
 SHAPE = (16, 32, 32)

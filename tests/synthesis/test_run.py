@@ -13,7 +13,7 @@ import pytest
 
 import mri2pet
 from mri2pet.errors import InputError, Mri2petError, UsageError
-from mri2pet.imaging.reference import Reference
+from mri2pet.imaging.suvr.reference import Reference
 from mri2pet.synthesis import Observer, SynthesisResult, outputs
 from mri2pet.synthesis import subject as subject_module
 

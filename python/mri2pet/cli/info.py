@@ -11,7 +11,7 @@ def info(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Say what was built, which devices and engines work, and why others do not."""
-    from mri2pet.build import describe
+    from mri2pet.engines.available import describe
 
     tree = describe()
     if as_json:

@@ -33,8 +33,8 @@ from mri2pet.cohort.parallel import single_threaded_map
 from mri2pet.cohort.prepare import REGISTRATIONS, ModelSpaceSubject, Shape, prepare
 from mri2pet.errors import InputError, Mri2petError, UsageError
 from mri2pet.files import write_tsv, written_whole
-from mri2pet.imaging.reference import CEREBELLUM, Reference
-from mri2pet.imaging.resampling import to_pet_size
+from mri2pet.imaging.space.resampling import to_pet_size
+from mri2pet.imaging.suvr.reference import CEREBELLUM, Reference
 
 FORMAT = 2  # 2: frames of a dynamic PET are aligned, the PET is registered with 12 parameters
 OnSubject = Callable[[int, int, str, str | None], None]

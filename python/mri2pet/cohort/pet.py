@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from mri2pet.errors import InputError
-from mri2pet.imaging.volume import Volume
+from mri2pet.imaging.space.volume import Volume
 
 
 def read_image(path: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -17,8 +17,8 @@ def read_image(path: Path) -> tuple[np.ndarray, np.ndarray]:
     Raises:
         InputError: the file is missing or cannot be read whole.
     """
-    from mri2pet.imaging.reading import open_image
-    from mri2pet.imaging.refusals import truncated
+    from mri2pet.imaging.files.reading import open_image
+    from mri2pet.imaging.files.refusals import truncated
 
     image, name = open_image(path)
     try:

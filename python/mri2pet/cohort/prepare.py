@@ -12,8 +12,8 @@ import numpy as np
 from mri2pet.cohort.manifest import ManifestRow
 from mri2pet.cohort.pet import read_image, static_pet
 from mri2pet.errors import InputError
-from mri2pet.imaging.reference import CEREBELLUM, MINMAX, Reference, reference_level
-from mri2pet.imaging.volume import Volume
+from mri2pet.imaging.space.volume import Volume
+from mri2pet.imaging.suvr.reference import CEREBELLUM, MINMAX, Reference, reference_level
 
 Shape = tuple[int, int, int]
 REGISTRATIONS = ("estimate", "truth")
@@ -64,7 +64,7 @@ def prepare(
 def _prepare_with_truth(
     row: ManifestRow, mri_shape: Shape, pet_shape: Shape, reference: Reference
 ) -> ModelSpaceSubject:
-    from mri2pet.imaging.model_space import mask_to_model_space, to_model_space
+    from mri2pet.imaging.space.model_space import mask_to_model_space, to_model_space
 
     if row.truth is None:
         raise InputError(
@@ -93,8 +93,8 @@ def _prepare_with_truth(
 def _pet_with_truth(
     path: Path, truth: Path, brain: np.ndarray, pet_shape: Shape, reference: Reference
 ) -> tuple[np.ndarray, dict[str, Any]]:
-    from mri2pet.imaging.model_space import pet_to_model_space
-    from mri2pet.imaging.pet import minmax
+    from mri2pet.imaging.pet.prepare import minmax
+    from mri2pet.imaging.space.model_space import pet_to_model_space
 
     # The PET's own session knows its MRI and its way to the template.
     t1_from_pet = _t1_from_pet(truth)
@@ -119,9 +119,9 @@ def _pet_with_truth(
 def _prepare_with_estimate(
     row: ManifestRow, mri_shape: Shape, pet_shape: Shape, reference: Reference
 ) -> ModelSpaceSubject:
-    from mri2pet.imaging.model_space import mask_to_model_space
-    from mri2pet.imaging.pet import prepare_pet
+    from mri2pet.imaging.pet.prepare import prepare_pet
     from mri2pet.imaging.pipeline import preprocess
+    from mri2pet.imaging.space.model_space import mask_to_model_space
 
     done = preprocess(row.t1, mri_shape=mri_shape, pet_shape=pet_shape)
     t1, template_from_t1 = done.t1.volume, done.record.template_from_subject

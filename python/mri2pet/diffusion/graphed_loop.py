@@ -7,7 +7,8 @@ from a counter on the device, so that the host launches a step as a single thing
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
@@ -27,10 +28,11 @@ MOST_LOOPS = 4
 def cuda_capture(run: Callable[[], None], device: torch.device | None = None) -> Callable[[], None]:
     """Captures what `run` does on a device (the current one by default); returns the replay.
 
-    Libraries choose their algorithms in the runs before, on a stream that is not the default one.
-    Calls of other threads, such as a loader that pins memory, neither fail nor break the capture.
+    In the runs before, on a stream that is not the default one, cuDNN measures which algorithms are
+    fastest. Calls of other threads, such as a loader that pins memory, neither fail
+    nor break the capture.
     """
-    with torch.cuda.device(device):
+    with torch.cuda.device(device), _measured_convolutions():
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
@@ -41,6 +43,16 @@ def cuda_capture(run: Callable[[], None], device: torch.device | None = None) ->
         with torch.cuda.graph(graph, capture_error_mode="thread_local"):
             run()
     return graph.replay
+
+
+@contextmanager
+def _measured_convolutions() -> Iterator[None]:
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = True
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from mri2pet.evaluation.methods import METHODS, compare, within_support
 from mri2pet.evaluation.rivals import Rivals, fit_rivals
 from mri2pet.evaluation.tables import markdown_table, summarise, write_metrics
 from mri2pet.files import write_tsv, written_whole
-from mri2pet.imaging.reference import (
+from mri2pet.imaging.suvr.reference import (
     CEREBELLUM,
     MINMAX,
     Reference,

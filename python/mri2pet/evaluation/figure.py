@@ -10,7 +10,7 @@ import numpy as np
 
 from mri2pet.cohort.cache import CohortCache
 from mri2pet.files import written_whole
-from mri2pet.imaging.grid import MODEL_BOX_MM
+from mri2pet.imaging.space.grid import MODEL_BOX_MM
 from mri2pet.report.pictures import SPREAD, SUVR, ColourScale
 
 SUBJECTS = 4

@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from mri2pet.evaluation.metrics import mean_absolute_error, psnr, ssim
-from mri2pet.imaging.model_space import dilate_soft
-from mri2pet.imaging.regions import cortical_suvr
+from mri2pet.imaging.space.model_space import dilate_soft
+from mri2pet.imaging.suvr.regions import cortical_suvr
 
 METHODS = ("one_sample", "mean_of_samples", "cohort_mean", "cohort_mean_warped", "linear_map")
 

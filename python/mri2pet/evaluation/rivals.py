@@ -9,9 +9,9 @@ import numpy as np
 
 from mri2pet.cohort.cache import CohortCache
 from mri2pet.errors import InputError
-from mri2pet.imaging.grid import grid_affine, to_kij, to_xyz
-from mri2pet.imaging.model_space import rescale
-from mri2pet.imaging.volume import Volume
+from mri2pet.imaging.space.grid import grid_affine, to_kij, to_xyz
+from mri2pet.imaging.space.model_space import rescale
+from mri2pet.imaging.space.volume import Volume
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Rivals:
         """
         import ants
 
-        from mri2pet.imaging.itk import RANDOM_SEED, scratch
+        from mri2pet.imaging.space.itk import RANDOM_SEED, scratch
 
         fixed = _ants_image(mri)
         with scratch() as folder:
@@ -105,7 +105,7 @@ def fit_rivals(cache: CohortCache) -> Rivals:
 
 
 def _ants_image(kij: np.ndarray) -> Any:
-    from mri2pet.imaging.itk import to_ants
+    from mri2pet.imaging.space.itk import to_ants
 
     k, i, j = kij.shape
     return to_ants(Volume(to_xyz(kij), grid_affine((k, i, j))))

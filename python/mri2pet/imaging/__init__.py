@@ -1,7 +1,6 @@
 """From a scan on disk to model space and back.
 
-The parts, in the order in which a scan meets them: `volume` and `reading` (what was
-given), `template` (where it goes), `extraction` and `registration` (how it gets there),
-`resampling` and `model_space` (the arrays that the model sees), `checks` (whether to
-believe them), `record` (the way back) and `pipeline` (all of it in one call).
+Five rooms, each of which uses only those before it: `space` (geometry), `files` (reading and
+refusing), `brain` (finding the brain), `suvr` (what a PET is scaled by) and `pet` (PET images);
+on top `pipeline` (a T1 in one call) and `prepared_files` (what is written of it).
 """

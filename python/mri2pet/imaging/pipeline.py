@@ -11,26 +11,26 @@ from typing import Any
 import numpy as np
 
 from mri2pet.errors import InputError, UsageError
-from mri2pet.imaging import checks as checking
-from mri2pet.imaging.bias import bias_field
-from mri2pet.imaging.extraction import check_extractor, hd_bet_brain, template_brain
-from mri2pet.imaging.masks import given_mask, stripped_mask
-from mri2pet.imaging.model_space import (
-    mask_to_model_space,
-    pet_to_model_space,
-    to_model_space,
-)
-from mri2pet.imaging.reading import T1Image, read_t1
-from mri2pet.imaging.record import SpaceRecord
-from mri2pet.imaging.registration import (
+from mri2pet.imaging.brain import checks as checking
+from mri2pet.imaging.brain.bias import bias_field
+from mri2pet.imaging.brain.extraction import check_extractor, hd_bet_brain, template_brain
+from mri2pet.imaging.brain.masks import given_mask, stripped_mask
+from mri2pet.imaging.brain.registration import (
     fixed_template,
     locate_brain,
     refine,
     working_volume,
 )
-from mri2pet.imaging.resampling import bounding_box, crop_affine, resample
-from mri2pet.imaging.template import template_mask
-from mri2pet.imaging.volume import Volume, reorder, restore_order
+from mri2pet.imaging.files.reading import T1Image, read_t1
+from mri2pet.imaging.space.model_space import (
+    mask_to_model_space,
+    pet_to_model_space,
+    to_model_space,
+)
+from mri2pet.imaging.space.record import SpaceRecord
+from mri2pet.imaging.space.resampling import bounding_box, crop_affine, resample
+from mri2pet.imaging.space.template import template_mask
+from mri2pet.imaging.space.volume import Volume, reorder, restore_order
 
 __all__ = [
     "Preprocessed",

@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 
 from mri2pet.errors import Mri2petError
-from mri2pet.imaging.dynamic_pet import FrameMotion, read_pet
-from mri2pet.imaging.model_space import mask_to_model_space
-from mri2pet.imaging.pet import OnStage, PreparedPet, prepare_pet
+from mri2pet.imaging.pet.frames import FrameMotion, read_pet
+from mri2pet.imaging.pet.prepare import OnStage, PreparedPet, prepare_pet
 from mri2pet.imaging.pipeline import Preprocessed, preprocess
-from mri2pet.imaging.reference import CEREBELLUM, MINMAX, Reference
+from mri2pet.imaging.space.model_space import mask_to_model_space
+from mri2pet.imaging.suvr.reference import CEREBELLUM, MINMAX, Reference
 
 Shape = tuple[int, int, int]
 SUVR_FILES = ("pet_suvr.nii.gz", "pet_suvr.json")

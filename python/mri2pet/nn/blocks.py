@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mri2pet.nn.convolution import Conv3d
-from mri2pet.ops import convolution_choice, group_norm_gelu, linear_attention
+from mri2pet.ops import convolution_choice, group_norm_gelu, linear_attention, upsample_concat
 from mri2pet.ops.apply_norm import apply_norm
 from mri2pet.ops.conv3d import InputNorm, conv3d
 from mri2pet.ops.linear_attention import HEADS
@@ -58,9 +58,8 @@ class Norm(nn.Module):
 class DoubleConv(nn.Module):
     """conv · norm · GELU · conv · norm; with `residual` GELU(x + body(x)).
 
-    The input's last channels may come as a second tensor, x2. Where both convolutions are
-    `mri2pet.ops.conv3d`, they leave the statistics of their output; the second one norms its input
-    while it reads it, and x2 is read where it is.
+    Where both convolutions are `mri2pet.ops.conv3d`, they leave the statistics of their output, and
+    the second one norms its input while it reads it.
     """
 
     def __init__(self, cin: int, cout: int, mid: int | None = None, residual: bool = False) -> None:
@@ -72,17 +71,11 @@ class DoubleConv(nn.Module):
         self.conv2 = Conv3d(mid, cout)
         self.norm2 = Norm(cout)
 
-    def forward(
-        self, x: Tensor, channel_bias: Tensor | None = None, x2: Tensor | None = None
-    ) -> Tensor:
-        tiles = (
-            convolution_choice.tile_for(x, self.conv1.weight, x2),
-            convolution_choice.tile_for(x, self.conv2.weight),
-        )
-        if tiles[0] is not None and tiles[1] is not None and len(self.norm2.weight) % 8 == 0:
-            return self._fused(x, channel_bias, x2, tiles[0], tiles[1])
-        if x2 is not None:
-            x = torch.cat((x, x2), dim=1)
+    def forward(self, x: Tensor, channel_bias: Tensor | None = None) -> Tensor:
+        first = convolution_choice.tile_for(x, self.conv1.weight)
+        second = convolution_choice.tile_for(x, self.conv2.weight)
+        if first is not None and second is not None and len(self.norm2.weight) % 8 == 0:
+            return self._fused(x, channel_bias, first, second)
         with exact_gradients(x) as x:
             h = self.norm1(self.conv1(x), gelu=True)
             h = self.conv2(h)
@@ -94,15 +87,14 @@ class DoubleConv(nn.Module):
         self,
         x: Tensor,
         channel_bias: Tensor | None,
-        x2: Tensor | None,
-        tile1: convolution_choice.Tile,
-        tile2: convolution_choice.Tile,
+        first: convolution_choice.Tile,
+        second: convolution_choice.Tile,
     ) -> Tensor:
-        h, parts = conv3d(x, self.conv1.weight, x2, statistics=True, **tile1._asdict())
+        h, parts = conv3d(x, self.conv1.weight, statistics=True, **first._asdict())
         norm = self.norm1.of(parts)
-        h, parts = conv3d(h, self.conv2.weight, norm=norm, statistics=True, **tile2._asdict())
+        h, parts = conv3d(h, self.conv2.weight, norm=norm, statistics=True, **second._asdict())
         if self.residual:
-            return apply_norm(h, self.norm2.of(parts), x, x2)
+            return apply_norm(h, self.norm2.of(parts), x)
         return apply_norm(h, self.norm2.of(parts), channel_bias=channel_bias, gelu=False)
 
 
@@ -127,8 +119,7 @@ class Up(nn.Module):
         self.conv = DoubleConv(cin, cout, mid=cin // 2)
 
     def forward(self, x: Tensor, skip: Tensor, bias: Tensor) -> Tensor:
-        x = F.interpolate(x, size=skip.shape[2:], mode="trilinear", align_corners=True)
-        return self.conv(self.residual(skip, x2=x.to(skip.dtype)), bias)
+        return self.conv(self.residual(upsample_concat(x, skip)), bias)
 
 
 class Attention(nn.Module):

@@ -1,4 +1,4 @@
-"""The four operations that the network, the loss and the sampling loop are made of.
+"""The operations that the network, the loss and the sampling loop are made of.
 
 Each file holds one op: its plain-torch `reference` and the public function that the rest calls.
 """
@@ -9,6 +9,7 @@ from mri2pet.ops.linear_attention import linear_attention
 from mri2pet.ops.philox import philox_normal
 from mri2pet.ops.sampler_step import sampler_step
 from mri2pet.ops.sampler_step_at import sampler_step_at
+from mri2pet.ops.upsample_concat import upsample_concat
 
 __all__ = [
     "group_norm_gelu",
@@ -17,4 +18,5 @@ __all__ = [
     "philox_normal",
     "sampler_step",
     "sampler_step_at",
+    "upsample_concat",
 ]

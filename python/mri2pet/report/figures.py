@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from mri2pet.imaging.template import template_mask, template_wm
-from mri2pet.imaging.volume import Volume
+from mri2pet.imaging.space.template import template_mask, template_wm
+from mri2pet.imaging.space.volume import Volume
 from mri2pet.report.pictures import (
     SPREAD,
     SUVR,

@@ -15,7 +15,7 @@ from mri2pet.report.tables import cards, notes, tables
 if TYPE_CHECKING:
     import numpy as np
 
-    from mri2pet.imaging.volume import Volume
+    from mri2pet.imaging.space.volume import Volume
     from mri2pet.report.figures import Picture, Scan
     from mri2pet.report.pictures import ColourScale
 
@@ -76,7 +76,7 @@ def make_report(content: ReportInput) -> str:
 def _scan(content: ReportInput) -> Scan:
     import numpy as np
 
-    from mri2pet.imaging.volume import Volume
+    from mri2pet.imaging.space.volume import Volume
     from mri2pet.report.figures import Scan
 
     def beside(data: np.ndarray, unit: str) -> Volume:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mri2pet.imaging.volume import Volume
+from mri2pet.imaging.space.volume import Volume
 
 PLANES = ("axial", "coronal", "sagittal")
 NORMAL_AXIS = {"axial": 2, "coronal": 1, "sagittal": 0}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from mri2pet.imaging.resampling import to_pet_size
+from mri2pet.imaging.space.resampling import to_pet_size
 from mri2pet.style.transfer import StyleOptions, StyleProblem, finished
 from mri2pet.style.vgg import Vgg19
 

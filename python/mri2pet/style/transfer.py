@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from mri2pet.errors import UsageError
-from mri2pet.imaging.resampling import to_pet_size
+from mri2pet.imaging.space.resampling import to_pet_size
 from mri2pet.style.lbfgs import minimise
 from mri2pet.style.vgg import TORCHVISION, Vgg19, WeightsOrigin
 
@@ -122,7 +122,7 @@ def stylize(
 
 def unit_range(pet: np.ndarray) -> np.ndarray:
     """A PET as a style image: (x − min) / (max − min), float32 in [0, 1]."""
-    from mri2pet.imaging.pet import minmax
+    from mri2pet.imaging.pet.prepare import minmax
 
     return minmax(np.asarray(pet, dtype=np.float32))
 

@@ -55,7 +55,7 @@ class SynthesisOptions:
             raise UsageError(f"--seed {self.seed}: choose a number from 0 to {MAX_SEED}")
         if self.skull_stripped and self.brain_mask is not None:
             raise UsageError("--skull-stripped and --brain-mask exclude each other: give one")
-        from mri2pet.imaging.extraction import check_extractor
+        from mri2pet.imaging.brain.extraction import check_extractor
 
         check_extractor(self.extractor)
 

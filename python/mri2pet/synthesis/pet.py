@@ -60,7 +60,7 @@ def measure(suvr: np.ndarray) -> dict[str, Any]:
     """Cortical SUVR (composite over whole cerebellum) and cerebellum mean of [S, K, I, J]."""
     import numpy as np
 
-    from mri2pet.imaging.regions import cortical_suvr, region_mean
+    from mri2pet.imaging.suvr.regions import cortical_suvr, region_mean
 
     cortical = [float(cortical_suvr(sample)) for sample in suvr]
     cerebellum = [float(region_mean(sample, "cerebellum", sample.shape)) for sample in suvr]
@@ -78,9 +78,9 @@ def doubts(measurements: dict[str, Any], reference: dict[str, str]) -> list[str]
     """What the numbers say against the result, one sentence each.
 
     Args:
-        reference: of the model, see `imaging.reference.recorded_reference`.
+        reference: of the model, see `imaging.suvr.reference.recorded_reference`.
     """
-    from mri2pet.imaging.reference import CEREBELLUM, MINMAX
+    from mri2pet.imaging.suvr.reference import CEREBELLUM, MINMAX
 
     if reference["key"] == MINMAX:
         return [
@@ -116,7 +116,7 @@ def _sample(
     import torch
 
     from mri2pet.engines.sampling import sample
-    from mri2pet.imaging.reference import in_suvr
+    from mri2pet.imaging.suvr.reference import in_suvr
     from mri2pet.memory import explained, sampling_plan
 
     mri = torch.from_numpy(prepared.mri)[None, None]

@@ -61,7 +61,7 @@ def make_sidecar(
 
 def _reference_region(provenance: Mapping[str, Any]) -> str:
     """What is 1 SUVR: the whole cerebellum, or the VOI that scaled what the model learnt."""
-    from mri2pet.imaging.reference import CEREBELLUM, MINMAX, recorded_reference
+    from mri2pet.imaging.suvr.reference import CEREBELLUM, MINMAX, recorded_reference
 
     reference = recorded_reference(provenance)
     in_cerebellum = reference["key"] in (CEREBELLUM, MINMAX)

@@ -86,7 +86,7 @@ class SubjectRunner:
         seconds: dict[str, float],
         paths: OutputPaths | None,
     ) -> SynthesisResult:
-        from mri2pet.imaging.reference import recorded_reference
+        from mri2pet.imaging.suvr.reference import recorded_reference
         from mri2pet.synthesis.pet import doubts
         from mri2pet.synthesis.sidecar import make_sidecar
 

@@ -17,7 +17,7 @@ from mri2pet.checkpoint import Model, load_model, save_model
 from mri2pet.cohort.cache import CohortCache, build_cache
 from mri2pet.config import Config, load_config
 from mri2pet.errors import Mri2petError, UsageError
-from mri2pet.imaging.reference import Reference
+from mri2pet.imaging.suvr.reference import Reference
 from mri2pet.memory import explained, training_plan
 from mri2pet.nn import Network
 from mri2pet.ops.backend import set_backend

@@ -15,7 +15,7 @@ from scipy import ndimage
 
 from mri2pet.cohort.phantom import make_cohort
 from mri2pet.errors import UsageError
-from mri2pet.imaging.regions import tissue_maps
+from mri2pet.imaging.suvr.regions import tissue_maps
 
 
 def _truth(cohort: Path, label: str) -> tuple[Path, dict]:

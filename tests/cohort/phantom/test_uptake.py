@@ -10,7 +10,7 @@ from mri2pet.cohort.phantom.anatomy import Shape, make_anatomy
 from mri2pet.cohort.phantom.fields import sample
 from mri2pet.cohort.phantom.people import generator
 from mri2pet.cohort.phantom.template import HEAD_SHAPE
-from mri2pet.imaging.regions import REGIONS
+from mri2pet.imaging.suvr.regions import REGIONS
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from mri2pet.cohort.phantom.template import (
     HEAD_SPACING_MM,
     template_fields,
 )
-from mri2pet.imaging.regions import REGIONS
+from mri2pet.imaging.suvr.regions import REGIONS
 
 ORIENTATIONS = ("RAS", "LAS", "LPS")
 

@@ -18,7 +18,8 @@ from mri2pet.cohort.phantom.fields import (
     halve,
     spline_field,
 )
-from mri2pet.imaging.regions import (
+from mri2pet.imaging.space.volume import Volume
+from mri2pet.imaging.suvr.regions import (
     REGIONS,
     below_tentorium,
     cerebellum,
@@ -26,7 +27,6 @@ from mri2pet.imaging.regions import (
     region_weights,
     tissue_maps,
 )
-from mri2pet.imaging.volume import Volume
 
 HEAD_ORIGIN_MM = (-104.0, -150.0, -160.0)
 HEAD_SHAPE = (105, 136, 139)

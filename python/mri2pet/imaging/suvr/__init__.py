@@ -1,0 +1,1 @@
+"""Regions and the reference that SUVR is scaled by."""

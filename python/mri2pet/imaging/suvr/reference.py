@@ -1,0 +1,248 @@
+"""What a PET is scaled by: the mean of a reference region, or its own minimum and maximum.
+
+A reference is named by a setting: `cerebellum` (the whole cerebellum of `imaging.suvr.regions`),
+`minmax` (every volume to [0, 1] by itself, as the authors of MRI2PET do), or the path of a VOI
+file in template space. A file is known by its content, never by its path.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mri2pet.errors import InputError, ModelError
+from mri2pet.imaging.space.resampling import bounding_box, crop_affine, resample
+from mri2pet.imaging.space.volume import Volume
+
+CEREBELLUM, MINMAX = "cerebellum", "minmax"
+NAMES = {
+    CEREBELLUM: "whole cerebellum, built in",
+    MINMAX: "minimum and maximum of each volume",
+}
+MIN_COVERED = 0.9
+MIN_INSIDE_BRAIN = 0.8
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """How PETs are scaled.
+
+    Attributes:
+        key: what decides the result: `cerebellum`, `minmax`, or `sha256:` and the hash of a VOI
+            file's content.
+        name: for people: what `key` means; of a VOI its file name and SHA-256.
+        voi: the user's region in template space, 0 or 1; None for the other two.
+    """
+
+    key: str
+    name: str
+    voi: Volume | None = None
+
+    @classmethod
+    def of(cls, setting: Path | str) -> Reference:
+        """The reference of a setting: `cerebellum`, `minmax` or a VOI file in template space.
+
+        Raises:
+            InputError: what `read_voi` raises, or the VOI lies outside the template's brain.
+        """
+        if str(setting) in NAMES:
+            return cls(str(setting), NAMES[str(setting)])
+        path = Path(setting)
+        if not path.exists():
+            raise InputError(
+                f"{setting}: there is no such file; a PET's reference is {CEREBELLUM}, {MINMAX} "
+                "or a VOI file in template space."
+            )
+        voi = read_voi(path)
+        _check_place(path, voi)
+        box = bounding_box(voi.data > 0)
+        voi = Volume(voi.data[box], crop_affine(voi.affine, box), voi.unit)
+        digest = _sha256(path)
+        return cls(f"sha256:{digest}", f"{path.name}, sha256 {digest}", voi)
+
+    @property
+    def unit(self) -> str:
+        """Of a PET scaled by it."""
+        return "0 to 1" if self.key == MINMAX else "SUVR"
+
+    @property
+    def region(self) -> Volume:
+        """Weights in template space, RAS mm, whose mean uptake is 1 SUVR.
+
+        Raises:
+            ValueError: `minmax` has no region.
+        """
+        if self.key == MINMAX:
+            raise ValueError("minmax has no reference region")
+        if self.voi is not None:
+            return self.voi
+        from mri2pet.imaging.suvr.regions import cerebellum
+
+        return cerebellum(2)
+
+    def record(self) -> dict[str, str]:
+        """For the description of a model that learnt PETs scaled so."""
+        return {"key": self.key, "name": self.name, "unit": self.unit}
+
+
+def recorded_reference(provenance: Mapping[str, Any]) -> dict[str, str]:
+    """What the PETs were scaled by that a model learnt, see `Reference.record`.
+
+    Models of other origin, which record none, draw SUVR by the whole cerebellum.
+    """
+    return dict(provenance.get("reference") or Reference.of(CEREBELLUM).record())
+
+
+def in_suvr(drawn: np.ndarray, provenance: Mapping[str, Any]) -> np.ndarray:
+    """Volumes that a model drew, in SUVR.
+
+    A model of `minmax` draws PETs without a scale that can be compared. Its volumes are 0
+    outside the brain, so they are PETs up to a factor: each is divided by its own mean in the
+    whole cerebellum.
+
+    Args:
+        drawn: float32 `[S, K, I, J]` on the PET grid, in the unit that the model learnt.
+        provenance: of the model.
+
+    Returns:
+        float32 `[S, K, I, J]`, SUVR by the reference of the model; by the whole cerebellum for
+        `minmax`.
+
+    Raises:
+        ModelError: a volume of a `minmax` model holds no signal in the cerebellum.
+    """
+    if recorded_reference(provenance)["key"] != MINMAX:
+        return drawn
+    from mri2pet.imaging.suvr.regions import region_mean
+
+    levels = np.array([region_mean(kij, "cerebellum", kij.shape) for kij in drawn])
+    if not (levels > 0.01).all():
+        raise ModelError(
+            "the model draws no signal in the cerebellum, so its volumes, learnt without a scale "
+            "(minmax), cannot be brought to SUVR; train it longer"
+        )
+    return (drawn / levels[:, None, None, None]).astype(np.float32)
+
+
+def reference_level(
+    name: str, pet: Volume, reference: Reference, template_from_pet: np.ndarray
+) -> float:
+    """Mean of a PET (its own unit) in a reference region of template space.
+
+    Raises:
+        InputError: the PET does not cover the region, or has no signal in it; names the PET.
+    """
+    mean, covered = region_mean_mm(pet, reference.region, template_from_pet)
+    if covered < MIN_COVERED:
+        raise InputError(
+            f"{name}: its field of view holds only {100 * covered:.0f} % of the reference region "
+            f"({reference.name}); give a PET that covers the cerebellum."
+        )
+    if not mean > 0:
+        raise InputError(
+            f"{name}: holds no signal in the reference region ({reference.name}) after "
+            "registration; check that this PET and MRI are of one person."
+        )
+    return mean
+
+
+def region_mean_mm(
+    pet: Volume, region: Volume, region_from_pet: np.ndarray | None = None
+) -> tuple[float, float]:
+    """Mean of a PET over a region that lies on another grid.
+
+    The PET is read at the region's voxel centres by linear interpolation; the region's values
+    are weights.
+
+    Args:
+        pet: any unit.
+        region: weights 0 to 1.
+        region_from_pet: 4 x 4, PET RAS mm → region RAS mm; None for the same space.
+
+    Returns:
+        The mean, in the PET's unit, over the voxels inside the PET's field of view, and the
+        share of the region that is inside.
+    """
+    between = np.eye(4) if region_from_pet is None else np.linalg.inv(region_from_pet)
+    box = bounding_box(region.data > 0)
+    weights = np.asarray(region.data[box], dtype=np.float64)
+    place = (pet.affine, weights.shape, crop_affine(region.affine, box), between)
+    values = resample(pet.data, *place)
+    inside = resample(np.ones(pet.shape, dtype=np.float32), *place) > 0.5
+    total, seen = float(weights.sum()), float((weights * inside).sum())
+    if total <= 0 or seen <= 0:
+        return 0.0, 0.0
+    return float((values * weights * inside).sum()) / seen, seen / total
+
+
+def read_voi(path: Path | str) -> Volume:
+    """A volume of interest in template space: weights 0 or 1.
+
+    The voxels lie where the sform says; the qform counts only without one. Some published VOI
+    files (the Centiloid project's among them) carry a qform with two axes flipped, which tools
+    that prefer the qform obey.
+
+    Raises:
+        InputError: unreadable, not 3D, without orientation, without a voxel above 0.5, or with
+            several labels.
+    """
+    import nibabel
+
+    try:
+        image = nibabel.load(path)
+        values = np.squeeze(np.asarray(image.dataobj, dtype=np.float32))  # type: ignore[attr-defined]
+    except FileNotFoundError:
+        raise InputError(f"{path}: there is no such file; check the path.") from None
+    except (
+        nibabel.filebasedimages.ImageFileError,
+        EOFError,
+        OSError,
+        ValueError,
+        zlib.error,
+    ) as error:
+        raise InputError(f"{path}: cannot be read as a VOI image ({error}).") from None
+    if values.ndim != 3:
+        raise InputError(f"{path}: has {values.ndim} axes; give a VOI image with three.")
+    codes = [int(image.header.get(f"{form}_code", 1)) for form in ("sform", "qform")]  # type: ignore[attr-defined]
+    if not any(code > 0 for code in codes):
+        raise InputError(
+            f"{path}: its header does not say where its voxels lie (no sform or qform code); "
+            "give a VOI in template space."
+        )
+    weights = (values > 0.5).astype(np.float32)
+    if not weights.any():
+        raise InputError(f"{path}: holds no voxel above 0.5; give a VOI image of zeros and ones.")
+    inside = values[values > 0.5]
+    if inside.max() > 1.5 and inside.min() != inside.max():
+        raise InputError(f"{path}: holds several labels; give a VOI image of zeros and ones.")
+    return Volume(weights, np.asarray(image.affine, dtype=np.float64), "1")  # type: ignore[attr-defined]
+
+
+def _check_place(path: Path, voi: Volume) -> None:
+    """Refuse a VOI that lies outside the template's brain: it is of another space."""
+    from mri2pet.imaging.space.template import template_mask
+
+    mask = template_mask(2)
+    mean, seen = region_mean_mm(Volume(mask.data.astype(np.float32), mask.affine), voi)
+    if mean * seen < MIN_INSIDE_BRAIN:
+        raise InputError(
+            f"{path}: only {100 * mean * seen:.0f} % of this VOI lies in the template's brain "
+            "where its sform puts it; give a VOI in MNI space."
+        )
+
+
+def _sha256(path: Path) -> str:
+    """Of the bytes of the file; of header and image one after the other where these are two."""
+    import nibabel
+
+    files = nibabel.load(path).file_map.values()  # type: ignore[attr-defined]
+    names = sorted({Path(file.filename) for file in files if file.filename is not None})
+    return hashlib.sha256(
+        b"".join(name.read_bytes() for name in names if name.exists())
+    ).hexdigest()

@@ -1,0 +1,89 @@
+"""Resampling between grids."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from mri2pet.imaging.space.grid import grid_affine
+from mri2pet.imaging.space.resampling import (
+    INTERPOLATIONS,
+    bounding_box,
+    crop_affine,
+    resample,
+    to_pet_size,
+)
+
+
+@pytest.mark.parametrize("interpolation", INTERPOLATIONS)
+def test_the_same_grid_gives_the_same_values(interpolation):
+    data = np.random.default_rng(0).random((9, 7, 8)).astype(np.float32)
+    affine = np.diag([2.0, 3.0, -1.5, 1.0])
+    out = resample(data, affine, data.shape, affine, interpolation=interpolation)
+    assert out.dtype == np.float32
+    np.testing.assert_allclose(out, data, atol=1e-5)
+
+
+@pytest.mark.parametrize("interpolation", ["linear", "cubic", "sinc"])
+def test_a_plane_is_read_at_transformed_places(interpolation):
+    shape = (24, 25, 26)
+    affine = np.diag([2.0, 2.0, 2.0, 1.0])
+    affine[:3, 3] = [-10, 5, 3]
+    index = np.indices(shape)
+    world = np.einsum("ab,bxyz->axyz", affine[:3, :3], index) + affine[:3, 3][:, None, None, None]
+    data = (world[0] + 2 * world[1] - world[2]).astype(np.float32)
+    source_from_target = np.eye(4)
+    source_from_target[:3, 3] = [14.3, 17.1, 16.7]
+    target = np.diag([1.3, 1.1, 1.2, 1.0])
+    out = resample(data, affine, (9, 10, 8), target, source_from_target, interpolation)
+    places = np.einsum("ab,bxyz->axyz", target[:3, :3], np.indices((9, 10, 8)))
+    places = places + np.array([14.3, 17.1, 16.7])[:, None, None, None]
+    expected = places[0] + 2 * places[1] - places[2]
+    tolerance = {"linear": 1e-4, "cubic": 0.05, "sinc": 0.5}[interpolation]
+    np.testing.assert_allclose(out, expected, atol=tolerance)
+
+
+def test_outside_is_zero():
+    out = resample(np.ones((4, 4, 4)), np.eye(4), (4, 4, 4), np.eye(4) + np.eye(4, k=3) * 100)
+    assert not out.any()
+
+
+def test_an_unknown_interpolation_is_refused():
+    with pytest.raises(ValueError, match="none of nearest, linear, cubic, sinc"):
+        resample(np.ones((2, 2, 2)), np.eye(4), (2, 2, 2), np.eye(4), interpolation="lanczos")
+
+
+def test_the_mri_keeps_its_place_at_pet_size():
+    """A smooth blob moves to the PET grid as the two grids' affines say."""
+    mri_shape, pet_shape = (32, 72, 72), (16, 64, 64)
+    index = np.stack(np.meshgrid(*map(np.arange, mri_shape), indexing="ij"), -1)
+    mm = index[..., [1, 2, 0]] @ grid_affine(mri_shape)[:3, :3].T + grid_affine(mri_shape)[:3, 3]
+    blob = np.exp(-((mm - (20.0, -40.0, 10.0)) ** 2).sum(-1) / (2 * 18.0**2)).astype(np.float32)
+    expected = resample(
+        blob.transpose(1, 2, 0),
+        grid_affine(mri_shape),
+        (64, 64, 16),
+        grid_affine(pet_shape),
+        interpolation="cubic",
+    ).transpose(2, 0, 1)
+    np.testing.assert_allclose(to_pet_size(blob, pet_shape), expected, atol=0.01)
+
+
+def test_an_mri_at_pet_size_is_clipped():
+    step = np.zeros((8, 12, 12), np.float32)
+    step[:, 6:] = 1.0
+    moved = to_pet_size(step, (8, 17, 17))
+    assert moved.min() == 0.0
+    assert moved.max() == 1.0
+    np.testing.assert_allclose(to_pet_size(step, step.shape), step, atol=1e-6)
+
+
+def test_bounding_box_and_its_affine():
+    mask = np.zeros((10, 11, 12), bool)
+    mask[3:5, 4, 6:9] = True
+    box = bounding_box(mask)
+    assert box == (slice(3, 5), slice(4, 5), slice(6, 9))
+    assert bounding_box(mask, margin=4)[0] == slice(0, 9)
+    assert bounding_box(np.zeros((2, 3, 4), bool)) == (slice(0, 2), slice(0, 3), slice(0, 4))
+    affine = np.diag([2.0, 3.0, 4.0, 1.0])
+    np.testing.assert_allclose(crop_affine(affine, box)[:3, 3], [6, 12, 24])
