@@ -16,7 +16,14 @@ from mri2pet.errors import Mri2petError, UsageError
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from mri2pet.ops.convolution_choice import Measurements
+
 DTYPES = ("float16", "bfloat16")
+#: Channels in, between and out, and whether the input is added, of the blocks of both levels.
+BLOCKS = (
+    ((1, 8, 8, False), (24, 24, 24, True), (24, 12, 8, False)),
+    ((8, 8, 8, True), (8, 16, 16, False), (48, 48, 48, True), (48, 24, 16, False)),
+)
 PLANES = (0, 1, 2, 4, 8, 16)
 #: Channels of the two upper levels' convolutions, and how often each is in an evaluation.
 LAYERS = (
@@ -39,7 +46,8 @@ def bench_convolution(
     library's time (cuDNN with its own measuring on, channels-last), that of every tile and number
     of planes a block in ms, the `best` of them, its time with statistics and with the norm on load
     as well, the time of `group_norm_gelu` alone on the layer's input, and the least time on a
-    machine that copies as fast as this one.
+    machine that copies as fast as this one; `blocks`, the network's blocks by the library and with
+    those tiles; and `faster`, the layers and tiles that belong into `convolution_choice.MEASURED`.
 
     Raises:
         UsageError: the device is no GPU, the module has no CUDA kernels, or an unknown dtype.
@@ -54,19 +62,25 @@ def bench_convolution(
     prepare(device, repeats)
     torch.manual_seed(0)
     place, rates = environment(device), machine_rates(device)
-    rows = []
+    rows, blocks = [], []
     with torch.no_grad(), torch.backends.cudnn.flags(enabled=True, benchmark=True):
         for dtype in dtypes:
             for batch in batches:
                 for channels, volume, times in layers(preset):
                     layer = Layer(channels, volume, batch, dtype, device)
                     rows.append({"times": times} | layer.row(rates, repeats))
+        table = measurements(rows, device)
+        for dtype in dtypes:
+            for batch in batches:
+                blocks += block_rows(preset, table, dtype, batch, device, repeats)
     return {
         "benchmark": "convolution",
         "preset": preset,
         "environment": place,
         "copy_bytes_per_s": rates[0],
         "rows": rows,
+        "blocks": blocks,
+        "faster": [[key, tile] for tiles in table.values() for key, tile in tiles.items()],
     }
 
 
@@ -193,6 +207,66 @@ class Layer:
         }
 
 
+def measurements(rows: Sequence[dict[str, Any]], device: str) -> Measurements:
+    """The table of `convolution_choice` that these rows give: the best tile where it is faster than
+    the library in every row of the layer, by the row of the smallest batch."""
+    import torch
+
+    from mri2pet.ops.convolution_choice import Layer as Key
+    from mri2pet.ops.convolution_choice import Tile
+
+    found: dict[Key, Tile] = {}
+    slower = set()
+    for row in sorted(rows, key=lambda row: row["shape"][0]):
+        (cin, cout), (_, _, depth, height, width) = row["channels"], row["shape"]
+        key = Key(cin, cout, (depth, height, width))
+        if row["best"] is None or row["best"]["ms"] >= row["library_ms"]:
+            slower.add(key)
+        else:
+            found.setdefault(key, Tile(row["best"]["variant"], row["best"]["planes"]))
+    table = {key: tile for key, tile in found.items() if key not in slower}
+    return {torch.cuda.get_device_capability(device): table}
+
+
+def block_rows(
+    preset: str, table: Measurements, dtype: str, batch: int, device: str, repeats: int
+) -> list[dict[str, Any]]:
+    """The blocks of both levels with their norms: by the library, and with the kernels' best tiles.
+
+    `error` is the relative difference of the two in their dtype.
+    """
+    import torch
+
+    from mri2pet.nn.blocks import DoubleConv
+    from mri2pet.ops.convolution_choice import use_convolution, use_measurements
+
+    shape, rows = load_config(preset).model.pet_shape, []
+    for level, blocks in enumerate(BLOCKS):
+        for cin, mid, cout, residual in blocks:
+            block = DoubleConv(cin, cout, mid, residual).to(device).requires_grad_(False)
+            kind, last = getattr(torch, dtype), torch.channels_last_3d
+            for conv in (block.conv1, block.conv2):
+                conv.weight.data = conv.weight.data.to(kind, memory_format=last)
+            x = torch.randn(batch, cin, *(n >> level for n in shape), device=device)
+            copies = rotated([x.to(kind, memory_format=last)], device)
+            calls = [lambda given=given, block=block: block(*given) for given in copies]
+            row: dict[str, Any] = {
+                "block": [cin, mid, cout],
+                "residual": residual,
+                "shape": [batch, cin, *(n >> level for n in shape)],
+                "dtype": dtype,
+            }
+            given: dict[str, Tensor] = {}
+            for form in ("library", "native"):
+                with use_convolution(form), use_measurements(table):
+                    given[form] = block(*copies[0]).float()
+                    timed = measure(calls, device, repeats=repeats, graph=True)
+                    row[f"{form}_ms"] = timed["median_s"] * 1e3
+            difference = (given["native"] - given["library"]).norm()
+            rows.append(row | {"error": float(difference / given["library"].norm())})
+    return rows
+
+
 def format_convolution(result: dict[str, Any]) -> str:
     """The result as text."""
     lines = [
@@ -217,7 +291,17 @@ def format_convolution(result: dict[str, Any]) -> str:
             f"{row['flops'] / best['ms'] / 1e9:>8.0f}{row['statistics_ms']:>8.4f}"
             f"{row['norm_and_statistics_ms']:>8.4f}{row['group_norm_gelu_ms']:>8.4f}"
         )
-    return "\n".join([*lines, "", *_sums(result["rows"])])
+    lines += ["", *_sums(result["rows"]), ""]
+    lines += [
+        f"block {' to '.join(map(str, row['block'])):<16}{'residual' if row['residual'] else '':<9}"
+        f"{' '.join(map(str, row['shape'])):<22}{row['dtype']:<10}library {row['library_ms']:.4f} "
+        f"native {row['native_ms']:.4f} ms, {row['library_ms'] / row['native_ms']:.1f}x, "
+        f"difference {row['error']:.1e}"
+        for row in result["blocks"]
+    ]
+    lines += ["", "faster than the library:"]
+    lines += [f"    Layer{tuple(key)}: Tile{tuple(tile)}," for key, tile in result["faster"]]
+    return "\n".join(lines)
 
 
 def _sums(rows: list[dict[str, Any]]) -> list[str]:

@@ -2,6 +2,7 @@
 #include <cmath>
 #include <initializer_list>
 
+#include "mri2pet/apply_norm.h"
 #include "mri2pet/conv3d.h"
 #include "mri2pet/group_norm_gelu.h"
 #include "mri2pet/laplacian_pyramid_loss.h"
@@ -113,7 +114,8 @@ Status check(const Conv3dForward& p) {
   if (p.variant < 0 || p.variant >= kConv3dVariants) return {Code::bad_value, "variant"};
   if (p.planes < 0) return {Code::bad_value, "planes"};
   if (one_is_null({p.x, p.weight, p.y})) return {Code::null_pointer, nullptr};
-  if (p.channels_x2 < 0 || p.channels_x2 >= p.channels_in || (p.channels_x2 > 0) != (p.x2 != nullptr))
+  if (p.channels_x2 < 0 || p.channels_x2 >= p.channels_in ||
+      (p.channels_x2 > 0) != (p.x2 != nullptr))
     return {Code::bad_value, "channels of the second input"};
   if (p.x2 != nullptr && (p.channels_in - p.channels_x2) % 8 != 0)
     return {Code::bad_shape, "beside a second input the first must have 8 n channels"};
@@ -122,6 +124,21 @@ Status check(const Conv3dForward& p) {
     if (!std::isfinite(p.eps) || p.eps < 0) return {Code::bad_value, "eps"};
     if (one_is_null({p.norm_weight, p.norm_bias})) return {Code::null_pointer, nullptr};
   }
+  return {};
+}
+
+Status check(const ApplyNorm& p) {
+  if (Status status = check_norm_sizes(p); !status.ok()) return status;
+  if (p.dtype != DType::f16 && p.dtype != DType::bf16) return {Code::bad_dtype, "x"};
+  if (p.channels % 8 != 0 || p.channels > kApplyNormMostChannels)
+    return {Code::bad_shape, "channels must be a multiple of 8, at most 128"};
+  if (!std::isfinite(p.eps) || p.eps < 0) return {Code::bad_value, "eps"};
+  if (p.part_count < 1) return {Code::bad_value, "part_count"};
+  if (one_is_null({p.x, p.parts, p.weight, p.bias, p.y})) return {Code::null_pointer, nullptr};
+  if (p.channels_residual2 < 0 || p.channels_residual2 >= p.channels ||
+      p.channels_residual2 % 8 != 0 || (p.channels_residual2 > 0) != (p.residual2 != nullptr) ||
+      (p.residual2 != nullptr && p.residual == nullptr))
+    return {Code::bad_value, "channels of the second residual"};
   return {};
 }
 

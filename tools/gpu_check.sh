@@ -7,8 +7,8 @@
 #
 # OUT (or $OUT, or build/gpu_check) gets gpu_check.log, results.json and, from the training, a model
 # with its pictures: at most 8 files of 16 MiB. --seconds: all stages together, 500 by default.
-# Stages: setup facts tests profile ops network step sample sanitizer training. One that fails or
-# runs out of its time stops no other; the exit status is the number of those that failed.
+# Stages: setup facts tests profile ops convolution network step sample sanitizer training. One that
+# fails or runs out of its time stops no other; the exit status is the number of those that failed.
 # MRI2PET_GPU_CHECK_DEVICE=cpu rehearses all of it without a GPU, at tiny sizes.
 set -u
 cd "$(dirname "$0")/.." || exit 1
@@ -69,6 +69,7 @@ stage facts 40 5
 stage tests 120 30
 stage profile 60 20
 stage ops 60 20
+stage convolution 60 20
 stage network 45 20
 stage step 45 20
 stage sample 130 25

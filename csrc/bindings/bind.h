@@ -101,6 +101,7 @@ void bind_launcher(py::module_& m, const char* op, Launcher<Params> cpu, Sizer<P
 }
 
 void bind_linear_attention(py::module_& m);
+void bind_apply_norm(py::module_& m);
 void bind_conv3d(py::module_& m);
 void bind_group_norm_gelu(py::module_& m);
 void bind_laplacian_pyramid_loss(py::module_& m);

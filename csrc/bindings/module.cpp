@@ -46,6 +46,7 @@ PYBIND11_MODULE(_C, m) {
         "cpu (the instruction set chosen for this processor, threading) "
         "and cuda (enabled, toolkit version, status, architectures, number of kernel files).");
   mri2pet::bindings::bind_linear_attention(m);
+  mri2pet::bindings::bind_apply_norm(m);
   mri2pet::bindings::bind_conv3d(m);
   mri2pet::bindings::bind_group_norm_gelu(m);
   mri2pet::bindings::bind_laplacian_pyramid_loss(m);

@@ -10,6 +10,7 @@
 
 #include "conv3d.cuh"
 #include "mma.cuh"
+#include "parts.cuh"
 
 namespace mri2pet {
 namespace cuda {
@@ -125,15 +126,6 @@ __device__ __forceinline__ void load_plane(const Conv3dArguments& a, const Place
   }
 }
 
-// GELU(h) = h Phi(h) by 7.1.26 of Abramowitz and Stegun: |error of Phi| < 1e-7.
-__device__ __forceinline__ float fast_gelu(float h) {
-  const float size = fabsf(h), t = __fdividef(1.0f, 1.0f + 0.23164190f * size);
-  const float poly =
-      t * (0.127414796f +
-           t * (-0.142248368f + t * (0.7107068705f + t * (-0.7265760135f + t * 0.5307027145f))));
-  return fmaxf(h, 0.0f) - size * poly * __expf(-0.5f * h * h);
-}
-
 // Replaces a plane's values by gelu(scale x + shift). Each thread changes what it has copied itself.
 template <typename T, typename S>
 __device__ __forceinline__ void activate_plane(const Conv3dArguments& a, const Place<S>& place,
@@ -160,26 +152,13 @@ __device__ void make_norm(const Conv3dArguments& a, const Place<S>& place, float
   MRI2PET_SHARED(double, scratch, 2 * S::kThreads / 32);
   const std::int64_t count = a.p.in_part_count;
   const Conv3dPart* parts = static_cast<const Conv3dPart*>(a.p.in_parts) + place.sample * count;
-  double sums[2] = {0.0, 0.0};
-  for (std::int64_t n = threadIdx.x; n < count; n += S::kThreads) {
-    sums[0] += static_cast<double>(parts[n].count) * parts[n].mean;
-    sums[1] += static_cast<double>(parts[n].count);
-  }
-  block_sum(sums, scratch);
-  const double mean = sums[0] / sums[1];
-  double squares[1] = {0.0};
-  for (std::int64_t n = threadIdx.x; n < count; n += S::kThreads) {
-    const double distance = parts[n].mean - mean;
-    squares[0] += parts[n].squares + parts[n].count * distance * distance;
-  }
-  block_sum(squares, scratch);
-  const double rstd = 1.0 / sqrt(squares[0] / sums[1] + a.p.eps);
+  const Norm norm = norm_of_parts<S::kThreads>(parts, count, a.p.eps, scratch);
   for (int c = threadIdx.x; c < kUnit * S::kUnits; c += S::kThreads) {
     const bool exists = c < a.p.channels_in;
     const float weight = exists ? static_cast<const float*>(a.p.norm_weight)[c] : 0.0f;
     const float bias = exists ? static_cast<const float*>(a.p.norm_bias)[c] : 0.0f;
-    scale[c] = static_cast<float>(rstd * weight);
-    shift[c] = static_cast<float>(bias - mean * rstd * weight);
+    scale[c] = static_cast<float>(norm.rstd * weight);
+    shift[c] = static_cast<float>(bias - norm.mean * norm.rstd * weight);
   }
   __syncthreads();
 }

@@ -63,6 +63,9 @@ LAYOUTS = {
     "conv3d": "size batch depth height width channels_in channels_out; enum dtype; tensor x x2; "
     "size channels_x2; tensor weight in_parts; size in_part_count; tensor norm_weight norm_bias; "
     "real eps; tensor y parts; enum variant; size planes",
+    "apply_norm": "size batch channels voxels; enum dtype; flag gelu; real eps; tensor x parts; "
+    "size part_count; tensor weight bias residual residual2; size channels_residual2; "
+    "tensor channel_bias y",
     "upsample_concat_forward": "size batch depth height width coarse_depth coarse_height "
     "coarse_width channels_skip channels_x; enum dtype; tensor skip* x* y*",
     "upsample_concat_backward": "size batch depth height width coarse_depth coarse_height "

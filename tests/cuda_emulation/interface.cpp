@@ -2,6 +2,7 @@
 // <op>_workspace(params) → bytes and <op>_size() → sizeof its params struct.
 #include <cstddef>
 
+#include "mri2pet/apply_norm.h"
 #include "mri2pet/conv3d.h"
 #include "mri2pet/group_norm_gelu.h"
 #include "mri2pet/laplacian_pyramid_loss.h"
@@ -39,3 +40,4 @@ LAUNCHER(conv3d, Conv3dForward)
 extern "C" long long conv3d_parts(const mri2pet::Conv3dForward* p) {
   return mri2pet::cuda::conv3d_parts(*p);
 }
+LAUNCHER(apply_norm, ApplyNorm)

@@ -15,7 +15,14 @@ from mri2pet.errors import UsageError
 from mri2pet.nn.convolution import Conv3d
 from mri2pet.ops import backend, convolution_choice
 from mri2pet.ops import conv3d as op
-from mri2pet.ops.convolution_choice import Layer, Tile, set_convolution, tile_for, use_convolution
+from mri2pet.ops.convolution_choice import (
+    Layer,
+    Tile,
+    set_convolution,
+    tile_for,
+    use_convolution,
+    use_measurements,
+)
 
 MEASURED = {(9, 0): {Layer(8, 16, (4, 8, 8)): Tile(2, 4)}}
 
@@ -37,7 +44,7 @@ def layer(cin=8, cout=16, shape=(4, 8, 8), dtype=torch.float16, device="cuda"):
 
 def test_auto_takes_what_was_measured_and_nothing_else(gpu, monkeypatch):
     assert tile_for(*layer()) is None
-    monkeypatch.setattr(convolution_choice, "MEASURED", MEASURED)
+    monkeypatch.setattr(convolution_choice, "_measured", MEASURED)
     assert tile_for(*layer()) == Tile(2, 4)
     assert tile_for(*layer(cout=8)) is None
     assert tile_for(*layer(shape=(4, 8, 9))) is None
@@ -46,7 +53,7 @@ def test_auto_takes_what_was_measured_and_nothing_else(gpu, monkeypatch):
 
 
 def test_native_takes_every_layer_that_the_kernel_can_run(gpu, monkeypatch):
-    monkeypatch.setattr(convolution_choice, "MEASURED", MEASURED)
+    monkeypatch.setattr(convolution_choice, "_measured", MEASURED)
     with use_convolution("native"):
         assert tile_for(*layer()) == Tile(2, 4)
         assert tile_for(*layer(cin=48, cout=48)) == Tile()
@@ -67,14 +74,16 @@ def test_native_takes_every_layer_that_the_kernel_can_run(gpu, monkeypatch):
         assert tile_for(*layer()) is None
 
 
-def test_library_is_the_library(gpu, monkeypatch):
-    monkeypatch.setattr(convolution_choice, "MEASURED", MEASURED)
-    with use_convolution("library"):
-        assert tile_for(*layer()) is None
+def test_library_is_the_library(gpu):
+    with use_measurements(MEASURED):
+        assert tile_for(*layer()) == Tile(2, 4)
+        with use_convolution("library"):
+            assert tile_for(*layer()) is None
+    assert tile_for(*layer()) is None
 
 
 def test_the_module_asks_and_hands_the_tile_on(gpu, monkeypatch):
-    monkeypatch.setattr(convolution_choice, "MEASURED", MEASURED)
+    monkeypatch.setattr(convolution_choice, "_measured", MEASURED)
     asked = []
 
     def stand_in(x, weight, *, variant, planes):

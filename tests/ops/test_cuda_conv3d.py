@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 import torch.nn.functional as F
 
+from mri2pet.nn.blocks import DoubleConv
 from mri2pet.ops import backend
+from mri2pet.ops.apply_norm import apply_norm
 from mri2pet.ops.conv3d import InputNorm, conv3d, merge, reference
+from mri2pet.ops.convolution_choice import use_convolution
 
 pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures("native", "nan_filled")]
 
@@ -106,3 +111,50 @@ def test_schema_and_fake():
     operation = torch.ops.mri2pet.conv3d.default
     arguments = (x, weight, None, None, None, None, 0.0, False, 0, 0)
     torch.library.opcheck(operation, arguments, test_utils=("test_schema", "test_faketensor"))
+
+
+@pytest.mark.parametrize("dtype", HALVES)
+@pytest.mark.parametrize(("channels", "channels2"), [(8, 0), (8, 16), (48, 0)])
+def test_apply_norm(channels, channels2, dtype, assert_as_exact):
+    shape = (2, channels + channels2, 5, 17, 33)
+    x, residual = (on_gpu(normal(*shape, seed=s) * 2 + s, dtype) for s in (0, 1))
+    scale, shift = (normal(shape[1], seed=s).float().cuda() for s in (2, 3))
+    bias = normal(*shape[:2], seed=4).float().cuda()
+    values = x.double().flatten(1)
+    variance, mean = torch.var_mean(values, 1, correction=0)
+    count = torch.full_like(mean, values.shape[1])
+    parts = torch.stack((mean, variance * count, count), 1)[:, None].float()
+    pieces = residual.split((channels, channels2), 1) if channels2 else (residual,)
+    y = apply_norm(x, InputNorm(parts, scale, shift), *pieces, channel_bias=bias)
+    assert torch.equal(y, apply_norm(x, InputNorm(parts, scale, shift), *pieces, channel_bias=bias))
+
+    def plain(kind):
+        h = F.group_norm(x.to(kind), 1, scale.to(kind), shift.to(kind)) + residual.to(kind)
+        return F.gelu(h + bias.to(kind)[:, :, None, None, None]).cpu()
+
+    assert_as_exact((y.cpu(),), (plain(dtype),), (plain(torch.float64),))
+
+
+@pytest.mark.parametrize("dtype", HALVES)
+@pytest.mark.parametrize(
+    ("cin", "mid", "cout", "residual"),
+    [(1, 8, 8, False), (24, 24, 24, True), (24, 12, 8, False), (48, 48, 48, True)],
+)
+def test_a_block_of_the_network(cin, mid, cout, residual, dtype, assert_as_exact):
+    """Both convolutions, their norms and the residual, fused, as exact as the library's form."""
+    block = DoubleConv(cin, cout, mid, residual).cuda().requires_grad_(False)
+    for conv in (block.conv1, block.conv2):
+        conv.to(dtype)
+        conv.weight.data = on_gpu(conv.weight.data, dtype)
+    x = on_gpu(normal(2, cin, 8, 32, 48), dtype)
+    bias = normal(2, cout, seed=1).float().cuda()
+    given = (x, None if residual else bias)
+    with use_convolution("native"):
+        y = block(*given)
+        assert torch.equal(y, block(*given))
+    with use_convolution("library"):
+        same = block(*given)
+    exact = copy.deepcopy(block).cpu().double()
+    with backend.use_backend("reference"):
+        exact = exact(x.cpu().double(), None if residual else bias.cpu().double())
+    assert_as_exact((y.cpu(),), (same.cpu(),), (exact,))

@@ -98,6 +98,15 @@ ops() {
   bench ops ops --dtype float32 --dtype "$half" --scale "$scale"
 }
 
+# ---- Every tile of the small-channel convolution, which exists on CUDA alone.
+convolution() {
+  if [ "$device" = cpu ]; then
+    echo "nothing to rehearse: conv3d needs a GPU"
+    return
+  fi
+  bench convolution convolution "${presets[@]}" --dtype float16 --batch 1 --batch 8
+}
+
 network() { bench network network "${presets[@]}" --dtype float32 --dtype "$half"; }
 
 step() {

@@ -88,6 +88,6 @@ def in_precision(network: Network, dtype: torch.dtype) -> Network:
     for module in network.unet.modules():
         if isinstance(module, Conv3d):
             module.to(dtype)
-            module.to(memory_format=torch.channels_last_3d)
+            module.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     network.unet.head.to(dtype)
     return network

@@ -10,7 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mri2pet.nn.convolution import Conv3d
-from mri2pet.ops import group_norm_gelu, linear_attention, upsample_concat
+from mri2pet.ops import convolution_choice, group_norm_gelu, linear_attention, upsample_concat
+from mri2pet.ops.apply_norm import apply_norm
+from mri2pet.ops.conv3d import InputNorm, conv3d
 from mri2pet.ops.linear_attention import HEADS
 
 EMBEDDING = 256
@@ -48,9 +50,17 @@ class Norm(nn.Module):
     ) -> Tensor:
         return group_norm_gelu(x, self.weight, self.bias, residual, channel_bias, gelu)
 
+    def of(self, parts: Tensor) -> InputNorm:
+        """The norm of an input whose statistics are known."""
+        return InputNorm(parts, self.weight, self.bias)
+
 
 class DoubleConv(nn.Module):
-    """conv · norm · GELU · conv · norm; with `residual` GELU(x + body(x))."""
+    """conv · norm · GELU · conv · norm; with `residual` GELU(x + body(x)).
+
+    Where both convolutions are `mri2pet.ops.conv3d`, they leave the statistics of their output, and
+    the second one norms its input while it reads it.
+    """
 
     def __init__(self, cin: int, cout: int, mid: int | None = None, residual: bool = False) -> None:
         super().__init__()
@@ -62,12 +72,30 @@ class DoubleConv(nn.Module):
         self.norm2 = Norm(cout)
 
     def forward(self, x: Tensor, channel_bias: Tensor | None = None) -> Tensor:
+        first = convolution_choice.tile_for(x, self.conv1.weight)
+        second = convolution_choice.tile_for(x, self.conv2.weight)
+        if first is not None and second is not None and len(self.norm2.weight) % 8 == 0:
+            return self._fused(x, channel_bias, first, second)
         with exact_gradients(x) as x:
             h = self.norm1(self.conv1(x), gelu=True)
             h = self.conv2(h)
             if self.residual:
                 return self.norm2(h, gelu=True, residual=x.to(h.dtype))
             return self.norm2(h, gelu=False, channel_bias=channel_bias)
+
+    def _fused(
+        self,
+        x: Tensor,
+        channel_bias: Tensor | None,
+        first: convolution_choice.Tile,
+        second: convolution_choice.Tile,
+    ) -> Tensor:
+        h, parts = conv3d(x, self.conv1.weight, statistics=True, **first._asdict())
+        norm = self.norm1.of(parts)
+        h, parts = conv3d(h, self.conv2.weight, norm=norm, statistics=True, **second._asdict())
+        if self.residual:
+            return apply_norm(h, self.norm2.of(parts), x)
+        return apply_norm(h, self.norm2.of(parts), channel_bias=channel_bias, gelu=False)
 
 
 class Down(nn.Module):

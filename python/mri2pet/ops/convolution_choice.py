@@ -36,9 +36,12 @@ class Layer(NamedTuple):
     shape: tuple[int, int, int]
 
 
+Measurements = Mapping[tuple[int, int], Mapping[Layer, Tile]]
+
 #: Where the kernel was measured to be right and faster than the library, by compute capability.
 #: `mri2pet-bench convolution` finds the entries; no GPU has been measured yet.
-MEASURED: Mapping[tuple[int, int], Mapping[Layer, Tile]] = {}
+MEASURED: Measurements = {}
+_measured = MEASURED
 
 
 def _checked(name: str) -> Convolution:
@@ -82,6 +85,18 @@ def use_convolution(name: str) -> Iterator[None]:
         set_convolution(before)
 
 
+@contextlib.contextmanager
+def use_measurements(table: Measurements) -> Iterator[None]:
+    """Another table than MEASURED for the length of a block."""
+    global _measured
+    before = _measured
+    _measured = table
+    try:
+        yield
+    finally:
+        _measured = before
+
+
 def tile_for(x: Tensor, weight: Tensor, x2: Tensor | None = None) -> Tile | None:
     """The tile with which `conv3d` takes the layer; None where the library shall.
 
@@ -96,7 +111,7 @@ def tile_for(x: Tensor, weight: Tensor, x2: Tensor | None = None) -> Tile | None
     layer = Layer(weight.shape[1], weight.shape[0], (x.shape[2], x.shape[3], x.shape[4]))
     if x2 is not None and x.shape[1] % 8:
         return None
-    measured = MEASURED.get(torch.cuda.get_device_capability(x.device), {}).get(layer)
+    measured = _measured.get(torch.cuda.get_device_capability(x.device), {}).get(layer)
     return Tile() if measured is None and _convolution == "native" else measured
 
 
