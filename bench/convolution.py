@@ -21,16 +21,19 @@ if TYPE_CHECKING:
     from mri2pet.ops.convolution_choice import Measurements
 
 DTYPES = ("float16", "bfloat16")
-#: Channels in, between and out, and whether the input is added, of the blocks of both levels.
+#: Channels in, between and out, and whether the input is added, of the blocks of those levels.
 BLOCKS = (
     ((1, 8, 8, False), (24, 24, 24, True), (24, 12, 8, False)),
     ((8, 8, 8, True), (8, 16, 16, False), (48, 48, 48, True), (48, 24, 16, False)),
+    ((16, 16, 16, True), (16, 32, 32, False)),
 )
 PLANES = (0, 2, 4, 8, 16)
-#: Channels of the two upper levels' convolutions, and how often each is in an evaluation.
+#: Channels of the three upper levels' convolutions that `conv3d` takes, and how often each is in
+#: an evaluation.
 LAYERS = (
     {(1, 8): 1, (8, 8): 1, (24, 24): 2, (24, 12): 1, (12, 8): 1},
     {(8, 8): 2, (8, 16): 1, (16, 16): 1, (48, 48): 2, (48, 24): 1, (24, 16): 1},
+    {(16, 16): 2, (16, 32): 1, (32, 32): 1, (48, 32): 1},
 )
 
 
@@ -87,11 +90,12 @@ def bench_convolution(
 
 
 def layers(preset: str) -> Iterator[tuple[tuple[int, int], tuple[int, ...], int]]:
-    """(channels in and out), volume and number of the convolutions of the two upper levels."""
-    shape = load_config(preset).model.pet_shape
+    """(channels in and out), volume and number of the convolutions of the three upper levels."""
+    model = load_config(preset).model
     for level, counts in enumerate(LAYERS):
-        for channels, times in counts.items():
-            yield channels, tuple(n >> level for n in shape), times
+        for (cin, cout), times in counts.items():
+            channels = (2 if cin == 1 and model.cond == "concat" else cin, cout)
+            yield channels, tuple(n >> level for n in model.pet_shape), times
 
 
 def input_norm(x: Tensor) -> InputNorm:
@@ -229,7 +233,7 @@ def measurements(rows: Sequence[dict[str, Any]], device: str) -> Measurements:
 def block_rows(
     preset: str, table: Measurements, dtype: str, batch: int, device: str, repeats: int
 ) -> list[dict[str, Any]]:
-    """The blocks of both levels with their norms: by the library, and with the kernels' best tiles.
+    """The blocks of those levels with their norms: by the library, and with the kernels' best tiles.
 
     `error` is the relative difference of the two in their dtype.
     """
@@ -238,9 +242,11 @@ def block_rows(
     from mri2pet.nn.blocks import DoubleConv
     from mri2pet.ops.convolution_choice import use_convolution, use_measurements
 
-    shape, rows = load_config(preset).model.pet_shape, []
+    model, rows = load_config(preset).model, []
+    shape = model.pet_shape
     for level, blocks in enumerate(BLOCKS):
-        for cin, mid, cout, residual in blocks:
+        for given_cin, mid, cout, residual in blocks:
+            cin = 2 if given_cin == 1 and model.cond == "concat" else given_cin
             block = DoubleConv(cin, cout, mid, residual).to(device).requires_grad_(False)
             kind, last = getattr(torch, dtype), torch.channels_last_3d
             for conv in (block.conv1, block.conv2):
