@@ -233,7 +233,7 @@ def measurements(rows: Sequence[dict[str, Any]], device: str) -> Measurements:
 def block_rows(
     preset: str, table: Measurements, dtype: str, batch: int, device: str, repeats: int
 ) -> list[dict[str, Any]]:
-    """The blocks of those levels with their norms: by the library, and with the kernels' best tiles.
+    """The blocks of those levels with their norms, by the library and with the best tiles.
 
     `error` is the relative difference of the two in their dtype.
     """
