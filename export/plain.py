@@ -26,6 +26,10 @@ EPSILON = 1e-5
 # voxels the mean weight is then 5e-4 (half's normal numbers start at 6e-5), and the product with
 # activations stays finite (65,504) up to activations of 128.
 HALF_WEIGHTS_SUM = 512.0
+# Voxels that a product of half-precision factors sums up at once: an engine may add in half
+# precision as well, where a running sum over 524,288 voxels is wrong by a half. The sums of the
+# runs are added in float32.
+MOST_IN_HALF = 512
 
 
 class PlainNorm(nn.Module):
@@ -87,20 +91,35 @@ class PlainAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         batch, channels = x.shape[:2]
         voxels = x.reshape(batch, channels, -1).to(self.operands)
-        keys = torch.matmul(self.key.to(self.operands), voxels).float()
-        weights = torch.exp(keys - keys.amax(dim=2, keepdim=True))
-        total = weights.sum(dim=2, keepdim=True)
-        if self.operands == torch.float32:
-            s = torch.matmul(weights, voxels.transpose(1, 2)) / total
-        else:
-            weights = (weights * (HALF_WEIGHTS_SUM / total)).to(self.operands)
-            s = torch.matmul(weights, voxels.transpose(1, 2)).float() / HALF_WEIGHTS_SUM
+        s = self._s(voxels) if self.operands == torch.float32 else self._s_of_halves(voxels)
         s = s.reshape(batch, HEADS, -1, channels)
         context = torch.matmul(s, self.value_t)  # [B, H, D, D]
         folded = torch.matmul(torch.matmul(self.out, context.transpose(2, 3)), self.query)
         m = folded.sum(dim=1)  # [B, C, C]
         y = torch.matmul(m.to(self.operands), voxels).to(x.dtype) + self.bias.to(x.dtype)
         return y.reshape(x.shape)
+
+    def _s(self, voxels: Tensor) -> Tensor:
+        """softmax_N(Wk X) Xᵀ: [B, C, N] → [B, H·D, C]."""
+        keys = torch.matmul(self.key, voxels)
+        weights = torch.exp(keys - keys.amax(dim=2, keepdim=True))
+        return torch.matmul(weights, voxels.transpose(1, 2)) / weights.sum(dim=2, keepdim=True)
+
+    def _s_of_halves(self, voxels: Tensor) -> Tensor:
+        """The same, run by run of voxels: [B, runs, C, voxels of a run] as factors."""
+        batch, channels, count = voxels.shape
+        run = _largest_divisor(count, MOST_IN_HALF)
+        runs = voxels.reshape(batch, channels, -1, run).transpose(1, 2)
+        keys = torch.matmul(self.key.to(self.operands), runs).float()
+        weights = torch.exp(keys - keys.amax(dim=(1, 3), keepdim=True))
+        total = weights.sum(dim=3, keepdim=True).sum(dim=1, keepdim=True)
+        weights = (weights * (HALF_WEIGHTS_SUM / total)).to(self.operands)
+        parts = torch.matmul(weights, runs.transpose(2, 3)).float()
+        return parts.sum(dim=1) / HALF_WEIGHTS_SUM
+
+
+def _largest_divisor(count: int, most: int) -> int:
+    return next(n for n in range(min(count, most), 0, -1) if count % n == 0)
 
 
 class HalfConv3d(nn.Module):

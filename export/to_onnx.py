@@ -60,7 +60,7 @@ def export_onnx(
 ) -> Path:
     """Writes `encoder.onnx`, `denoiser.onnx`, `biases.safetensors` and `manifest.json`.
 
-    Both graphs have static shapes and hold only the operators of `policy.ALLOWED`. Inputs and
+    Both graphs have static shapes and hold only the operators of `policy.KERNELS`. Inputs and
     outputs are float32. The export is compared with the torch model in ONNX Runtime before it
     counts; the manifest holds what was measured.
 

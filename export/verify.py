@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from torch import Tensor
 from mri2pet.checkpoint import Model, load_model
 from mri2pet.engines.base import Engine
 from mri2pet.engines.exported import read_export, write_manifest
-from mri2pet.engines.sampling import sample
+from mri2pet.engines.sampling import sample_subjects
 from mri2pet.engines.torch_engine import TorchEngine
 from mri2pet.errors import ModelError, UsageError
 
@@ -112,24 +113,42 @@ ENGINES = {"onnxruntime": _onnxruntime, "tensorrt": _tensorrt}
 
 @torch.inference_mode()
 def compare(engine: Engine, reference: Engine) -> dict[str, float]:
-    """Relative L2 differences: `output`, the worst over TIMES, and `volume` after a short run."""
-    config = reference.config
+    """Relative L2 differences: `output`, the worst over TIMES, and `volume` after a short run.
+
+    Every volume of the engine's batch is another one of another person, and counts by itself.
+    """
+    config, people = reference.config, engine.batch or 1
     generator = torch.Generator().manual_seed(0)
-    mri = torch.rand(1, 1, *config.mri_shape, generator=generator)
-    x = torch.randn(1, 1, *config.pet_shape, generator=generator)
+    mris = torch.rand(people, 1, *config.mri_shape, generator=generator)
+    x = torch.randn(people, 1, *config.pet_shape, generator=generator)
     times = torch.tensor(TIMES)
-    ours, theirs = engine.condition(mri, times), reference.condition(mri, times)
-    output = 0.0
-    for i in range(len(TIMES)):
-        wanted = theirs.denoise(x.to(reference.device), theirs.bias_rows[i : i + 1])
-        got = ours.denoise(x.to(engine.device), ours.bias_rows[i : i + 1])
-        output = max(output, relative_difference(got, wanted))
-    volumes = [sample(e, mri, samples=1, steps=SAMPLING_STEPS, seed=1) for e in (engine, reference)]
-    return {"output": output, "volume": relative_difference(*volumes)}
+    evaluations = [_evaluations(e, mris, x, times) for e in (engine, reference)]
+    output = max(
+        relative_difference(*volumes)
+        for pair in zip(*evaluations, strict=True)
+        for volumes in zip(*pair, strict=True)
+    )
+    drawn = [
+        sample_subjects(
+            e, mris, range(people), samples=1, steps=SAMPLING_STEPS, seed=1, batch=people
+        )
+        for e in (engine, reference)
+    ]
+    volume = max(relative_difference(*volumes) for volumes in zip(*drawn, strict=True))
+    return {"output": output, "volume": volume}
+
+
+def _evaluations(engine: Engine, mris: Tensor, x: Tensor, times: Tensor) -> Iterator[Tensor]:
+    """The network's output [people, 1, K, I, J] at each of the times."""
+    people = [engine.condition(mri[None], times) for mri in mris]
+    inputs = [torch.cat(tensors) for tensors in zip(*(p.inputs for p in people), strict=True)]
+    for i in range(len(times)):
+        rows = torch.stack([p.bias_rows[i] for p in people])
+        yield people[0].evaluate(x.to(engine.device), rows, *inputs).clone()
 
 
 def relative_difference(got: Tensor, wanted: Tensor) -> float:
     """‖got − wanted‖ / ‖wanted‖ in float64; infinite where `got` is not finite."""
-    got, wanted = got.cpu().double(), wanted.cpu().double()
+    got, wanted = got.detach().cpu().double(), wanted.detach().cpu().double()
     difference = float((got - wanted).norm() / wanted.norm())
     return difference if difference == difference else float("inf")

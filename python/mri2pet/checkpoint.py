@@ -39,6 +39,8 @@ class Model:
     name: str = "model"
     sha256: str = ""
     provenance: dict[str, Any] = field(default_factory=dict)
+    #: The engine that drew from it, with what it captured: `engines.sampling` keeps it here.
+    engine: Any = field(default=None, init=False, repr=False, compare=False)
 
     @property
     def device(self) -> torch.device:

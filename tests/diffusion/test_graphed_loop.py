@@ -41,12 +41,12 @@ def run(conditioned, sampler="ddpm", count=2, seed=3, on_step=None, steps=5):
     place = {"seed": seed, "subjects": numbers + 7, "samples": numbers}
     rows = conditioned.bias_rows[:, None].expand(-1, count, -1)
     graph = {"loops": conditioned.loops, "inputs": conditioned.inputs}
-    return run_table(conditioned.denoise, table, rows, SHAPE, **place, **graph, on_step=on_step)
+    return run_table(conditioned.evaluate, table, rows, SHAPE, **place, **graph, on_step=on_step)
 
 
 @pytest.mark.parametrize("sampler", ["ddpm", "ddim", "dpmpp"])
 def test_same_volumes_as_the_plain_loop_for_every_subject(sampler):
-    loops = Loops(evaluate, replaying)
+    loops = Loops(replaying)
     for number in range(3):
         told = []
         got = run(
@@ -59,12 +59,12 @@ def test_same_volumes_as_the_plain_loop_for_every_subject(sampler):
 
 
 def test_one_step_is_a_loop_too():
-    got = run(subject(0, Loops(evaluate, replaying), steps=1), steps=1)
+    got = run(subject(0, Loops(replaying), steps=1), steps=1)
     torch.testing.assert_close(got, run(subject(0, steps=1), steps=1))
 
 
 def test_a_loop_is_captured_for_each_shape_and_seed_and_the_oldest_goes():
-    loops = Loops(evaluate, replaying)
+    loops = Loops(replaying)
     seeds = range(MOST_LOOPS + 1)
     for seed in seeds:
         got = run(subject(0, loops), seed=seed)
@@ -95,7 +95,7 @@ def failing_call(run, device):
     ],
 )
 def test_a_capture_that_failed_is_not_used(capture, told):
-    loops = Loops(evaluate, capture)
+    loops = Loops(capture)
     with pytest.warns(UserWarning, match=told):
         got = run(subject(1, loops))
     torch.testing.assert_close(got, run(subject(1)))
@@ -141,5 +141,5 @@ def test_the_capture_is_made_on_the_device_of_the_volumes():
         devices.append(device)
         return replaying(run, device)
 
-    run(subject(0, Loops(evaluate, capture)))
+    run(subject(0, Loops(capture)))
     assert devices == [torch.device("cpu")]

@@ -112,6 +112,29 @@ def test_the_timing_cache_is_kept(fake, graph):
     assert len(second) > len(first) > 0
 
 
+def test_a_timing_cache_of_another_driver_is_left_out(fake, graph, monkeypatch):
+    blobs, config = [], type(fake.Builder(None).create_builder_config())
+    create = config.create_timing_cache
+
+    def remembered(self, blob):
+        blobs.append(blob)
+        return create(self, blob)
+
+    monkeypatch.setattr(config, "create_timing_cache", remembered)
+    monkeypatch.setattr(
+        config, "set_timing_cache", lambda self, cache, ignore_mismatch: blobs[-1] == b""
+    )
+    plan, timings = build_plan(fake, graph, workspace=SIZE, timing_cache=b"other")
+    assert blobs == [b"other", b""]
+    assert plan
+    assert timings == b"t"
+
+
+def test_all_calls_share_one_logger(fake, graph):
+    plan, _ = build_plan(fake, graph, workspace=SIZE, timing_cache=b"")
+    assert load_plan(fake, plan).logger is load_plan(fake, plan).logger
+
+
 @pytest.mark.parametrize("shift", [None, 4])
 def test_memory_that_is_missing_or_misaligned_is_refused(fake, graph, shift):
     plan, _ = build_plan(fake, graph, workspace=SIZE, timing_cache=b"")

@@ -79,7 +79,7 @@ def machine(fake, monkeypatch):
     for name, value in replaced.items():
         monkeypatch.setattr(torch.cuda, name, value)
     monkeypatch.setitem(sys.modules, "tensorrt", fake)
-    monkeypatch.setattr(tensorrt_engine, "Loops", lambda evaluate: Loops(evaluate, replaying))
+    monkeypatch.setattr(tensorrt_engine, "Loops", lambda: Loops(replaying))
     return SimpleNamespace(tensorrt=fake, card=card)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections import Counter
 
 import pytest
@@ -9,6 +11,7 @@ import torch
 
 from mri2pet.checkpoint import Model
 from mri2pet.config import ModelConfig
+from mri2pet.diffusion.graphed_loop import Loops
 from mri2pet.engines.sampling import sample, sample_subjects
 from mri2pet.engines.torch_engine import TorchEngine
 from mri2pet.errors import UsageError
@@ -113,3 +116,31 @@ def test_on_a_gpu_nothing_waits_in_the_loop(model, precision):
 
     waits(12)  # captures the loop of 12 steps, which waits
     assert waits(4) == waits(12)
+
+
+def graph(run, device):
+    """A capture that, as a CUDA graph, holds neither the loop nor the engine."""
+    step, evaluate = weakref.WeakMethod(run.func), weakref.WeakMethod(*run.args)
+    return lambda: step()(evaluate())
+
+
+def test_a_model_keeps_one_engine_and_lets_go_of_it(model):
+    """Captured loops hold memory of a GPU: they go with the model, at once, without the garbage
+    collector."""
+    mri = torch.rand(1, 1, *SHAPE, generator=torch.Generator().manual_seed(1))
+    sample(model, mri, samples=1, steps=2)
+    engine = model.engine
+    sample(model, mri, samples=1, steps=3)
+    assert model.engine is engine
+    engine.loops = Loops(graph)
+    sample(model, mri, samples=1, steps=2)
+    (loop,) = engine.loops.made.values()
+    assert loop.works
+    watched = [weakref.ref(loop), weakref.ref(engine)]
+    gc.disable()
+    try:
+        model.engine = None
+        del engine, loop
+        assert [ref() for ref in watched] == [None, None]
+    finally:
+        gc.enable()

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
+from types import SimpleNamespace
 
 import onnx
 import pytest
 import torch
 
 from mri2pet.checkpoint import Model, load_model
-from mri2pet.engines import load_engine
+from mri2pet.engines import load_engine, onnxruntime_engine
 from mri2pet.engines.exported import DENOISER, ENCODER, MANIFEST, read_export
 from mri2pet.engines.onnxruntime_engine import OnnxRuntimeEngine
 from mri2pet.engines.sampling import sample, sample_subjects
+from mri2pet.engines.torch_engine import TorchEngine
 from mri2pet.errors import ModelError, UsageError
 from mri2pet.export import export_onnx, verify_export
 from mri2pet.export.plain import PlainNorm, plain_network
-from mri2pet.export.policy import check_policy
-from mri2pet.export.verify import relative_difference
+from mri2pet.export.policy import KERNELS, OPSET, check_policy
+from mri2pet.export.verify import compare, relative_difference
 
 SHAPE = (16, 32, 32)
 
@@ -282,8 +285,6 @@ def test_a_cuda_session_falls_back_to_no_graph(export, monkeypatch):
     """The CUDA graph of ONNX Runtime is tried first; what it refuses runs without."""
     import onnxruntime
 
-    from mri2pet.engines import onnxruntime_engine
-
     tried = []
 
     def session(path, options, providers):
@@ -297,7 +298,53 @@ def test_a_cuda_session_falls_back_to_no_graph(export, monkeypatch):
     with pytest.warns(UserWarning, match="no CUDA graph"):
         made = onnxruntime_engine._session(export / DENOISER, torch.device("cuda:1"))
     assert made == "session"
+    place = {"device_id": "1", "use_tf32": "0"}
     assert tried == [
-        [("CUDAExecutionProvider", {"device_id": "1", "enable_cuda_graph": "1"})],
-        [("CUDAExecutionProvider", {"device_id": "1"})],
+        [("CUDAExecutionProvider", place | {"enable_cuda_graph": "1"})],
+        [("CUDAExecutionProvider", place)],
     ]
+
+
+def test_a_cuda_session_computes_in_float32_and_nothing_on_the_cpu(export, monkeypatch):
+    asked, entries = [], []
+
+    class Options:
+        def add_session_config_entry(self, key, value):
+            entries.append((key, value))
+
+    def session(path, options, providers):
+        asked.append(providers)
+        raise RuntimeError("fallback to CPU EP has been explicitly disabled by the user.")
+
+    runtime = SimpleNamespace(
+        SessionOptions=Options,
+        InferenceSession=session,
+        get_available_providers=lambda: ["CUDAExecutionProvider"],
+        __version__="1.20",
+    )
+    monkeypatch.setitem(sys.modules, "onnxruntime", runtime)
+    with pytest.raises(UsageError, match="has no CUDA kernel for a part of denoiser"):
+        onnxruntime_engine._session(export / DENOISER, torch.device("cuda"))
+    assert ("session.disable_cpu_ep_fallback", "1") in entries
+    ((name, place),) = asked[0]
+    assert name == "CUDAExecutionProvider"
+    assert place["use_tf32"] == "0"
+
+
+def test_the_kernels_that_the_policy_counts_on_are_those_of_its_opset():
+    versions = {name: onnx.defs.get_schema(name, OPSET).since_version for name in KERNELS}
+    assert versions == KERNELS
+
+
+def test_every_row_of_a_batch_is_compared(export, model):
+    """An engine that computes the first volume of a batch alone must not pass."""
+
+    class FirstAlone(OnnxRuntimeEngine):
+        def _denoise(self, inputs):
+            output = super()._denoise(inputs)
+            output[1:] = output[:1]
+            return output
+
+    measured = compare(FirstAlone(export), TorchEngine(model))
+    assert min(measured.values()) > 0.1
+    assert max(compare(OnnxRuntimeEngine(export), TorchEngine(model)).values()) < 1e-4

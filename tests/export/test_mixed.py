@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import onnx
 import torch
 
@@ -47,3 +49,32 @@ def test_half_precision_does_not_overflow_over_many_voxels():
         got = plain(given)
         assert got.dtype == given.dtype
         assert relative_difference(got, wanted) < 2e-3
+
+
+def running_sums_in_half(a, b):
+    """A matrix product as an engine with half accumulators may do it: 16 terms at once, then added
+    to a running sum in half precision."""
+    if a.dtype != torch.float16 or a.shape[-1] <= 16:
+        return torch.matmul(a, b)
+    total = torch.zeros(()).half()
+    for start in range(0, a.shape[-1], 16):
+        terms = slice(start, start + 16)
+        exact = torch.matmul(a[..., terms].float(), b[..., terms, :].float())
+        total = (total.float() + exact).half()
+    return total
+
+
+def test_half_accumulators_do_not_spoil_sums_over_all_voxels(monkeypatch):
+    """Over 524,288 voxels one running sum would be wrong by a half."""
+    torch.manual_seed(0)
+    attention = Attention(2)
+    x = torch.randn(1, 2, 32, 128, 128) + 1
+    plain = PlainAttention(attention)
+    voxels = x.reshape(1, 2, -1)
+    wanted = plain._s(voxels)
+    plain.operands = torch.float16
+    products = SimpleNamespace(**(vars(torch) | {"matmul": running_sums_in_half}))
+    monkeypatch.setattr("mri2pet.export.plain.torch", products)
+    assert relative_difference(plain._s_of_halves(voxels.half()), wanted) < 2e-3
+    monkeypatch.setattr("mri2pet.export.plain.MOST_IN_HALF", 524_288)
+    assert relative_difference(plain._s_of_halves(voxels.half()), wanted) > 0.1

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -105,15 +106,16 @@ class GraphedLoop:
     def __init__(
         self, evaluate: Evaluate, example: LoopArguments, capture: Capture = cuda_capture
     ) -> None:
-        self.evaluate = evaluate
         self.own = example.copied()
         self.x0 = torch.zeros_like(self.own.x)
         self.row = torch.zeros(1, dtype=torch.int64, device=example.x.device)
         self.works = False
-        self._step()
+        # Held by the capture alone: an engine keeps this loop, and must not keep itself by it.
+        step = partial(self._step, evaluate)
+        step()
         plain = self.own.x.clone()
         try:
-            self.replay = capture(self._step, example.x.device)
+            self.replay = capture(step, example.x.device)
             self._start(example)
             self.replay()
         except (RuntimeError, ModelError) as error:
@@ -135,10 +137,10 @@ class GraphedLoop:
         self.x0.zero_()
         self.row.zero_()
 
-    def _step(self) -> None:
+    def _step(self, evaluate: Evaluate) -> None:
         own = self.own
         biases = own.rows.index_select(0, self.row)[0]
-        output = self.evaluate(own.x, biases, *own.inputs)
+        output = evaluate(own.x, biases, *own.inputs)
         tables = (own.coefficients, own.timesteps, self.row)
         place = {"subjects": own.subjects, "samples": own.samples}
         sampler_step_at(own.x, output, self.x0, *tables, seed=own.seed, **place)
@@ -163,19 +165,18 @@ class Loops:
     """An engine's captured loops, the latest few, by shapes and seed.
 
     Attributes:
-        evaluate: as `GraphedLoop` takes it.
         capture: as `cuda_capture`.
     """
 
-    evaluate: Evaluate
     capture: Capture = cuda_capture
     made: dict[tuple[object, ...], GraphedLoop] = field(default_factory=dict)
 
-    def get(self, arguments: LoopArguments) -> GraphedLoop:
-        """The loop for a run, captured when it is the first of its kind."""
+    def get(self, evaluate: Evaluate, arguments: LoopArguments) -> GraphedLoop:
+        """The loop for a run, captured when it is the first of its kind; `evaluate` as
+        `GraphedLoop` takes it, the same at every call."""
         key = (arguments.seed, *(tuple(tensor.shape) for tensor in arguments.tensors()))
         if key not in self.made:
             while len(self.made) >= MOST_LOOPS:
                 del self.made[next(iter(self.made))]
-            self.made[key] = GraphedLoop(self.evaluate, arguments, self.capture)
+            self.made[key] = GraphedLoop(evaluate, arguments, self.capture)
         return self.made[key]

@@ -7,16 +7,14 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from mri2pet.diffusion.graphed_loop import LoopArguments, Loops
+from mri2pet.diffusion.graphed_loop import Evaluate, LoopArguments, Loops
 from mri2pet.diffusion.samplers import SamplerTable
 from mri2pet.diffusion.schedule import STEPS
 from mri2pet.ops import philox_normal, sampler_step
 
-Denoiser = Callable[[Tensor, Tensor], Tensor]
-
 
 def run_table(
-    denoiser: Denoiser,
+    evaluate: Evaluate,
     table: SamplerTable,
     bias_rows: Tensor,
     shape: tuple[int, int, int],
@@ -31,14 +29,14 @@ def run_table(
     """Runs one batch of volumes through a table.
 
     Args:
-        denoiser: (x_t [B, 1, K, I, J], bias row [B, 360]) → the network's output.
+        evaluate: (x_t [B, 1, K, I, J], bias row [B, 360], *inputs) → the network's output.
         table: the sampler.
         bias_rows: [S, B, 360], the block biases of every step.
         shape: (K, I, J) of the PET grid.
         seed, subjects [B], samples [B]: the coordinates of the noise, see `philox_normal`.
         on_step: called with (steps done, steps) after each.
-        loops, inputs: the denoiser's captured loops, and what it reads beside x_t and the row;
-            with them all steps are one CUDA graph.
+        loops: captured ones of `evaluate`; with them all steps are one CUDA graph.
+        inputs: what `evaluate` reads beside x_t and the row, the same at all steps.
 
     Returns:
         float32 [B, 1, K, I, J], standardised.
@@ -53,12 +51,12 @@ def run_table(
         arguments = LoopArguments(
             x, bias_rows, coefficients, timesteps, subjects, samples, seed, inputs
         )
-        loop = loops.get(arguments)
+        loop = loops.get(evaluate, arguments)
         if loop.works:
             return loop(arguments, on_step)
     x0 = torch.zeros_like(x)
     for i, t in enumerate(table.timesteps.tolist()):
-        output = denoiser(x, bias_rows[i])
+        output = evaluate(x, bias_rows[i], *inputs)
         x, x0 = sampler_step(x, output, x0, coefficients[i], step=t, **coordinates)  # type: ignore[arg-type]
         if on_step is not None:
             on_step(i + 1, len(table))

@@ -15,8 +15,12 @@ from mri2pet.engines.exported_engine import ExportedEngine
 from mri2pet.errors import ModelError, UsageError
 
 EXTRA = "install it with `pip install 'mri2pet[onnx]'` (CPU) or `pip install onnxruntime-gpu`"
+# Float32 is not rounded to TF32, ONNX Runtime's default.
+CUDA_OPTIONS = {"use_tf32": "0"}
 # One CUDA graph an evaluation. It needs addresses that never change, which `_Graph` gives.
-CUDA_OPTIONS = {"enable_cuda_graph": "1"}
+CUDA_GRAPH = {"enable_cuda_graph": "1"}
+# Every operator of an export has a CUDA kernel from here on (`export.policy.KERNELS`).
+FIRST_CUDA_VERSION = "1.26"
 
 
 class OnnxRuntimeEngine(ExportedEngine):
@@ -29,7 +33,8 @@ class OnnxRuntimeEngine(ExportedEngine):
 
     Raises:
         ModelError: the export is incomplete or changed, or ONNX Runtime cannot load it.
-        UsageError: ONNX Runtime, or its CUDA provider, is not installed.
+        UsageError: ONNX Runtime, or its CUDA provider, is not installed; or it would compute a
+            part of the network on the CPU.
     """
 
     engine = "onnxruntime"
@@ -94,13 +99,25 @@ def _session(path: Path, device: torch.device) -> Any:
         provider = "CUDAExecutionProvider"
         if provider not in onnxruntime.get_available_providers():
             raise UsageError(f"this ONNX Runtime has no CUDA provider; {EXTRA}")
-        place = {"device_id": str(device.index or 0)}
+        # A node without a CUDA kernel is an error: 268 MB would travel to the CPU and back.
+        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+        place = CUDA_OPTIONS | {"device_id": str(device.index or 0)}
         try:
-            return load((provider, place | CUDA_OPTIONS))
+            return load((provider, place | CUDA_GRAPH))
         except Exception as error:
+            if _falls_back(error):
+                raise UsageError(
+                    f"ONNX Runtime {onnxruntime.__version__} has no CUDA kernel for a part of "
+                    f"{path.name}; install onnxruntime-gpu {FIRST_CUDA_VERSION} or newer"
+                ) from None
             warnings.warn(f"ONNX Runtime makes no CUDA graph of {path.name}: {error}", stacklevel=2)
             return load((provider, place))
     except UsageError:
         raise
     except Exception as error:
         raise ModelError(f"{path}: ONNX Runtime cannot load it ({error})") from None
+
+
+def _falls_back(error: Exception) -> bool:
+    """Whether a session was refused because some of its nodes would run on the CPU."""
+    return "fallback to CPU" in str(error)

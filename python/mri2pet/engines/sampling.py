@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -110,7 +109,7 @@ def sample_subjects(
         )
         drawn.append(
             run_table(
-                partial(_denoise, people[0].evaluate, inputs),
+                people[0].evaluate,
                 table,
                 torch.stack([p.bias_rows for p in people], dim=1),
                 engine.config.pet_shape,
@@ -125,16 +124,15 @@ def sample_subjects(
     return torch.cat(drawn).unflatten(0, (len(mris), samples))
 
 
-def _denoise(
-    evaluate: Callable[..., Tensor], inputs: tuple[Tensor, ...], x: Tensor, row: Tensor
-) -> Tensor:
-    return evaluate(x, row, *inputs)
-
-
 def _signed(number: int) -> int:
     """The int64 with the bits of a 64-bit number."""
     return number - 2**64 if number >= 2**63 else number
 
 
 def _engine(model: Model | Engine) -> Engine:
-    return TorchEngine(model) if isinstance(model, Model) else model
+    if not isinstance(model, Model):
+        return model
+    if model.engine is None:
+        model.engine = TorchEngine(model)
+    engine: Engine = model.engine
+    return engine

@@ -6,6 +6,7 @@ argument, so that the order and every failure can be tested without the librarie
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,7 +61,7 @@ def build_plan(
     Raises:
         ModelError: names the call that failed.
     """
-    logger = tensorrt.Logger(tensorrt.Logger.WARNING)
+    logger = _logger(tensorrt)
     builder = _made(tensorrt.Builder(logger), "Builder")
     # By name: the integer behind the flag differs between TensorRT 10 and 11.
     flags = 1 << int(tensorrt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
@@ -75,7 +76,11 @@ def build_plan(
     config.profiling_verbosity = tensorrt.ProfilingVerbosity.DETAILED
     config.clear_flag(tensorrt.BuilderFlag.TF32)
     cache = _made(config.create_timing_cache(timing_cache), "create_timing_cache")
-    _made(config.set_timing_cache(cache, False), "set_timing_cache")
+    if timing_cache and not config.set_timing_cache(cache, False):
+        # It is of another driver or another set of the GPU's properties.
+        return build_plan(tensorrt, onnx_file, workspace=workspace, timing_cache=b"")
+    if not timing_cache:
+        _made(config.set_timing_cache(cache, False), "set_timing_cache")
     plan = builder.build_serialized_network(network, config)
     plan = bytes(_made(plan, "build_serialized_network"))
     return plan, bytes(_made(cache.serialize(), "serialize of the timing cache"))
@@ -87,7 +92,7 @@ def load_plan(tensorrt: Any, plan: bytes) -> LoadedPlan:
     Raises:
         ModelError: names the call that failed, or a tensor that is dynamic or not float32.
     """
-    logger = tensorrt.Logger(tensorrt.Logger.WARNING)
+    logger = _logger(tensorrt)
     runtime = _made(tensorrt.Runtime(logger), "Runtime")
     engine = _made(runtime.deserialize_cuda_engine(plan), "deserialize_cuda_engine")
     ours = tensorrt.ExecutionContextAllocationStrategy.USER_MANAGED
@@ -95,6 +100,12 @@ def load_plan(tensorrt: Any, plan: bytes) -> LoadedPlan:
     tensors = tuple(_tensor(tensorrt, engine, i) for i in range(engine.num_io_tensors))
     scratch = int(engine.device_memory_size_v2)
     return LoadedPlan(logger, runtime, engine, context, tensors, scratch)
+
+
+@functools.cache
+def _logger(tensorrt: Any) -> Any:
+    """One for all calls: TensorRT keeps the first one that lives, and warns of every other."""
+    return tensorrt.Logger(tensorrt.Logger.WARNING)
 
 
 def _tensor(tensorrt: Any, engine: Any, index: int) -> BoundTensor:

@@ -60,7 +60,7 @@ class TensorRtEngine(ExportedEngine):
         }
         # TensorRT waits for the whole device on the default stream.
         self._stream = torch.cuda.Stream(self.device)
-        self.loops = Loops(self._evaluate)
+        self.loops = Loops()
 
     def _encode(self, mri: Tensor) -> Tensor:
         return self._run(ENCODER, {"mri": mri}).clone()

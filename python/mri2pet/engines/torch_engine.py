@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from mri2pet.checkpoint import Model
-from mri2pet.config import ModelConfig
 from mri2pet.devices import whole_float32
 from mri2pet.diffusion.graphed_loop import Loops
 from mri2pet.engines.base import Conditioned
@@ -23,7 +21,7 @@ PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float
 class TorchEngine:
     """A loaded model as an engine.
 
-    On CUDA all steps are replays of one CUDA graph; the host never waits in the loop.
+    It does not hold the `Model` itself, which may keep its engine.
 
     Args:
         model: from `load_model`.
@@ -31,6 +29,8 @@ class TorchEngine:
             CUDA. Norms and the attention's sums are float32 in each, as is what the loop adds up.
             "fp32" is float32 on a GPU too: no TF32.
         tf32: allow TF32 in "fp32", as torch itself does; for comparisons.
+        graphed: on CUDA all steps are replays of one CUDA graph; without, for a few volumes, no
+            time goes into capturing one.
 
     Raises:
         UsageError: an unknown precision, or fp16 on the CPU.
@@ -39,47 +39,29 @@ class TorchEngine:
     engine = "torch"
     batch: int | None = None
 
-    def __init__(self, model: Model, precision: str = "fp32", *, tf32: bool = False) -> None:
+    def __init__(
+        self,
+        model: Model,
+        precision: str = "fp32",
+        *,
+        tf32: bool = False,
+        graphed: bool = True,
+    ) -> None:
         if precision not in PRECISIONS:
             raise UsageError(f"precision {precision!r} is none of {', '.join(PRECISIONS)}")
         if precision == "fp16" and model.device.type == "cpu":
             raise UsageError("precision fp16 needs a GPU; bf16 works on the CPU as well")
-        self.model = model
+        self.name, self.sha256, self.config = model.name, model.sha256, model.config
+        self.pet_mean, self.pet_std = model.pet_mean, model.pet_std
+        self.provenance, self.device = model.provenance, model.device
         self.precision = precision
         self.tf32 = tf32
+        self._whole = model.network
         self._network = in_precision(model.network, PRECISIONS[precision])
-        self.loops = Loops(self._evaluate) if model.device.type == "cuda" else None
-
-    @property
-    def name(self) -> str:
-        return self.model.name
-
-    @property
-    def sha256(self) -> str:
-        return self.model.sha256
-
-    @property
-    def config(self) -> ModelConfig:
-        return self.model.config
-
-    @property
-    def pet_mean(self) -> float:
-        return self.model.pet_mean
-
-    @property
-    def pet_std(self) -> float:
-        return self.model.pet_std
-
-    @property
-    def provenance(self) -> dict[str, Any]:
-        return self.model.provenance
-
-    @property
-    def device(self) -> torch.device:
-        return self.model.device
+        self.loops = Loops() if graphed and model.device.type == "cuda" else None
 
     def condition(self, mri: Tensor, timesteps: Tensor) -> Conditioned:
-        network = self.model.network
+        network = self._whole
         mri = mri.to(self.device)
         with whole_float32(not self.tf32):
             rows = network.block_biases(network.mri_encoder(mri), timesteps.to(self.device))

@@ -10,6 +10,7 @@ import torch
 
 from mri2pet.checkpoint import Model
 from mri2pet.engines.sampling import sample
+from mri2pet.engines.torch_engine import TorchEngine
 from mri2pet.files import written_whole
 from mri2pet.training.batches import TrainingData
 
@@ -35,10 +36,11 @@ def draw_samples(run: Path, model: Model, data: TrainingData, count: int, volume
     rows = []
     device = model.device
     model.network.eval()
+    engine = TorchEngine(model, graphed=False)
     for i in range(min(count, len(data))):
         mri, target, name = data[i]
         subject = int(hashlib.sha256(name.encode()).hexdigest()[:16], 16)
-        drawn = sample(model, mri[None].to(device), samples=1, steps=STEPS, subject=subject)
+        drawn = sample(engine, mri[None].to(device), samples=1, steps=STEPS, subject=subject)
         drawn = (drawn[0, 0] * model.pet_std + model.pet_mean).float().cpu()
         top = max(float(target.max()), 1e-6)
         rows.append((name, [(mri[0], 1.0), (target[0], top), (drawn, top)]))
