@@ -67,7 +67,7 @@ stage() {
 stage setup 150 1
 stage facts 40 5
 stage tests 120 30
-stage profile 60 20
+stage profile 75 20
 stage ops 60 20
 stage convolution 60 20
 stage network 45 20
