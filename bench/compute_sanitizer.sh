@@ -45,7 +45,8 @@ check() { # TOOL
   # torch keeps freed memory; the sanitizer sees the true ends of tensors only without that cache.
   PYTORCH_NO_CUDA_MEMORY_CACHING=1 timeout --kill-after=5 "$seconds" "${command[@]}" \
     "$python" -m pytest -c "$repository/pyproject.toml" --rootdir="$repository" -q -m gpu \
-    -p no:cacheprovider -k "$expression" "$repository/tests/ops/test_cuda_ops.py"
+    -p no:cacheprovider -k "$expression" "$repository/tests/ops/test_cuda_ops.py" \
+    "$repository/tests/ops/test_cuda_conv3d.py"
 }
 
 logs=$(mktemp -d)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -16,19 +17,23 @@ from mri2pet.errors import Mri2petError, UsageError
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from mri2pet.ops.conv3d import InputNorm
     from mri2pet.ops.convolution_choice import Measurements
 
 DTYPES = ("float16", "bfloat16")
-#: Channels in, between and out, and whether the input is added, of the blocks of both levels.
+#: Channels in, between and out, and whether the input is added, of the blocks of those levels.
 BLOCKS = (
     ((1, 8, 8, False), (24, 24, 24, True), (24, 12, 8, False)),
     ((8, 8, 8, True), (8, 16, 16, False), (48, 48, 48, True), (48, 24, 16, False)),
+    ((16, 16, 16, True), (16, 32, 32, False)),
 )
-PLANES = (0, 1, 2, 4, 8, 16)
-#: Channels of the two upper levels' convolutions, and how often each is in an evaluation.
+PLANES = (0, 2, 4, 8, 16)
+#: Channels of the three upper levels' convolutions that `conv3d` takes, and how often each is in
+#: an evaluation.
 LAYERS = (
     {(1, 8): 1, (8, 8): 1, (24, 24): 2, (24, 12): 1, (12, 8): 1},
     {(8, 8): 2, (8, 16): 1, (16, 16): 1, (48, 48): 2, (48, 24): 1, (24, 16): 1},
+    {(16, 16): 2, (16, 32): 1, (32, 32): 1, (48, 32): 1},
 )
 
 
@@ -44,9 +49,9 @@ def bench_convolution(
     """Checks and times every tile of `conv3d` at each layer, beside the library's convolution.
 
     Returns a JSON-ready tree: `environment` and `rows`, for each layer, dtype and batch the
-    library's time (cuDNN with its own measuring on, channels-last), that of every tile and number
-    of planes a block in ms, the `best` of them, its time with statistics and with the norm on load
-    as well, the time of `group_norm_gelu` alone on the layer's input, and the least time on a
+    library's time (cuDNN with its own measuring on, channels-last), those of every tile and number
+    of planes a block in ms, plain and with statistics and the norm on load, the `best` of them,
+    the time of `group_norm_gelu` alone on the layer's input, and the least time on a
     machine that copies as fast as this one; `blocks`, the network's blocks by the library and with
     those tiles; and `faster`, the layers and tiles that belong into `convolution_choice.MEASURED`.
 
@@ -91,11 +96,25 @@ def bench_convolution(
 
 
 def layers(preset: str) -> Iterator[tuple[tuple[int, int], tuple[int, ...], int]]:
-    """(channels in and out), volume and number of the convolutions of the two upper levels."""
-    shape = load_config(preset).model.pet_shape
+    """(channels in and out), volume and number of the convolutions of the three upper levels."""
+    model = load_config(preset).model
     for level, counts in enumerate(LAYERS):
-        for channels, times in counts.items():
-            yield channels, tuple(n >> level for n in shape), times
+        for (cin, cout), times in counts.items():
+            channels = (2 if cin == 1 and model.cond == "concat" else cin, cout)
+            yield channels, tuple(n >> level for n in model.pet_shape), times
+
+
+def input_norm(x: Tensor) -> InputNorm:
+    """A norm of x with its statistics, as 128 parts."""
+    import torch
+
+    from mri2pet.ops.conv3d import InputNorm
+
+    variance, mean = torch.var_mean(x.float().flatten(1), 1, correction=0)
+    count = torch.full_like(mean, x[0].numel() / 128)
+    parts = torch.stack((mean, variance * count, count), 1)[:, None].repeat(1, 128, 1)
+    scale, shift = (torch.randn(x.shape[1], device=x.device) for _ in range(2))
+    return InputNorm(parts, scale, shift)
 
 
 class Layer:
@@ -119,6 +138,7 @@ class Layer:
         weight = torch.randn(cout, cin, 3, 3, 3, device=device) / (27 * cin) ** 0.5
         self.inputs = (x, weight.to(kind, memory_format=last))
         self.copies = rotated(self.inputs, device)
+        self.norm = input_norm(x)
         voxels = batch * prod(volume)
         moved = 2 * (voxels * (cin + cout) + weight.numel())
         self.work = Work(moved, 2 * 27 * cin * cout * voxels)
@@ -126,91 +146,73 @@ class Layer:
     def row(self, rates: tuple[float, float], repeats: int) -> dict[str, Any]:
         from torch.nn import functional as F
 
-        library = self._ms(lambda x, w: F.conv3d(x, w, padding=1), repeats)
+        from mri2pet.ops import group_norm_gelu
+
         tiles = list(self._tiles(repeats))
-        right = [t for t in tiles if "ms" in t]
-        best = min(right, key=lambda t: t["ms"]) if right else None
-        row = {
+        right = [t for t in tiles if "refused" not in t]
+        return {
             "channels": [self.shape[1], self.inputs[1].shape[0]],
             "shape": list(self.shape),
             "dtype": self.dtype,
-            "library_ms": library,
+            "library_ms": self._ms(lambda x, w: F.conv3d(x, w, padding=1), repeats),
+            "group_norm_gelu_ms": self._ms(
+                lambda x, w: group_norm_gelu(x, self.norm.weight, self.norm.bias), repeats
+            ),
             "floor_ms": self.work.bytes_moved / rates[0] * 1e3,
             "flops": self.work.flops,
             "tiles": tiles,
-            "best": best,
+            "best": min(right, key=lambda t: t["ms"] + t["fused_ms"]) if right else None,
         }
-        return row if best is None else row | self._fused(best, repeats)
 
     def _ms(self, call: Any, repeats: int) -> float:
         calls = [lambda given=given: call(*given) for given in self.copies]
         return float(measure(calls, self.device, repeats=repeats, graph=True)["median_s"]) * 1e3
 
     def _tiles(self, repeats: int) -> Iterator[dict[str, Any]]:
-        """Every tile with every number of planes: its error and its time, or why there is none."""
+        """Every tile with every number of planes, plain and with the norm of its input on load and
+        statistics: errors and times, or why there are none."""
         from mri2pet.ops import backend
         from mri2pet.ops.conv3d import conv3d
 
-        x, weight = self.inputs
+        fused: dict[str, Any] = {"norm": self.norm, "statistics": True}
         for variant in range(backend.native().conv3d_variants):
             for planes in (p for p in PLANES if p <= self.shape[2]):
                 tile: dict[str, Any] = {"variant": variant, "planes": planes}
-                choice = {"variant": variant, "planes": planes}
+
+                def plain(x: Tensor, w: Tensor, given: Any = tile, **more: Any) -> Tensor:
+                    return conv3d(x, w, variant=given["variant"], planes=given["planes"], **more)[0]
+
                 try:
-                    y, _ = conv3d(x, weight, variant=variant, planes=planes)
-                    tile["error"] = self._error(y)
+                    errors = [
+                        float((y.float() - exact).norm() / exact.norm())
+                        for y, exact in zip(
+                            (plain(*self.inputs), plain(*self.inputs, **fused)),
+                            self._exact(),
+                            strict=True,
+                        )
+                    ]
                 except (RuntimeError, ValueError) as error:
                     yield tile | {"refused": str(error)}
                     continue
-                if not tile["error"] < TOLERANCE[self.dtype]:
+                tile["errors"] = errors
+                if not max(errors) < TOLERANCE[self.dtype]:
                     yield tile | {"refused": "wrong"}
                     continue
-                call = lambda x, w, c=choice: conv3d(x, w, **c)  # noqa: E731
-                yield tile | {"ms": self._ms(call, repeats)}
+                tile["ms"] = self._ms(plain, repeats)
+                yield tile | {"fused_ms": self._ms(partial(plain, **fused), repeats)}
 
-    def _error(self, y: Tensor) -> float:
-        """‖y − exact‖ / ‖exact‖, exact in float32 without TF32."""
-        exact = self._exact()
-        return float((y.float() - exact).norm() / exact.norm())
-
-    def _exact(self) -> Tensor:
+    def _exact(self) -> tuple[Tensor, Tensor]:
+        """The convolution of x and of its norm and GELU, in float32 without TF32."""
         import torch
         from torch.nn import functional as F
 
         if not hasattr(self, "_kept"):
             x, weight = (t.float() for t in self.inputs)
+            normed = F.gelu(F.group_norm(x, 1, self.norm.weight, self.norm.bias))
             with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-                self._kept = F.conv3d(x, weight, padding=1)
+                first, second = (F.conv3d(h, weight, padding=1) for h in (x, normed))
+            self._kept = (first, second)
         return self._kept
-
-    def _fused(self, best: dict[str, Any], repeats: int) -> dict[str, Any]:
-        """The best tile with statistics, and with those and the norm of its input on load."""
-        import torch
-
-        from mri2pet.ops import group_norm_gelu
-        from mri2pet.ops.conv3d import InputNorm, conv3d
-
-        x, _ = self.inputs
-        choice = {name: best[name] for name in ("variant", "planes")}
-        values = x.float().flatten(1)
-        variance, mean = torch.var_mean(values, 1, correction=0)
-        count = torch.full_like(mean, values.shape[1])
-        parts = torch.stack((mean, variance * count, count), 1)[:, None].repeat(1, 128, 1)
-        scale, shift = (torch.ones(self.shape[1], device=self.device) for _ in range(2))
-        norm = InputNorm(parts, scale, shift)
-
-        def fused(x: Tensor, w: Tensor) -> Any:
-            return conv3d(x, w, norm=norm, statistics=True, **choice)
-
-        return {
-            "statistics_ms": self._ms(
-                lambda x, w: conv3d(x, w, statistics=True, **choice), repeats
-            ),
-            "norm_and_statistics_ms": self._ms(fused, repeats),
-            "group_norm_gelu_ms": self._ms(
-                lambda x, w: group_norm_gelu(x, norm.weight, norm.bias), repeats
-            ),
-        }
 
 
 def measurements(rows: Sequence[dict[str, Any]], device: str) -> Measurements:
@@ -237,7 +239,7 @@ def measurements(rows: Sequence[dict[str, Any]], device: str) -> Measurements:
 def block_rows(
     preset: str, table: Measurements, dtype: str, batch: int, device: str, repeats: int
 ) -> list[dict[str, Any]]:
-    """The blocks of both levels with their norms: by the library, and with the kernels' best tiles.
+    """The blocks of those levels with their norms, by the library and with the best tiles.
 
     `error` is the relative difference of the two in their dtype.
     """
@@ -246,9 +248,11 @@ def block_rows(
     from mri2pet.nn.blocks import DoubleConv
     from mri2pet.ops.convolution_choice import use_convolution, use_measurements
 
-    shape, rows = load_config(preset).model.pet_shape, []
+    model, rows = load_config(preset).model, []
+    shape = model.pet_shape
     for level, blocks in enumerate(BLOCKS):
-        for cin, mid, cout, residual in blocks:
+        for given_cin, mid, cout, residual in blocks:
+            cin = 2 if given_cin == 1 and model.cond == "concat" else given_cin
             block = DoubleConv(cin, cout, mid, residual).to(device).requires_grad_(False)
             kind, last = getattr(torch, dtype), torch.channels_last_3d
             for conv in (block.conv1, block.conv2):
@@ -280,8 +284,7 @@ def format_convolution(result: dict[str, Any]) -> str:
         f"copy {result['copy_bytes_per_s'] / 1e9:.0f} GB/s",
         "",
         f"{'layer':<10}{'shape':<22}{'dtype':<10}{'library ms':>11}{'native ms':>10}{'ratio':>7}"
-        f"{'variant':>8}{'planes':>7}{'floor ms':>9}{'TFLOP/s':>8}{'+stats':>8}{'+norm':>8}"
-        f"{'norm op':>8}",
+        f"{'variant':>8}{'planes':>7}{'floor ms':>9}{'TFLOP/s':>8}{'fused':>8}{'norm op':>8}",
     ]
     for row in result["rows"]:
         cin, cout = row["channels"]
@@ -294,8 +297,8 @@ def format_convolution(result: dict[str, Any]) -> str:
         lines.append(
             head + f"{best['ms']:>10.4f}{row['library_ms'] / best['ms']:>6.1f}x"
             f"{best['variant']:>8}{best['planes']:>7}{row['floor_ms']:>9.4f}"
-            f"{row['flops'] / best['ms'] / 1e9:>8.0f}{row['statistics_ms']:>8.4f}"
-            f"{row['norm_and_statistics_ms']:>8.4f}{row['group_norm_gelu_ms']:>8.4f}"
+            f"{row['flops'] / best['ms'] / 1e9:>8.0f}{best['fused_ms']:>8.4f}"
+            f"{row['group_norm_gelu_ms']:>8.4f}"
         )
     lines += ["", *_sums(result["rows"]), ""]
     lines += [
@@ -329,7 +332,7 @@ def refused(result: dict[str, Any]) -> list[str]:
     """What was wrong with tiles that gave another result than the library, one line each."""
     return [
         f"{row['channels']} {row['shape']} {row['dtype']} variant {tile['variant']} planes "
-        f"{tile['planes']}: error {tile['error']:.1e}"
+        f"{tile['planes']}: errors {', '.join(f'{e:.1e}' for e in tile['errors'])}"
         for row in result["rows"]
         for tile in row["tiles"]
         if tile.get("refused") == "wrong"

@@ -126,6 +126,12 @@ __device__ __forceinline__ void load_plane(const Conv3dArguments& a, const Place
   }
 }
 
+__device__ __forceinline__ void load_eight(const float* p, float (&v)[kUnit]) {
+  const float4 low = load4(p), high = load4(p + 4);
+  v[0] = low.x, v[1] = low.y, v[2] = low.z, v[3] = low.w;
+  v[4] = high.x, v[5] = high.y, v[6] = high.z, v[7] = high.w;
+}
+
 // Replaces a plane's values by gelu(scale x + shift). Each thread changes what it has copied itself.
 template <typename T, typename S>
 __device__ __forceinline__ void activate_plane(const Conv3dArguments& a, const Place<S>& place,
@@ -134,13 +140,13 @@ __device__ __forceinline__ void activate_plane(const Conv3dArguments& a, const P
   for (int e = threadIdx.x; e < S::kPlane; e += S::kThreads) {
     const Element<S> at(a, place, plane, e);
     if (!at.inside) continue;
-    float v[kUnit];
+    float v[kUnit], factor[kUnit], term[kUnit];
     T* values = reinterpret_cast<T*>(data + at.offset);
     load_vector(values, v);
+    load_eight(scale + kUnit * at.unit, factor);
+    load_eight(shift + kUnit * at.unit, term);
 #pragma unroll
-    for (int c = 0; c < kUnit; ++c) {
-      v[c] = fast_gelu(v[c] * scale[kUnit * at.unit + c] + shift[kUnit * at.unit + c]);
-    }
+    for (int c = 0; c < kUnit; ++c) v[c] = fast_gelu(v[c] * factor[c] + term[c]);
     store_vector(values, v);
   }
 }
@@ -320,8 +326,9 @@ __device__ __forceinline__ void store_plane(const Conv3dArguments& a, const Plac
 template <typename T, typename S>
 __global__ void __launch_bounds__(S::kThreads, 1) conv3d_kernel(const Conv3dArguments a) {
   MRI2PET_DYNAMIC_SHARED(unsigned char, ring);
-  MRI2PET_SHARED(float, scale, kUnit * S::kUnits);
-  MRI2PET_SHARED(float, shift, kUnit * S::kUnits);
+  MRI2PET_SHARED(float4, norm_values, 2 * kUnit * S::kUnits / 4);  // scale, then shift
+  float* scale = reinterpret_cast<float*>(norm_values);
+  float* shift = scale + kUnit * S::kUnits;
   unsigned char* weights = ring + 16 * kRing * S::kPlane;
   const Place<S> place(a);
   const bool norm = a.p.in_parts != nullptr;

@@ -26,9 +26,9 @@ SIZES = [
     (1, (4, 16, 64), 8, 16),
     (1, (7, 17, 31), 12, 8),
     (2, (3, 18, 35), 16, 16),
-    (1, (32, 128, 128), 24, 24),
+    (1, (8, 48, 80), 24, 24),
     (1, (5, 40, 40), 24, 12),
-    (2, (16, 64, 64), 48, 48),
+    (2, (4, 32, 40), 48, 48),
     (1, (3, 9, 65), 47, 24),
 ]
 
@@ -146,7 +146,7 @@ def test_a_block_of_the_network(cin, mid, cout, residual, dtype, assert_as_exact
     for conv in (block.conv1, block.conv2):
         conv.to(dtype)
         conv.weight.data = on_gpu(conv.weight.data, dtype)
-    x = on_gpu(normal(2, cin, 8, 32, 48), dtype)
+    x = on_gpu(normal(2, cin, 4, 20, 24), dtype)
     bias = normal(2, cout, seed=1).float().cuda()
     given = (x, None if residual else bias)
     with use_convolution("native"):
