@@ -203,7 +203,14 @@ def ops(
     from mri2pet.bench.ops import bench_ops, format_ops
 
     dtypes = dtype or ["float32", "bfloat16"]
-    result = bench_ops(device=device, dtypes=dtypes, threads=threads, repeats=repeats, scale=scale)
+    result = bench_ops(
+        device=device,
+        dtypes=dtypes,
+        threads=threads,
+        repeats=repeats,
+        scale=scale,
+        on_row=lambda so_far: _write(so_far, json_file),
+    )
     _show(format_ops(result), result, json_file)
 
 
@@ -233,6 +240,7 @@ def convolution(
         dtypes=dtype or ["float16"],
         batches=batch or [1],
         repeats=repeats,
+        on_row=lambda so_far: _write(so_far, json_file),
     )
     _show(format_convolution(result), result, json_file)
     raise_unless_right(result)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from math import prod
 from typing import TYPE_CHECKING, Any
@@ -44,6 +44,7 @@ def bench_convolution(
     dtypes: Sequence[str] = ("float16",),
     batches: Sequence[int] = (1,),
     repeats: int = MINIMUM_REPEATS,
+    on_row: Callable[[dict[str, Any]], None] | None = None,
 ) -> dict[str, Any]:
     """Checks and times every tile of `conv3d` at each layer, beside the library's convolution.
 
@@ -67,26 +68,31 @@ def bench_convolution(
     prepare(device, repeats)
     torch.manual_seed(0)
     place, rates = environment(device), machine_rates(device)
-    rows, blocks = [], []
-    with torch.no_grad(), torch.backends.cudnn.flags(enabled=True, benchmark=True):
-        for dtype in dtypes:
-            for batch in batches:
-                for channels, volume, times in layers(preset):
-                    layer = Layer(channels, volume, batch, dtype, device)
-                    rows.append({"times": times} | layer.row(rates, repeats))
-        table = measurements(rows, device)
-        for dtype in dtypes:
-            for batch in batches:
-                blocks += block_rows(preset, table, dtype, batch, device, repeats)
-    return {
+    rows: list[dict[str, Any]] = []
+    blocks: list[dict[str, Any]] = []
+    result: dict[str, Any] = {
         "benchmark": "convolution",
         "preset": preset,
         "environment": place,
         "copy_bytes_per_s": rates[0],
         "rows": rows,
         "blocks": blocks,
-        "faster": [[key, tile] for tiles in table.values() for key, tile in tiles.items()],
+        "faster": [],
     }
+    with torch.no_grad(), torch.backends.cudnn.flags(enabled=True, benchmark=True):
+        for dtype in dtypes:
+            for batch in batches:
+                for channels, volume, times in layers(preset):
+                    layer = Layer(channels, volume, batch, dtype, device)
+                    rows.append({"times": times} | layer.row(rates, repeats))
+                    if on_row is not None:
+                        on_row(result)
+        table = measurements(rows, device)
+        result["faster"] = [[key, tile] for tiles in table.values() for key, tile in tiles.items()]
+        for dtype in dtypes:
+            for batch in batches:
+                blocks += block_rows(preset, table, dtype, batch, device, repeats)
+    return result
 
 
 def layers(preset: str) -> Iterator[tuple[tuple[int, int], tuple[int, ...], int]]:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 SHORTEST_SAMPLE_S = 2e-3
 HOST_CALLS, HOST_S = 10, 0.5  # at most so many, and none more after half a second
 CACHES = 3  # how many times the L2 cache the rotated inputs fill
-MOST_COPIES = 256
+MOST_COPIES = 16  # the smallest tensors stay in the cache, as they do in the network
 OTHER_L2_BYTES = 50 * 2**20  # where torch does not say how large the cache is
 
 

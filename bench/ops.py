@@ -46,11 +46,13 @@ def bench_ops(
     threads: int | None = None,
     repeats: int = MINIMUM_REPEATS,
     scale: int = 1,
+    on_row: Callable[[dict[str, Any]], None] | None = None,
 ) -> dict[str, Any]:
     """Checks each op with its gradients against its reference, then times both.
 
     Args:
         scale: 1, 2 or 4 divides I and J of every size.
+        on_row: called with the result so far after each row.
 
     Returns a JSON-ready tree: `environment`, the measured `copy_bytes_per_s` and
     `matmul_flops_per_s`, and `rows`: for each op, size, pass and dtype the times in ms and their
@@ -72,14 +74,17 @@ def bench_ops(
     prepare(device, repeats, threads)
     torch.manual_seed(0)
     place, rates = environment(device), machine_rates(device)
-    rows = []
+    rows: list[dict[str, Any]] = []
+    measured = {"copy_bytes_per_s": rates[0], "matmul_flops_per_s": rates[1]}
+    result = {"benchmark": "ops", "environment": place, **measured, "rows": rows}
     for dtype in dtypes:
         for case in cases(device, dtype, scale):
             for name, (run, work) in passes(case).items():
                 check(case, run, dtype)
                 rows.append(_row(case, name, run, work, dtype, device, repeats, rates))
-    measured = {"copy_bytes_per_s": rates[0], "matmul_flops_per_s": rates[1]}
-    return {"benchmark": "ops", "environment": place, **measured, "rows": rows}
+                if on_row is not None:
+                    on_row(result)
+    return result
 
 
 def passes(case: Case) -> dict[str, tuple[Run, Work]]:

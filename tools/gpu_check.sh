@@ -67,9 +67,9 @@ stage() {
 stage setup 150 1
 stage facts 40 5
 stage tests 120 30
+stage convolution 90 20
 stage profile 75 20
-stage ops 60 20
-stage convolution 60 20
+stage ops 90 20
 stage network 45 20
 stage step 45 20
 stage sample 130 25

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from mri2pet.errors import UsageError
 
@@ -35,7 +36,7 @@ def whole_float32(wanted: bool = True) -> Iterator[None]:
     cuDNN; `wanted` False allows it. The settings before come back."""
     import torch
 
-    places = (torch.backends.cudnn, torch.backends.cuda.matmul)
+    places: tuple[Any, ...] = (torch.backends.cudnn, torch.backends.cuda.matmul)
     before = [place.allow_tf32 for place in places]
     try:
         for place in places:

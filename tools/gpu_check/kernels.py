@@ -1,9 +1,10 @@
 """Where the time of a network evaluation goes on this machine: times and kernels, as JSON.
 
-usage: kernels.py cuda|cpu FILE [benchmark]
+usage: kernels.py cuda|cpu FILE [benchmark] [CONVOLUTIONS]
 
 With `benchmark` cuDNN measures which algorithm is fastest. That is a process of its own: cuDNN
-keeps what it chose for a shape, whatever the setting is later.
+keeps what it chose for a shape, whatever the setting is later. CONVOLUTIONS is a result of
+`mri2pet-bench convolution`: the engine then takes the tiles that were faster there.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +28,10 @@ from mri2pet.config import load_config
 from mri2pet.engines.torch_engine import TorchEngine
 from mri2pet.nn import Network
 from mri2pet.ops.backend import use_backend
-from mri2pet.ops.convolution_choice import use_convolution
+from mri2pet.ops.convolution_choice import Layer, Tile, use_measurements
 
 SMALL = ("model.mri_shape=[16,32,32]", "model.pet_shape=[16,32,32]")
 EVALUATIONS, KERNELS = 5, 25
-OWN = "TorchEngine with conv3d"  # its convolutions of few channels are ours, their norms fused
 
 
 def engine_evaluation(device: str, precision: str, batch: int) -> Callable[[], Tensor]:
@@ -98,22 +99,41 @@ def examine(name: str, run: Callable[[], Any], device: str) -> dict[str, Any]:
     return row
 
 
-def main(device: str, file: str, benchmark: str = "") -> None:
+def tiles(file: str, device: str) -> AbstractContextManager[None]:
+    """The measured tiles of a file, in use."""
+    faster = json.loads(Path(file).read_text())["faster"]
+    table = {
+        Layer(cin, cout, (shape[0], shape[1], shape[2])): Tile(*tile)
+        for (cin, cout, shape), tile in faster
+    }
+    return use_measurements({torch.cuda.get_device_capability(device): table})
+
+
+def main(device: str, file: str, benchmark: str = "", convolutions: str = "") -> None:
     prepare(device, 7)
     torch.backends.cudnn.benchmark = bool(benchmark)
+    measured = tiles(convolutions, device) if convolutions else nullcontext()
+    with measured:
+        examine_all(device, file, bool(benchmark), bool(convolutions))
+
+
+def examine_all(device: str, file: str, benchmark: bool, convolutions: bool) -> None:
     half, precision = ("float16", "fp16") if device == "cuda" else ("bfloat16", "bf16")
     rows: list[dict[str, Any]] = []
     for batch in (1, 8):
-        evaluate = engine_evaluation(device, precision, batch)
-        runs = {f"TorchEngine {precision}": evaluate, f"{OWN} {precision}": evaluate}
-        for layout in ("channels_last", "contiguous"):
+        runs = {f"TorchEngine {precision}": engine_evaluation(device, precision, batch)}
+        for layout in () if benchmark else ("channels_last", "contiguous"):
             runs[f"autocast {half} {layout}"] = autocast_evaluation(device, half, layout, batch)
         for name, run in runs.items():
-            with use_backend("native"), use_convolution("native" if OWN in name else "library"):
+            with use_backend("native"):
                 rows.append(examine(f"{name}, batch {batch}", run, device))
-            result = {"cudnn_benchmark": bool(benchmark), "rows": rows}
+            result = {
+                "cudnn_benchmark": benchmark,
+                "measured_convolutions": convolutions,
+                "rows": rows,
+            }
             Path(file).write_text(json.dumps(result, indent=1) + "\n")
-    print(f"cudnn.benchmark {bool(benchmark)}: " + ", ".join(
+    print(f"cudnn.benchmark {benchmark}, measured convolutions {convolutions}: " + ", ".join(
         f"{row['name']} {row['median_s'] * 1e3:.3f} ms" for row in rows))  # fmt: skip
 
 

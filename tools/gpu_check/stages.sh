@@ -89,6 +89,10 @@ profile() {
   "$PYTHON" tools/gpu_check/kernels.py "$device" "$work/profile.json" || failures=1
   "$PYTHON" tools/gpu_check/kernels.py "$device" "$work/profile_benchmark.json" benchmark ||
     failures=1
+  if [ -e "$work/convolution.json" ]; then
+    "$PYTHON" tools/gpu_check/kernels.py "$device" "$work/profile_convolution.json" benchmark \
+      "$work/convolution.json" || failures=1
+  fi
   return "$failures"
 }
 
