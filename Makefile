@@ -3,6 +3,7 @@
 # make test    run the tests against the installed wheel
 # make check   formatter, linter, types and tests
 # make bench   time one network evaluation of each preset
+# make gpu-rehearsal   run tools/gpu_check.sh on the CPU at tiny sizes
 # make clean   remove .venv and build
 #
 # Each sets up .venv with the pinned versions and installs the built wheel when sources changed.
@@ -23,7 +24,7 @@ SOURCES := pyproject.toml CMakeLists.txt README.md LICENSE \
 PYTEST = mkdir -p build/run && cd build/run && MRI2PET_TEST_INSTALLED=1 \
   $(BIN)/python -m pytest -c $(CURDIR)/pyproject.toml --rootdir=$(CURDIR) -p no:cacheprovider
 
-.PHONY: demo test test-packaging lint check bench clean
+.PHONY: demo test test-packaging lint check bench gpu-rehearsal clean
 
 $(VENV)/created:
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "mri2pet: $(PYTHON) cannot make a virtual environment; install its venv module (Debian, Ubuntu: apt install python3-venv) or name another Python with PYTHON=…" >&2; exit 1; }
@@ -66,6 +67,11 @@ check: lint test
 
 bench: $(VENV)/installed
 	cd build && $(BIN)/mri2pet-bench network
+
+# The tree runs from its links, so that it is what a GPU machine without an installation runs.
+gpu-rehearsal: $(VENV)/installed-test
+	mkdir -p build && cp $(VENV)/lib/python3*/site-packages/mri2pet/_C.*.so python/mri2pet/
+	MRI2PET_GPU_CHECK_DEVICE=cpu PYTHON=$(BIN)/python bash tools/gpu_check.sh build/gpu_check --seconds 400
 
 clean:
 	rm -rf $(VENV) build REVISION

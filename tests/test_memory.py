@@ -133,7 +133,7 @@ def peak_on_gpu(run):
 def test_on_a_gpu_sampling_stays_within_its_plan(precision):
     """What is not in the plan, cuDNN's workspaces and the second copy of a graph, is overhead."""
     from mri2pet.checkpoint import Model
-    from mri2pet.diffusion.loop import sample
+    from mri2pet.engines.sampling import sample
     from mri2pet.engines.torch_engine import TorchEngine
 
     config = load_config("paper").model
