@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from mri2pet.devices import choose_device
@@ -24,3 +27,48 @@ def test_auto_takes_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_unknown_device_is_refused() -> None:
     with pytest.raises(UsageError, match="'gpu' is none of auto, cpu, cuda"):
         choose_device("gpu")
+
+
+FLOAT32 = """
+import sys
+import torch
+from torch.backends import cuda, cudnn
+from mri2pet.devices import whole_float32
+
+def precisions():
+    return cudnn.conv.fp32_precision == "tf32", cuda.matmul.fp32_precision == "tf32"
+
+def precisions_inside():
+    assert precisions() == (cudnn.allow_tf32, cuda.matmul.allow_tf32)  # as parts of torch read it
+    return precisions()
+
+exec(sys.argv[1])
+before = precisions()
+with whole_float32():
+    assert precisions_inside() == (False, False)
+    with whole_float32(False):
+        assert precisions_inside() == (True, True)
+    assert precisions_inside() == (False, False)
+assert precisions() == before
+if sys.argv[2] == "readable":
+    cudnn.allow_tf32, cuda.matmul.allow_tf32
+"""
+
+
+@pytest.mark.parametrize(
+    ("settings", "after"),
+    [
+        ("pass", "readable"),
+        ("cudnn.allow_tf32 = False", "readable"),
+        ("torch.set_float32_matmul_precision('high')", "readable"),
+        ("torch.backends.fp32_precision = 'tf32'", ""),
+        ("cudnn.conv.fp32_precision = 'ieee'; cuda.matmul.fp32_precision = 'tf32'", ""),
+    ],
+)
+def test_float32_is_whole_whatever_a_caller_has_set(settings, after):
+    """In a process of its own: what was set cannot be taken back to torch's first state."""
+    pytest.importorskip("torch", "2.9")
+    done = subprocess.run(
+        [sys.executable, "-c", FLOAT32, settings, after], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr

@@ -66,6 +66,14 @@ def test_subjects_share_batches_and_keep_their_volumes(model):
         sample_subjects(model, mris, subjects[:2])
 
 
+def tf32_allowed():
+    """What cuDNN's convolutions ask."""
+    convolution = getattr(torch.backends.cudnn, "conv", None)  # from torch 2.9 on
+    if convolution is None:
+        return torch.backends.cudnn.allow_tf32
+    return convolution.fp32_precision == "tf32"
+
+
 def test_fp32_is_float32_where_torch_would_take_tf32(model, monkeypatch):
     """TF32 as cuDNN makes it, emulated: a convolution's operands rounded to 10 bits where the
     setting allows it."""
@@ -75,7 +83,7 @@ def test_fp32_is_float32_where_torch_would_take_tf32(model, monkeypatch):
         return (value.view(torch.int32) + 0x1000 & ~0x1FFF).view(torch.float32)
 
     def like_cudnn(x, weight, *rest):
-        if torch.backends.cudnn.allow_tf32:
+        if tf32_allowed():
             x, weight = rounded(x.contiguous()), rounded(weight.contiguous())
         return convolve(x, weight, *rest)
 
@@ -83,13 +91,13 @@ def test_fp32_is_float32_where_torch_would_take_tf32(model, monkeypatch):
     monkeypatch.setattr(
         Conv3d, "forward", lambda self, x: like_cudnn(x, self.weight, self.bias, 1, 1)
     )
-    assert torch.backends.cudnn.allow_tf32
+    assert tf32_allowed()
     difference = [
         float((draw(TorchEngine(model, tf32=tf32)) - exact).norm() / exact.norm())
         for tf32 in (False, True)
     ]
     assert difference[0] < 1e-5 < 1e-4 < difference[1]
-    assert torch.backends.cudnn.allow_tf32  # the caller's setting is back
+    assert tf32_allowed()  # the caller's setting is back
 
 
 @pytest.mark.gpu
