@@ -104,15 +104,16 @@ def test_a_capture_that_failed_is_not_used(capture, told):
 
 def test_other_threads_may_use_cuda_during_a_capture(monkeypatch):
     """A loader's thread that pins memory would end a capture in torch's default mode."""
-    modes = []
+    modes, streams = [], []
 
     class Graph:
         def replay(self):
             modes.append("replayed")
 
     @contextmanager
-    def graph(captured, capture_error_mode="global"):
+    def graph(captured, stream=None, capture_error_mode="global"):
         modes.append(capture_error_mode)
+        streams.append(stream)
         yield
 
     @contextmanager
@@ -132,6 +133,7 @@ def test_other_threads_may_use_cuda_during_a_capture(monkeypatch):
         monkeypatch.setattr(torch.cuda, name, value)
     cuda_capture(lambda: None)()
     assert modes == ["thread_local", "replayed"]
+    assert streams == [stream]  # without, torch captures on the device of its first capture
 
 
 def test_the_capture_is_made_on_the_device_of_the_volumes():

@@ -41,7 +41,8 @@ def cuda_capture(run: Callable[[], None], device: torch.device | None = None) ->
                 run()
         torch.cuda.current_stream().wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+        # The stream is named: torch's own one is of the device that captured first.
+        with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
             run()
     return graph.replay
 
