@@ -287,7 +287,7 @@ def test_a_cuda_session_falls_back_to_no_graph(export, monkeypatch):
 
     tried = []
 
-    def session(path, options, providers):
+    def session(path, options, providers, enable_fallback):
         tried.append(providers)
         if len(tried) == 1:
             raise RuntimeError("nodes on the CPU")
@@ -312,7 +312,8 @@ def test_a_cuda_session_computes_in_float32_and_nothing_on_the_cpu(export, monke
         def add_session_config_entry(self, key, value):
             entries.append((key, value))
 
-    def session(path, options, providers):
+    def session(path, options, providers, enable_fallback):
+        assert not enable_fallback  # would print, and try the CPU
         asked.append(providers)
         raise RuntimeError("fallback to CPU EP has been explicitly disabled by the user.")
 
@@ -323,7 +324,7 @@ def test_a_cuda_session_computes_in_float32_and_nothing_on_the_cpu(export, monke
         __version__="1.20",
     )
     monkeypatch.setitem(sys.modules, "onnxruntime", runtime)
-    with pytest.raises(UsageError, match="has no CUDA kernel for a part of denoiser"):
+    with pytest.raises(UsageError, match="would compute a part of denoiser"):
         onnxruntime_engine._session(export / DENOISER, torch.device("cuda"))
     assert ("session.disable_cpu_ep_fallback", "1") in entries
     ((name, place),) = asked[0]

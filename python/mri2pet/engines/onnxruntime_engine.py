@@ -91,7 +91,9 @@ def _session(path: Path, device: torch.device) -> Any:
     options.log_severity_level = 3
 
     def load(provider: Any) -> Any:
-        return onnxruntime.InferenceSession(path, options, providers=[provider])
+        # Without its own second try on the CPU.
+        how = {"providers": [provider], "enable_fallback": False}
+        return onnxruntime.InferenceSession(path, options, **how)
 
     try:
         if device.type != "cuda":
@@ -107,8 +109,9 @@ def _session(path: Path, device: torch.device) -> Any:
         except Exception as error:
             if _falls_back(error):
                 raise UsageError(
-                    f"ONNX Runtime {onnxruntime.__version__} has no CUDA kernel for a part of "
-                    f"{path.name}; install onnxruntime-gpu {FIRST_CUDA_VERSION} or newer"
+                    f"ONNX Runtime {onnxruntime.__version__} would compute a part of {path.name} "
+                    f"on the CPU: install onnxruntime-gpu {FIRST_CUDA_VERSION} or newer, and the "
+                    "CUDA and cuDNN that it was built for"
                 ) from None
             warnings.warn(f"ONNX Runtime makes no CUDA graph of {path.name}: {error}", stacklevel=2)
             return load((provider, place))
