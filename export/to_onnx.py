@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from mri2pet import __version__
-from mri2pet.checkpoint import Model, write_atomically
+from mri2pet.checkpoint import Model
 from mri2pet.diffusion.schedule import STEPS
 from mri2pet.engines.exported import (
     BIASES,
@@ -30,6 +30,7 @@ from mri2pet.errors import UsageError
 from mri2pet.export.plain import in_half, plain_network
 from mri2pet.export.policy import OPSET, check_policy
 from mri2pet.export.verify import TOLERANCES, verify_export
+from mri2pet.files import write_atomically
 from mri2pet.nn import Network
 from mri2pet.nn.unet import BIAS_SIZES
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from mri2pet.checkpoint import Model, write_atomically
+from mri2pet.checkpoint import Model
 from mri2pet.engines.exported import Export, is_export, read_export, write_manifest
 from mri2pet.engines.tensorrt_calls import build_plan
 from mri2pet.engines.tensorrt_plans import (
@@ -26,6 +26,7 @@ from mri2pet.engines.tensorrt_plans import (
 from mri2pet.errors import ModelError
 from mri2pet.export.to_onnx import export_onnx
 from mri2pet.export.verify import verify_export
+from mri2pet.files import write_atomically
 
 TIMING_CACHE = "timing.cache"
 # Of the memory that is free, what a layer may take as scratch; the network's tensors need little.

@@ -11,11 +11,11 @@ from importlib import resources
 from pathlib import Path
 
 from mri2pet import WARNING
-from mri2pet.checkpoint import write_atomically
 from mri2pet.diffusion.samplers import make_table
 from mri2pet.engines.choose import EXPORTED
 from mri2pet.engines.exported import FILES, MANIFEST, PLANS, Export, is_export, read_export
 from mri2pet.errors import ModelError, Mri2petError, UsageError
+from mri2pet.files import write_atomically
 from mri2pet.imaging.suvr.reference import CEREBELLUM, MINMAX, recorded_reference
 
 CONFIG, VERSION, MODEL, EXPORT = "config.pbtxt", "1", "model.py", "export"

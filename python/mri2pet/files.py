@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import os
+import platform
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
+
+PART = ".part-"  # begins every temporary name, then the machine's and the process's number
+_HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:8]
 
 
 @contextmanager
@@ -16,9 +22,12 @@ def written_whole(path: Path) -> Iterator[Path]:
     """A temporary name beside `path` that takes its final name when the block ends well.
 
     Two writers of the same file do not meet: each has its own temporary name, the last one wins.
+    What a writer that was killed on this machine left in the folder goes first.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=".part-", suffix=path.suffix, dir=path.parent)
+    _remove_leftovers(path.parent.resolve())
+    prefix = f"{PART}{_HOST}-{os.getpid()}-"
+    handle, name = tempfile.mkstemp(prefix=prefix, suffix=path.suffix, dir=path.parent)
     os.close(handle)
     temporary = Path(name)
     try:
@@ -27,6 +36,38 @@ def written_whole(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Writes a file whole, and to the disk before it takes its name."""
+    with written_whole(path) as part, part.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def is_leftover(path: Path) -> bool:
+    """Whether a file is what a writer left that did not come to its end, or is still at work."""
+    return path.name.startswith(PART)
+
+
+@cache
+def _remove_leftovers(folder: Path) -> None:
+    """Once a process and folder: temporary files of processes of this machine that are gone."""
+    for path in folder.glob(f"{PART}{_HOST}-*"):
+        process = path.name.removeprefix(f"{PART}{_HOST}-").partition("-")[0]
+        if process.isdigit() and not _is_alive(int(process)):
+            path.unlink(missing_ok=True)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True  # somebody else's
+    return True
 
 
 def read_tsv(path: Path) -> list[dict[str, str]]:

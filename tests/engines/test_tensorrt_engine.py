@@ -19,7 +19,7 @@ from mri2pet.checkpoint import load_model, save_model
 from mri2pet.config import ModelConfig
 from mri2pet.diffusion.graphed_loop import Loops
 from mri2pet.engines import load_engine, tensorrt_engine
-from mri2pet.engines.exported import MANIFEST, read_export
+from mri2pet.engines.exported import MANIFEST, read_export, write_manifest
 from mri2pet.engines.sampling import sample
 from mri2pet.engines.tensorrt_engine import TensorRtEngine
 from mri2pet.errors import ModelError, UsageError
@@ -158,12 +158,12 @@ def test_plans_without_a_self_test_are_refused(machine, model, folder):
     manifest = manifest_of(folder)
     tested = manifest["verification"]
     manifest["verification"] = tested[:-1]
-    (folder / MANIFEST).write_text(json.dumps(manifest))
+    write_manifest(folder, manifest)
     with pytest.raises(ModelError, match="have not passed a self-test"):
         TensorRtEngine(folder, "cpu")
     for change in ({"passed": False}, {"device": "another GPU"}, {"plans": ["0", "1"]}):
         manifest["verification"] = [tested[-1] | change]
-        (folder / MANIFEST).write_text(json.dumps(manifest))
+        write_manifest(folder, manifest)
         with pytest.raises(ModelError, match="have not passed a self-test"):
             TensorRtEngine(folder, "cpu")
     build(model, folder)  # tests what is built already

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from mri2pet.cohort import cache as cache_module
+from mri2pet.descriptions import write_description
 from mri2pet.errors import InputError, ModelError, UsageError
 from mri2pet.evaluation import evaluate as module
 from mri2pet.evaluation.evaluate import Sampling, evaluate
@@ -152,7 +153,7 @@ def scaled_model(model_folder, tmp_path):
         shutil.copytree(model_folder, folder, dirs_exist_ok=True)
         description = json.loads((folder / "model.json").read_text())
         description["provenance"]["reference"] = record
-        (folder / "model.json").write_text(json.dumps(description))
+        write_description(folder / "model.json", description)
         return folder
 
     return model

@@ -60,7 +60,9 @@ def export(tmp_path, network):
         entries.append({"graph": name, "onnx_sha256": onnx, "sha256": sha256(content)})
     tests = [{"plans": [e["sha256"] for e in entries], "passed": True, "device": "Some GPU 80GB"}]
     write_manifest(folder, {
-        "format": 1, "model": network.config.model_dump(mode="json"), "batch": 2, "files": files,
+        "format": 2, "mri2pet": "0", "name": "small", "model_sha256": "0" * 64, "steps": 1000,
+        "opset": 20, "precision": "fp32", "tolerances": {}, "provenance": {},
+        "model": network.config.model_dump(mode="json"), "batch": 2, "files": files,
         "pet_mean": 1.2, "pet_std": 0.3, "plans": entries, "verification": tests,
     })  # fmt: skip
     return folder
@@ -128,7 +130,7 @@ def test_the_inputs_are_those_of_the_network(run_prepare, export, network, recor
         (lambda f, m: m["verification"][0].update(passed=False), "not passed a self-test"),
         (lambda f, m: m["verification"][0].update(plans=["0", "1"]), "not passed a self-test"),
         (lambda f, m: (f / "tensorrt/gpu").rename(f / "gone"), "--plans"),
-        (lambda f, m: m.pop("pet_std"), "cannot be used"),
+        (lambda f, m: m.pop("pet_std"), "pet_std: Field required"),
     ],
 )
 def test_plans_that_cannot_be_trusted_are_refused(

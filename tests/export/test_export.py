@@ -13,7 +13,7 @@ import torch
 
 from mri2pet.checkpoint import Model, load_model
 from mri2pet.engines import load_engine, onnxruntime_engine
-from mri2pet.engines.exported import DENOISER, ENCODER, MANIFEST, read_export
+from mri2pet.engines.exported import DENOISER, ENCODER, MANIFEST, read_export, write_manifest
 from mri2pet.engines.onnxruntime_engine import OnnxRuntimeEngine
 from mri2pet.engines.sampling import sample, sample_subjects
 from mri2pet.engines.torch_engine import TorchEngine
@@ -168,7 +168,7 @@ def test_changed_files_are_refused(copy):
 @pytest.mark.parametrize("change", [{"format": 9}, {"model": {}}, {"files": {}}, {"batch": "x"}])
 def test_a_manifest_that_makes_no_sense_is_refused(copy, change):
     manifest = json.loads((copy / MANIFEST).read_text()) | change
-    (copy / MANIFEST).write_text(json.dumps(manifest))
+    write_manifest(copy, manifest)
     with pytest.raises(ModelError):
         read_export(copy)
 

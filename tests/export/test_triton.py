@@ -14,7 +14,7 @@ import torch
 
 from mri2pet import WARNING
 from mri2pet.engines import load_engine
-from mri2pet.engines.exported import DENOISER, MANIFEST, read_export
+from mri2pet.engines.exported import DENOISER, MANIFEST, read_export, write_manifest
 from mri2pet.engines.sampling import sample
 from mri2pet.errors import ModelError, Mri2petError, UsageError
 from mri2pet.export.to_triton import MAX_SAMPLES, export_triton
@@ -319,7 +319,7 @@ def test_an_export_without_plans_or_with_no_suvr_is_refused(export, tmp_path):
     copy = shutil.copytree(export, tmp_path / "pretrained")
     manifest = json.loads((copy / MANIFEST).read_text())
     manifest["provenance"] = {"config": {"training": {"stage": "pretrain"}}}
-    (copy / MANIFEST).write_text(json.dumps(manifest))
+    write_manifest(copy, manifest)
     with pytest.raises(ModelError, match="pre-trained"):
         export_triton(copy, tmp_path / "models")
     assert not (tmp_path / "models").exists()
@@ -389,7 +389,7 @@ def test_names_are_quoted(export, tmp_path):
     copy = shutil.copytree(export, tmp_path / "export")
     manifest = json.loads((copy / MANIFEST).read_text())
     manifest["name"] = 'a "b" \\ é'
-    (copy / MANIFEST).write_text(json.dumps(manifest))
+    write_manifest(copy, manifest)
     folder = export_triton(copy, tmp_path / "models")
     parameters = json.loads(_arguments(folder)["model_config"])["parameters"]
     assert parameters["model"]["string_value"] == 'a "b" \\ é'

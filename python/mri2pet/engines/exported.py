@@ -3,21 +3,57 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from mri2pet.checkpoint import write_atomically
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
+
 from mri2pet.config import ModelConfig, parse_config
+from mri2pet.descriptions import read_description, write_description
 from mri2pet.errors import ModelError, UsageError
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST = "manifest.json"
 ENCODER, DENOISER, BIASES = "encoder.onnx", "denoiser.onnx", "biases.safetensors"
 FILES = (ENCODER, DENOISER, BIASES)
 # Folder of TensorRT's plans, see `tensorrt_plans`.
 PLANS = "tensorrt"
+
+
+class _File(BaseModel):
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+    bytes: int = 0
+
+
+class _Manifest(BaseModel):
+    """What `manifest.json` holds."""
+
+    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+
+    format: int
+    mri2pet: str
+    name: str
+    model: ModelConfig
+    model_sha256: str
+    pet_mean: FiniteFloat
+    pet_std: Annotated[FiniteFloat, Field(gt=0)]
+    steps: int
+    opset: int
+    precision: str
+    batch: Annotated[int, Field(gt=0)]
+    files: dict[str, _File]
+    tolerances: dict[str, float]
+    verification: list[dict[str, Any]]
+    provenance: dict[str, Any]
+    plans: list[dict[str, Any]] = []
+
+    @model_validator(mode="after")
+    def _names_every_file(self) -> _Manifest:
+        missing = [name for name in FILES if name not in self.files]
+        if missing:
+            raise ValueError(f"files: {', '.join(missing)} missing")
+        return self
 
 
 @dataclass(frozen=True)
@@ -66,17 +102,18 @@ def read_export(folder: str | Path) -> Export:
             "`mri2pet export MODEL -o DIR`"
         )
     try:
-        manifest = json.loads((folder / MANIFEST).read_text())
-        if manifest["format"] != FORMAT:
+        manifest = read_description(folder / MANIFEST, hashed=False)
+        if manifest.get("format") != FORMAT:
             raise ModelError(
-                f"{folder}: export format {manifest['format']} is not format {FORMAT}; "
+                f"{folder}: export format {manifest.get('format')} is not format {FORMAT}; "
                 "export the model again with this version of mri2pet"
             )
-        hashes = {name: manifest["files"][name]["sha256"] for name in FILES}
+        manifest = read_description(folder / MANIFEST, _Manifest)
         export = Export(folder, manifest)
-        _ = export.config, export.batch, manifest["pet_mean"], manifest["pet_std"]
-    except (OSError, ValueError, KeyError, TypeError, UsageError) as error:
+        _ = export.config
+    except UsageError as error:
         raise ModelError(f"{folder / MANIFEST}: cannot be used ({error}); export again") from None
+    hashes = {name: manifest["files"][name]["sha256"] for name in FILES}
     for name, expected in hashes.items():
         try:
             found = sha256_of(folder / name)
@@ -96,4 +133,4 @@ def sha256_of(path: Path) -> str:
 
 def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
     """Writes the manifest atomically; it is the mark of a complete export."""
-    write_atomically(folder / MANIFEST, json.dumps(manifest, indent=2).encode() + b"\n")
+    write_description(folder / MANIFEST, manifest)

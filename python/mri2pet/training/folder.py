@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
-from mri2pet.checkpoint import write_atomically
 from mri2pet.config import Config, parse_config
+from mri2pet.descriptions import read_description, write_description
 from mri2pet.errors import UsageError
+from mri2pet.files import is_leftover
 
 CONFIG = "config.json"
 
@@ -20,7 +20,7 @@ FREE = {("data", "jobs"), ("data", "ray"), ("data", "loaders"), ("training", "mi
 def stored_config(run: Path) -> Config | None:
     """The configuration of the run in this folder; None when there is none yet."""
     path = run / CONFIG
-    return parse_config(json.loads(path.read_text())) if path.exists() else None
+    return parse_config(read_description(path, hashed=False)) if path.exists() else None
 
 
 def open_run(run: Path, config: Config) -> None:
@@ -28,6 +28,7 @@ def open_run(run: Path, config: Config) -> None:
 
     Raises:
         UsageError: the folder holds a run of other settings, or something else.
+        ModelError: the run's configuration was cut or changed.
     """
     path = run / CONFIG
     tree = config.model_dump(mode="json")
@@ -40,10 +41,10 @@ def open_run(run: Path, config: Config) -> None:
                 "give the same settings to go on with it, or another folder"
             )
         return
-    if run.exists() and any(run.iterdir()):
+    if run.exists() and any(not is_leftover(path) for path in run.iterdir()):
         raise UsageError(f"{run} is not empty and holds no run; choose another folder")
     run.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, json.dumps(tree, indent=2).encode() + b"\n")
+    write_description(path, tree)
 
 
 def _differences(stored: dict[str, Any], given: dict[str, Any]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -13,8 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from mri2pet.checkpoint import write_atomically
+from mri2pet.descriptions import HASH
 from mri2pet.errors import Mri2petError
+from mri2pet.files import write_atomically
 from mri2pet.training.graphed_gradients import GraphedGradients
 
 LAST, PREVIOUS, NEXT = "last.safetensors", "previous.safetensors", "next.safetensors"
@@ -149,7 +151,9 @@ def save_state(folder: Path, state: TrainingState) -> None:
     progress: dict[str, Any] = {"volumes": state.volumes, "updates": state.updates}
     if state.scaler.is_enabled():
         progress["scaler"] = state.scaler.state_dict()
-    blob = safetensors.torch.save(state.tensors(), metadata={"progress": json.dumps(progress)})
+    tensors, facts = state.tensors(), json.dumps(progress)
+    metadata = {"progress": facts, HASH: _hash_of(tensors, facts)}
+    blob = safetensors.torch.save(tensors, metadata=metadata)
     write_atomically(folder / NEXT, blob)
     last = folder / LAST
     if last.exists():
@@ -170,9 +174,11 @@ def load_state(folder: Path, state: TrainingState) -> str | None:
     for path in candidates:
         try:
             with safetensors.safe_open(path, framework="pt") as file:
-                progress = json.loads(file.metadata()["progress"])
+                metadata = file.metadata()
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            state.load(tensors, progress)
+            if metadata[HASH] != _hash_of(tensors, metadata["progress"]):
+                raise ValueError("the hash differs")
+            state.load(tensors, json.loads(metadata["progress"]))
         except (
             OSError,
             KeyError,
@@ -187,3 +193,13 @@ def load_state(folder: Path, state: TrainingState) -> str | None:
     if candidates:
         raise Mri2petError(f"{folder}: no checkpoint can be read; remove the run to start again")
     return None
+
+
+def _hash_of(tensors: dict[str, Tensor], progress: str) -> str:
+    """SHA-256 of every tensor, with name, dtype and shape, and of the progress."""
+    digest = hashlib.sha256(progress.encode())
+    for name in sorted(tensors):
+        value = tensors[name]
+        digest.update(f"\0{name}\0{value.dtype}\0{tuple(value.shape)}\0".encode())
+        digest.update(value.reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
