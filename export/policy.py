@@ -9,29 +9,31 @@ from mri2pet.errors import ModelError
 if TYPE_CHECKING:
     import onnx
 
-OPSET = 20
-#: What a graph may hold: operator → its version at OPSET. ONNX Runtime's CUDA kernels cover each of
-#: these versions from onnxruntime 1.26 on; `ReduceMax` 20 was the last to come.
+# In it every operator below has a CUDA kernel in each ONNX Runtime from 1.20 on. `ReduceMax` 20 has
+# none before 1.26, and 1.27 wants CUDA 13. `Gelu` came with opset 20; here it is `Erf`, which ONNX
+# Runtime fuses again. From opset 21 on torch exports `GroupNormalization`.
+OPSET = 18
+#: What a graph may hold: operator → its version at OPSET.
 KERNELS = {
     "Add": 14,
-    "Cast": 19,
+    "Cast": 13,
     "Concat": 13,
     "Conv": 11,
     "Div": 14,
+    "Erf": 13,
     "Exp": 13,
     "Expand": 13,
-    "Gelu": 20,
     "Gemm": 13,
     "MatMul": 13,
     "MaxPool": 12,
     "Mul": 14,
     "Reciprocal": 13,
-    "ReduceMax": 20,
+    "ReduceMax": 18,
     "ReduceMean": 18,
     "ReduceSum": 13,
     "Relu": 14,
-    "Reshape": 19,
-    "Resize": 19,
+    "Reshape": 14,
+    "Resize": 18,
     "Sigmoid": 13,
     "Slice": 13,
     "Sqrt": 13,

@@ -92,10 +92,8 @@ def export_onnx(
     if config.cond == "concat":
         arguments.append(torch.rand(batch, 1, *config.pet_shape))
         names.append("mri_pet_grid")
-    weights = {
-        "weight": torch.cat([layer.weight for layer in plain.unet.bias_layers]).contiguous(),
-        "bias": torch.cat([layer.bias for layer in plain.unet.bias_layers]).contiguous(),
-    }
+    state = [layer.state_dict() for layer in plain.unet.bias_layers]
+    weights = {name: torch.cat([part[name] for part in state]) for name in ("weight", "bias")}
     graphs = {
         ENCODER: _graph(plain.mri_encoder, [mri], ["mri"], "embedding"),
         DENOISER: _graph(Denoiser(plain, precision), arguments, names, "output"),

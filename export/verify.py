@@ -97,13 +97,13 @@ def _onnxruntime(folder: str | Path, device: str) -> tuple[Engine, dict[str, Any
 
 def _tensorrt(folder: str | Path, device: str) -> tuple[Engine, dict[str, Any]]:
     from mri2pet.engines.tensorrt_engine import TensorRtEngine
-    from mri2pet.engines.tensorrt_plans import GRAPHS, plan_entry
+    from mri2pet.engines.tensorrt_plans import GRAPHS, plan_entry, surroundings
 
     loaded = TensorRtEngine(folder, device, tested=False)
     entries = [plan_entry(loaded.export, loaded.target, graph) for graph in GRAPHS]
     return loaded, {
         "engine": f"tensorrt {loaded.target.tensorrt}",
-        "device": loaded.target.gpu,
+        **surroundings(loaded.target),
         "plans": [entry["sha256"] for entry in entries if entry],
     }
 

@@ -18,7 +18,7 @@ import torch
 from mri2pet.checkpoint import load_model, save_model
 from mri2pet.config import ModelConfig
 from mri2pet.diffusion.graphed_loop import Loops
-from mri2pet.engines import load_engine, tensorrt_engine
+from mri2pet.engines import load_engine, tensorrt_engine, tensorrt_plans
 from mri2pet.engines.exported import MANIFEST, read_export, write_manifest
 from mri2pet.engines.sampling import sample
 from mri2pet.engines.tensorrt_engine import TensorRtEngine
@@ -168,6 +168,26 @@ def test_plans_without_a_self_test_are_refused(machine, model, folder):
             TensorRtEngine(folder, "cpu")
     build(model, folder)  # tests what is built already
     TensorRtEngine(folder, "cpu")
+
+
+def test_another_driver_asks_for_another_self_test(machine, model, folder, monkeypatch, tmp_path):
+    driver = tmp_path / "version"
+    driver.write_text("580.65.06\n")
+    monkeypatch.setattr(tensorrt_plans, "DRIVER", driver)
+    build(model, folder)
+    assert manifest_of(folder)["verification"][-1]["driver"] == "580.65.06"
+    for number, (what, value) in enumerate([(driver, "590.10"), ("cuda", "13.2")]):
+        if what == driver:
+            driver.write_text(value)
+        else:
+            monkeypatch.setattr(torch.version, what, value)
+        with pytest.raises(ModelError, match="have not passed a self-test"):
+            TensorRtEngine(folder, "cpu")
+        build(model, folder)  # tests what is built already
+        TensorRtEngine(folder, "cpu")
+        tested = [e for e in manifest_of(folder)["verification"] if "plans" in e]
+        assert len(tested) == number + 2
+    assert machine.tensorrt.calls.count("build_serialized_network") == 2
 
 
 @pytest.mark.parametrize("change", ["flipped", "cut", "missing"])

@@ -114,7 +114,7 @@ def test_policy_refuses_sums_in_half_precision():
         onnx.helper.make_tensor_value_info("y", half, []),
     ]
     graph = onnx.helper.make_graph([node], "g", values[:1], values[1:])
-    opset = onnx.helper.make_opsetid("", 20)
+    opset = onnx.helper.make_opsetid("", OPSET)
     with pytest.raises(ModelError, match="half precision"):
         check_policy(onnx.helper.make_model(graph, opset_imports=[opset]))
 

@@ -47,6 +47,7 @@ class _Manifest(BaseModel):
     verification: list[dict[str, Any]]
     provenance: dict[str, Any]
     plans: list[dict[str, Any]] = []
+    timing_caches: dict[str, Any] = {}
 
     @model_validator(mode="after")
     def _names_every_file(self) -> _Manifest:

@@ -20,7 +20,7 @@ CUDA_OPTIONS = {"use_tf32": "0"}
 # One CUDA graph an evaluation. It needs addresses that never change, which `_Graph` gives.
 CUDA_GRAPH = {"enable_cuda_graph": "1"}
 # Every operator of an export has a CUDA kernel from here on (`export.policy.KERNELS`).
-FIRST_CUDA_VERSION = "1.26"
+FIRST_CUDA_VERSION = "1.20"
 
 
 class OnnxRuntimeEngine(ExportedEngine):

@@ -2,7 +2,7 @@
 
 A plan serves one GPU model and one version of TensorRT. It is executable code: it is loaded only
 when its hash is the one in the export's manifest, and used only after it passed a self-test on
-this GPU, because TensorRT has compiled graphs wrongly without a word.
+this GPU with this driver and CUDA, because TensorRT has compiled graphs wrongly without a word.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from mri2pet.engines.exported import DENOISER, ENCODER, PLANS, Export
 from mri2pet.errors import ModelError, UsageError
 
 GRAPHS = (ENCODER, DENOISER)
+DRIVER = Path("/sys/module/nvidia/version")
 EXTRA = "install it with `pip install 'mri2pet[gpu]'` on a machine with an NVIDIA GPU"
 
 
@@ -105,13 +106,26 @@ def read_plan(export: Export, target: Target, graph: str) -> bytes:
     return plan
 
 
+def surroundings(target: Target) -> dict[str, str | None]:
+    """What a self-test holds for, beside the plans: GPU model, driver and CUDA.
+
+    The driver compiles parts of a plan when it is loaded. It is None where Linux does not tell.
+    """
+    try:
+        driver = DRIVER.read_text().strip()
+    except OSError:
+        driver = None
+    return {"device": target.gpu, "driver": driver, "cuda": torch.version.cuda}
+
+
 def passed_self_test(export: Export, target: Target) -> bool:
-    """Whether the plans for this target, as they are now, passed their latest self-test."""
+    """Whether the plans for this target, as they are now, passed their latest self-test here."""
     entries = [plan_entry(export, target, graph) for graph in GRAPHS]
     plans = [entry["sha256"] if entry else None for entry in entries]
+    wanted = surroundings(target) | {"plans": plans}
     tests = [
         test
         for test in export.manifest["verification"]
-        if test.get("plans") == plans and test.get("device") == target.gpu
+        if all(test.get(key) == value for key, value in wanted.items())
     ]
     return bool(tests) and tests[-1].get("passed") is True
