@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from mri2pet.imaging.space.itk import load_ants
+
 INTERPOLATIONS = ("nearest", "linear", "cubic", "sinc")
 _SPLINE_ORDER = {"nearest": 0, "linear": 1, "cubic": 3}
 
@@ -64,8 +66,7 @@ def _sinc(
     values: np.ndarray, index_map: np.ndarray, target_shape: tuple[int, int, int]
 ) -> np.ndarray:
     """ITK's windowed sinc, run in index space: both images get identity geometry."""
-    import ants
-
+    ants = load_ants()
     transform = ants.create_ants_transform(
         transform_type="AffineTransform",
         precision="double",
