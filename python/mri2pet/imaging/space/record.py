@@ -36,34 +36,44 @@ class SpaceRecord:
     brain_mask: np.ndarray
 
     def to_subject(self, kij: np.ndarray) -> np.ndarray:
-        """A model PET on the subject's grid.
+        """A model PET on the subject's grid; see `all_to_subject`."""
+        return self.all_to_subject(kij[None])[0]
+
+    def all_to_subject(self, volumes: np.ndarray) -> np.ndarray:
+        """Model PETs, or their spread, on the subject's grid.
 
         Cubic B-spline interpolation through the inverse of the registration; negative
         overshoot is cut to 0.
 
         Args:
-            kij: `[K, I, J]` SUVR on the PET grid.
+            volumes: `[N, K, I, J]` SUVR on the PET grid.
 
         Returns:
-            float32 `[X, Y, Z]`, ≥ 0; it fades from 1 to 3 mm outside the brain mask, and is 0
+            float32 `[N, X, Y, Z]`, ≥ 0; it fades from 1 to 3 mm outside the brain mask, and is 0
             beyond.
 
         Raises:
-            ValueError: `kij` is not on the record's PET grid.
+            ValueError: `volumes` are not on the record's PET grid.
         """
-        if tuple(kij.shape) != tuple(self.pet_shape):
-            raise ValueError(f"PET of shape {kij.shape} is not on the model grid {self.pet_shape}")
+        if tuple(volumes.shape[1:]) != tuple(self.pet_shape):
+            raise ValueError(
+                f"PET of shape {volumes.shape[1:]} is not on the model grid {self.pet_shape}"
+            )
         box, weight = self._near_brain()
-        values = resample(
-            to_xyz(kij),
-            grid_affine(self.pet_shape),
-            weight.shape,
-            crop_affine(self.grid.affine, box),
-            self.template_from_subject,
-            "cubic",
-        )
-        out = np.zeros(self.grid.shape, dtype=np.float32)
-        out[box] = np.clip(values, 0.0, None) * weight
+        near = weight > 0
+        out = np.zeros((len(volumes), *self.grid.shape), dtype=np.float32)
+        for kij, there in zip(volumes, out, strict=True):
+            values = resample(
+                to_xyz(kij),
+                grid_affine(self.pet_shape),
+                weight.shape,
+                crop_affine(self.grid.affine, box),
+                self.template_from_subject,
+                "cubic",
+                needed=near,
+            )
+            np.maximum(values, 0.0, out=values)
+            np.multiply(values, weight, out=there[box])
         return out
 
     def nifti(self, array: np.ndarray, unit: str = "SUVR") -> Any:
