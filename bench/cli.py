@@ -11,6 +11,7 @@ import typer
 
 from mri2pet.allocator import keep_freed_memory
 from mri2pet.errors import Mri2petError, UsageError
+from mri2pet.openmp import wait_briefly
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="Timings of mri2pet on this machine."
@@ -259,6 +260,7 @@ def _write(result: dict[str, Any], json_file: Path | None) -> None:
 def main() -> None:
     """Runs the command; an error is one line on stderr and the exit code."""
     keep_freed_memory()
+    wait_briefly()
     try:
         app()
     except Mri2petError as error:

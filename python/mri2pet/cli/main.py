@@ -14,6 +14,7 @@ import typer
 from mri2pet import WARNING, __version__
 from mri2pet.allocator import keep_freed_memory
 from mri2pet.errors import Mri2petError
+from mri2pet.openmp import wait_briefly
 
 COMMANDS = (
     "synthesize",
@@ -76,11 +77,12 @@ for _name in COMMANDS:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code; errors go to stderr in one line.
 
-    Without `arguments` it is the process's own command line, and the allocator is set as well.
+    Without `arguments` it is the process's own command line; allocator and OpenMP are set.
     """
     if arguments is not None:
         return _run(arguments)
     keep_freed_memory()
+    wait_briefly()
     code = _run(None)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         from mri2pet.training.distributed import leave

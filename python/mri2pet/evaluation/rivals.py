@@ -44,10 +44,9 @@ class Rivals:
         Returns:
             float32 `[K, I, J]` on the PET grid, SUVR ≥ 0.
         """
-        import ants
+        from mri2pet.imaging.space.itk import RANDOM_SEED, load_ants, scratch
 
-        from mri2pet.imaging.space.itk import RANDOM_SEED, scratch
-
+        ants = load_ants()
         fixed = _ants_image(mri)
         with scratch() as folder:
             result = ants.registration(

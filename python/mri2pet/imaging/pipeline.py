@@ -90,10 +90,8 @@ def preprocess(
     """Bring a T1 to model space.
 
     All work is done in RAS order, so the 48 stored axis orders of one image give the same
-    result. With one ITK thread (`ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS=1`, set before the first
-    registration of the process) the same input gives the same result to the bit. With several,
-    ITK adds up the metric in the order in which the threads finish, and two runs' registrations
-    differ by hundredths of a millimetre.
+    result, and the same input gives the same result to the bit (`imaging.space.itk.load_ants`
+    says with which exception).
 
     Args:
         t1: path, nibabel image, or what `read_t1` returned.
@@ -133,7 +131,7 @@ def preprocess(
         figures = checking.measure(placed.brain, placed.near, to_template, subject)
         checking.refuse_failed(t1.name, figures)
     with clock("resampling"):
-        mri = to_model_space(placed.brain, to_template, placed.near, mri_shape, "sinc")
+        mri = to_model_space(placed.brain, to_template, placed.near, mri_shape)
     stored_mask = restore_order(placed.mask, order)
     return Preprocessed(
         mri=mri,

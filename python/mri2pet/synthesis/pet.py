@@ -53,7 +53,9 @@ def synthetic_pet(
         suvr = _sample(prepared, model, subject, options, observer)
     with stage("way back", seconds, observer):
         mean, std = _way_back(suvr, prepared)
-    return SyntheticPet(mean, std, measure(suvr), seconds)
+    with stage("measurements", seconds, observer):
+        measurements = measure(suvr)
+    return SyntheticPet(mean, std, measurements, seconds)
 
 
 def measure(suvr: np.ndarray) -> dict[str, Any]:
@@ -139,7 +141,10 @@ def _sample(
 
 
 def _way_back(suvr: np.ndarray, prepared: Preprocessed) -> tuple[np.ndarray, np.ndarray | None]:
-    mean = prepared.record.to_subject(suvr.mean(axis=0))
+    import numpy as np
+
     if len(suvr) == 1:
-        return mean, None
-    return mean, prepared.record.to_subject(suvr.std(axis=0, ddof=1))
+        return prepared.record.to_subject(suvr[0]), None
+    both = np.stack([suvr.mean(axis=0), suvr.std(axis=0, ddof=1)])
+    mean, std = prepared.record.all_to_subject(both)
+    return mean, std

@@ -43,6 +43,35 @@ def test_a_plane_is_read_at_transformed_places(interpolation):
     np.testing.assert_allclose(out, expected, atol=tolerance)
 
 
+@pytest.mark.parametrize("interpolation", ["nearest", "linear", "cubic"])
+def test_cores_and_slabs_change_nothing(interpolation, monkeypatch):
+    from scipy.ndimage import affine_transform
+
+    data = np.random.default_rng(0).random((30, 31, 29)).astype(np.float32)
+    turn = np.diag([0.39, 0.41, 0.4, 1.0])
+    turn[:3] += np.random.default_rng(1).normal(0, 0.01, (3, 4))  # no voxel on an edge or a tie
+    shape = (75, 70, 71)  # above the size that is shared between threads, and no whole slabs
+    order = {"nearest": 0, "linear": 1, "cubic": 3}[interpolation]
+    whole = affine_transform(data, turn[:3, :3], turn[:3, 3], shape, np.float32, order)
+    results = []
+    for threads in ("1", "2", "3"):
+        monkeypatch.setenv("OMP_NUM_THREADS", threads)
+        results.append(resample(data, np.eye(4), shape, turn, interpolation=interpolation))
+        np.testing.assert_array_equal(results[0], results[-1])
+    np.testing.assert_allclose(results[0], whole, atol=1e-6)
+
+
+def test_only_what_is_needed_need_be_read():
+    data = np.random.default_rng(0).random((30, 31, 29)).astype(np.float32)
+    grid = np.diag([0.5, 0.5, 0.5, 1.0])
+    needed = np.zeros((60, 62, 58), bool)
+    needed[13:40, 20:33, 5:50] = True
+    part = resample(data, np.eye(4), needed.shape, grid, interpolation="cubic", needed=needed)
+    whole = resample(data, np.eye(4), needed.shape, grid, interpolation="cubic")
+    np.testing.assert_allclose(part[needed], whole[needed], atol=1e-6)
+    assert not part[:8].any()
+
+
 def test_outside_is_zero():
     out = resample(np.ones((4, 4, 4)), np.eye(4), (4, 4, 4), np.eye(4) + np.eye(4, k=3) * 100)
     assert not out.any()

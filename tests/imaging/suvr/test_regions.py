@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from mri2pet.imaging.suvr import regions
 from mri2pet.imaging.suvr.regions import (
     cerebellum,
     cortical_composite,
@@ -98,3 +99,9 @@ def test_wrong_calls():
         region_mean(np.ones(SHAPE), "pons")
     with pytest.raises(ValueError, match="expected"):
         region_mean(np.ones(SHAPE), "cortex", (8, 32, 32))
+
+
+def test_the_stored_masks_are_what_the_code_computes():
+    for stored, computed in zip(regions._masks(1), regions.computed_masks(1), strict=True):
+        assert stored.dtype == computed.dtype
+        np.testing.assert_array_equal(stored, computed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mri2pet.imaging.space.itk import to_ants
+from mri2pet.imaging.space.itk import load_ants, to_ants
 from mri2pet.imaging.space.volume import Volume
 
 SHRINK = 4
@@ -23,8 +23,7 @@ def bias_field(volume: Volume, mask: np.ndarray, iterations: tuple[int, ...]) ->
     Returns:
         float32 `[X, Y, Z]` on the same grid, geometric mean 1 inside the mask.
     """
-    import ants
-
+    ants = load_ants()
     field = ants.n4_bias_field_correction(
         to_ants(volume),
         mask=to_ants(Volume(mask.astype(np.float32), volume.affine)),

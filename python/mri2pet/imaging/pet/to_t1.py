@@ -12,6 +12,7 @@ import numpy as np
 from mri2pet.imaging.space.itk import (
     RANDOM_SEED,
     itk_transform,
+    load_ants,
     moving_from_fixed,
     scratch,
     to_ants,
@@ -191,8 +192,7 @@ def _register(
     mask: Any = None,
 ) -> np.ndarray:
     """One ANTs registration from a start; 4 x 4, moving RAS mm → fixed RAS mm."""
-    import ants
-
+    ants = load_ants()
     with scratch() as folder:
         start = str(folder / "start.mat")
         ants.write_transform(itk_transform(np.linalg.inv(fixed_from_moving)), start)

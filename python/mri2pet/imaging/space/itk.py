@@ -6,6 +6,7 @@ to points of the moving one. This is the only module that knows.
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,14 +24,27 @@ _FLIP = np.diag([-1.0, -1.0, 1.0, 1.0])
 RANDOM_SEED = 20170301
 
 
+def load_ants() -> Any:
+    """The module `ants`, with one ITK thread unless the environment names a number.
+
+    ITK's threads add up the sums of a metric in the order in which they finish, so that with two
+    of them the same input is registered differently by up to hundredths of a millimetre and the
+    synthetic PET differs as much as its samples do. ITK reads the number once, at its first use
+    in the process: a host that used ANTs before sets ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS itself.
+    """
+    os.environ.setdefault("ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS", "1")
+    import ants
+
+    return ants
+
+
 def to_ants(volume: Volume) -> Any:
     """An ANTs image (float32) on the volume's own grid.
 
     The axes are made exactly orthonormal (polar decomposition), which moves nothing on the
     orthogonal grids that reading lets through.
     """
-    import ants
-
+    ants = load_ants()
     axes = volume.affine[:3, :3] / volume.voxel_size_mm
     left, _, right = np.linalg.svd(axes)
     return ants.from_numpy(
@@ -64,8 +78,7 @@ def moving_from_fixed(transform: Any) -> np.ndarray:
 
 def itk_transform(moving_from_fixed_ras: np.ndarray) -> Any:
     """The ITK affine that maps fixed mm to moving mm as this RAS 4 x 4 does."""
-    import ants
-
+    ants = load_ants()
     lps = _FLIP @ moving_from_fixed_ras @ _FLIP
     return ants.create_ants_transform(
         transform_type="AffineTransform",
@@ -101,15 +114,12 @@ def register_affine(
 ) -> np.ndarray:
     """Refine an affine (12 parameters) by Mattes mutual information inside the fixed mask.
 
-    With several ITK threads the metric's sums are added in the order in which the threads
-    finish: two runs differ by hundredths of a millimetre. With one thread
-    (`ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS=1`) the same input gives the same result to the bit.
+    The same input gives the same result to the bit, with one ITK thread (`load_ants`).
 
     Returns:
         RAS 4 x 4, fixed mm → moving mm.
     """
-    import ants
-
+    ants = load_ants()
     with scratch() as folder, _seeded():
         start = str(folder / "start.mat")
         ants.write_transform(itk_transform(moving_from_fixed_ras), start)
@@ -142,8 +152,7 @@ def warp_to_moving(
     Returns:
         `image` on the moving image's grid, linearly interpolated, float32 `[X, Y, Z]`.
     """
-    import ants
-
+    ants = load_ants()
     with scratch() as folder, _seeded():
         start = str(folder / "start.mat")
         ants.write_transform(itk_transform(moving_from_fixed_ras), start)
@@ -170,8 +179,7 @@ def warp_to_moving(
 @contextmanager
 def _seeded() -> Iterator[None]:
     """Give ANTs this package's seed for one registration, and then its former one back."""
-    import ants
-
+    ants = load_ants()
     former = ants.config._random_seed
     ants.config._random_seed = RANDOM_SEED
     try:

@@ -14,7 +14,8 @@ from mri2pet.imaging.space.grid import grid_affine, to_xyz
 from mri2pet.imaging.space.resampling import bounding_box, crop_affine, resample
 from mri2pet.imaging.space.subject_grid import SubjectGrid
 
-#: PET is kept this far outside the brain mask (mm), and is 0 beyond.
+#: PET is kept whole this far outside the brain mask (mm), and is 0 beyond the margin.
+WHOLE_MM = 1.0
 MARGIN_MM = 3.0
 
 
@@ -35,33 +36,45 @@ class SpaceRecord:
     brain_mask: np.ndarray
 
     def to_subject(self, kij: np.ndarray) -> np.ndarray:
-        """A model PET on the subject's grid.
+        """A model PET on the subject's grid; see `all_to_subject`."""
+        return self.all_to_subject(kij[None])[0]
+
+    def all_to_subject(self, volumes: np.ndarray) -> np.ndarray:
+        """Model PETs, or their spread, on the subject's grid.
 
         Cubic B-spline interpolation through the inverse of the registration; negative
         overshoot is cut to 0.
 
         Args:
-            kij: `[K, I, J]` SUVR on the PET grid.
+            volumes: `[N, K, I, J]` SUVR on the PET grid.
 
         Returns:
-            float32 `[X, Y, Z]`, ≥ 0, and 0 more than 3 mm outside the brain mask.
+            float32 `[N, X, Y, Z]`, ≥ 0; it fades from 1 to 3 mm outside the brain mask, and is 0
+            beyond.
 
         Raises:
-            ValueError: `kij` is not on the record's PET grid.
+            ValueError: `volumes` are not on the record's PET grid.
         """
-        if tuple(kij.shape) != tuple(self.pet_shape):
-            raise ValueError(f"PET of shape {kij.shape} is not on the model grid {self.pet_shape}")
-        box, near = self._near_brain()
-        values = resample(
-            to_xyz(kij),
-            grid_affine(self.pet_shape),
-            near.shape,
-            crop_affine(self.grid.affine, box),
-            self.template_from_subject,
-            "cubic",
-        )
-        out = np.zeros(self.grid.shape, dtype=np.float32)
-        out[box] = np.clip(values, 0.0, None) * near
+        if tuple(volumes.shape[1:]) != tuple(self.pet_shape):
+            raise ValueError(
+                f"PET of shape {volumes.shape[1:]} is not on the model grid {self.pet_shape}"
+            )
+        box, weight = self._near_brain()
+        near = weight > 0
+        # In the order of a NIfTI file, so that writing need not turn the axes around.
+        out = np.zeros((len(volumes), *self.grid.shape[::-1]), np.float32).transpose(0, 3, 2, 1)
+        for kij, there in zip(volumes, out, strict=True):
+            values = resample(
+                to_xyz(kij),
+                grid_affine(self.pet_shape),
+                weight.shape,
+                crop_affine(self.grid.affine, box),
+                self.template_from_subject,
+                "cubic",
+                needed=near,
+            )
+            np.maximum(values, 0.0, out=values)
+            np.multiply(values, weight, out=there[box])
         return out
 
     def nifti(self, array: np.ndarray, unit: str = "SUVR") -> Any:
@@ -102,11 +115,14 @@ class SpaceRecord:
         return cls(matrix, grid, (k, i, j), mask.reshape(grid.shape))
 
     def _near_brain(self) -> tuple[tuple[slice, slice, slice], np.ndarray]:
-        """The mask dilated by 3 mm, inside its bounding box.
+        """Weights that fall from 1 to 0 outside the mask, inside its bounding box.
 
-        A Gaussian of σ = 3 mm falls to Φ(-1) = 0.1587 at 3 mm from a flat border.
+        The mask smoothed by a Gaussian of σ = 3 mm is Φ(-d/σ) at a distance d from a flat border;
+        the weight is linear in it between the two distances. A hard end would change whole
+        voxels where a mask moves by a tenth of a millimetre.
         """
         from scipy.ndimage import gaussian_filter
+        from scipy.special import ndtr
 
         voxel = np.linalg.norm(self.grid.affine[:3, :3], axis=0)
         margin = int(np.ceil(2 * MARGIN_MM / voxel.min()))
@@ -114,4 +130,9 @@ class SpaceRecord:
         soft = gaussian_filter(
             self.brain_mask[box].astype(np.float32), MARGIN_MM / voxel, truncate=3
         )
-        return box, soft > 0.1587
+        low, high = ndtr(-1.0), ndtr(-WHOLE_MM / MARGIN_MM)
+        soft -= np.float32(low)
+        soft /= np.float32(high - low)
+        np.clip(soft, 0.0, 1.0, out=soft)
+        soft[self.brain_mask[box]] = 1.0
+        return box, soft

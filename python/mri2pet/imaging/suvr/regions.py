@@ -11,6 +11,7 @@ Template space is nilearn's MNI152NLin2009aSym, RAS+ mm.
 from __future__ import annotations
 
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -153,8 +154,25 @@ def voxel_centres_mm(shape: tuple[int, int, int], affine: np.ndarray) -> np.ndar
     return (index @ affine[:3, :3].T + affine[:3, 3]).astype(np.float32)
 
 
+STORED = Path(__file__).with_name("regions_1mm.npz")
+"""What `computed_masks(1)` gives, packed by `tools/store_region_masks.py`."""
+
+
 @lru_cache(maxsize=4)
 def _masks(res_mm: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """As `computed_masks`; those of 1 mm, which take seconds, lie beside this file."""
+    if res_mm != 1:
+        return computed_masks(res_mm)
+    with np.load(STORED) as stored:
+        shape, affine = tuple(stored["shape"]), stored["affine"]
+        cerebellum, composite = (
+            np.unpackbits(stored[name], count=int(np.prod(shape))).astype(bool).reshape(shape)
+            for name in ("cerebellum", "composite")
+        )
+    return cerebellum, composite, affine
+
+
+def computed_masks(res_mm: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Cerebellum and composite masks bool [X, Y, Z] and their affine.
 
     Both stay away from the surface, where the resolution of PET mixes in what lies outside.
