@@ -131,7 +131,7 @@ def preprocess(
         figures = checking.measure(placed.brain, placed.near, to_template, subject)
         checking.refuse_failed(t1.name, figures)
     with clock("resampling"):
-        mri = to_model_space(placed.brain, to_template, placed.near, mri_shape, "sinc")
+        mri = to_model_space(placed.brain, to_template, placed.near, mri_shape)
     stored_mask = restore_order(placed.mask, order)
     return Preprocessed(
         mri=mri,

@@ -36,8 +36,8 @@ def to_model_space(
         template_from_subject: 4 x 4, subject RAS mm → template RAS mm.
         brain_mask: bool `[X, Y, Z]` on the grid of `volume`.
         mri_shape: (K, I, J).
-        interpolation: `"cubic"`, or `"sinc"` (windowed), ten times slower; they differ by
-            less than 0.001 on average.
+        interpolation: `"cubic"`, or `"sinc"` (windowed), ten times slower. Averaged over model
+            voxels they differ by less than 0.001 on average, so a T1 takes cubic.
 
     Returns:
         float32 `[K, I, J]` in [0, 1], 0 outside the brain.
