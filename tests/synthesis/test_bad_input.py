@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -218,7 +219,7 @@ def test_disk_full_half_way(
 ) -> None:
     written = []
 
-    def full_at_the_second(image: nibabel.Nifti1Image) -> outputs.Writer:
+    def full_at_the_second(image: Future[bytes]) -> outputs.Writer:
         def write(stream: Any) -> None:
             stream.write(b"half of it")
             written.append(image)
@@ -227,7 +228,7 @@ def test_disk_full_half_way(
 
         return write
 
-    monkeypatch.setattr("mri2pet.synthesis.subject.image_writer", full_at_the_second)
+    monkeypatch.setattr("mri2pet.synthesis.subject.packed_writer", full_at_the_second)
     refused(synthesize(head_file), "sub-01", "the disk is full", "make room")
     assert len(written) == 2
 

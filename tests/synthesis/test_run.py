@@ -86,7 +86,9 @@ def test_sidecar(done: tuple[Path, SynthesisResult], head_file: Path, small_mode
     assert written["model"]["sha256"] == mri2pet.load_model(small_model).sha256
     chosen = {"seed": 0, "sampler": "dpmpp", "steps": 2, "samples": 2}
     assert chosen.items() <= written["settings"].items()
-    assert {"read", "sampling", "way back", "report"} <= set(written["seconds"])
+    assert {"read", "sampling", "way back", "measurements", "report", "write"} <= set(
+        written["seconds"]
+    )
     assert written["peak_memory_mib"]["process"] > 50
     assert written["checks"]
     assert {"mri2pet", "git_revision", "torch", "antspyx"} <= set(written["versions"])

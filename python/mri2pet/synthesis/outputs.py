@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import errno
 import gzip
+import io
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -115,14 +117,22 @@ def write_together(files: Mapping[Path, Writer]) -> None:
         remove_if_empty([mark.parent])
 
 
+def packed_image(image: nibabel.Nifti1Image) -> bytes:
+    """`.nii.gz` bytes that depend on the image alone, not on the time or a file name."""
+    stream = io.BytesIO()
+    with gzip.GzipFile("", "wb", GZIP_LEVEL, fileobj=stream, mtime=0) as packed:
+        image.to_stream(packed)
+    return stream.getvalue()
+
+
 def image_writer(image: nibabel.Nifti1Image) -> Writer:
-    """Writes `.nii.gz` bytes that depend on the image alone, not on the time or a file name."""
+    """Writes what `packed_image` gives."""
+    return lambda stream: stream.write(packed_image(image))
 
-    def write(stream: BinaryIO) -> None:
-        with gzip.GzipFile("", "wb", GZIP_LEVEL, fileobj=stream, mtime=0) as packed:
-            image.to_stream(packed)
 
-    return write
+def packed_writer(packed: Future[bytes]) -> Writer:
+    """Writes bytes that are being made elsewhere."""
+    return lambda stream: stream.write(packed.result())
 
 
 def text_writer(text: str) -> Writer:

@@ -53,7 +53,9 @@ def synthetic_pet(
         suvr = _sample(prepared, model, subject, options, observer)
     with stage("way back", seconds, observer):
         mean, std = _way_back(suvr, prepared)
-    return SyntheticPet(mean, std, measure(suvr), seconds)
+    with stage("measurements", seconds, observer):
+        measurements = measure(suvr)
+    return SyntheticPet(mean, std, measurements, seconds)
 
 
 def measure(suvr: np.ndarray) -> dict[str, Any]:

@@ -61,7 +61,8 @@ class SpaceRecord:
             )
         box, weight = self._near_brain()
         near = weight > 0
-        out = np.zeros((len(volumes), *self.grid.shape), dtype=np.float32)
+        # In the order of a NIfTI file, so that writing need not turn the axes around.
+        out = np.zeros((len(volumes), *self.grid.shape[::-1]), np.float32).transpose(0, 3, 2, 1)
         for kij, there in zip(volumes, out, strict=True):
             values = resample(
                 to_xyz(kij),
