@@ -1,6 +1,7 @@
 # make demo    synthesise a PET volume from a real T1 and write a report; for a scan of your own:
 #              make demo T1=path [ARGS="--skull-stripped"]
-# make test    run the tests against the installed wheel
+# make test    run the tests against the installed wheel, all but those of half a minute and more
+# make test-slow     those
 # make check   formatter, linter, types and tests
 # make bench   time one network evaluation of each preset
 # make gpu-rehearsal   run tools/gpu_check.sh on the CPU at tiny sizes
@@ -21,10 +22,11 @@ SOURCES := pyproject.toml CMakeLists.txt README.md LICENSE \
   $(shell find csrc python bench export -type f ! -path '*/__pycache__/*')
 
 # pytest runs from a folder of its own, so that only the installed package can be imported.
-PYTEST = mkdir -p build/run && cd build/run && MRI2PET_TEST_INSTALLED=1 \
+# Two processes share two cores, so each computes with one thread.
+PYTEST = mkdir -p build/run && cd build/run && MRI2PET_TEST_INSTALLED=1 OMP_NUM_THREADS=1 \
   $(BIN)/python -m pytest -c $(CURDIR)/pyproject.toml --rootdir=$(CURDIR) -p no:cacheprovider
 
-.PHONY: demo test test-packaging lint check bench gpu-rehearsal clean
+.PHONY: demo test test-slow test-packaging lint check bench gpu-rehearsal clean
 
 $(VENV)/created:
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "mri2pet: $(PYTHON) cannot make a virtual environment; install its venv module (Debian, Ubuntu: apt install python3-venv) or name another Python with PYTHON=…" >&2; exit 1; }
@@ -53,7 +55,10 @@ demo: $(VENV)/installed
 	@PATH="$(BIN):$$PATH" sh tools/demo.sh $(DEMO) "$(T1)" $(ARGS)
 
 test: $(VENV)/installed-test
-	$(PYTEST) -m "not packaging" $(PYTEST_ARGS) $(CURDIR)/tests
+	$(PYTEST) -m "not packaging and not slow" -n 2 --dist loadfile $(PYTEST_ARGS) $(CURDIR)/tests
+
+test-slow: $(VENV)/installed-test
+	$(PYTEST) -m "slow and not packaging" -n 2 $(CURDIR)/tests
 
 test-packaging: $(VENV)/installed-test
 	$(PYTEST) -m packaging $(CURDIR)/tests/packaging

@@ -151,7 +151,7 @@ __global__ void __launch_bounds__(kThreads) upsample_kernel(const Forward a) {
 }
 
 template <typename T, int kWidth>
-__global__ void __launch_bounds__(kThreads) gather_kernel(const Backward a) {
+__global__ void __launch_bounds__(kThreads, 8) gather_kernel(const Backward a) {
   const UpsampleConcatBackward& p = a.p;
   const Row row(p.coarse_depth, p.coarse_height);
   const Targets ks(row.k, static_cast<int>(p.depth), a.scale.depth);

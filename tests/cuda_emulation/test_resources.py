@@ -21,6 +21,7 @@ def test_no_kernel_spills(source):
     resources = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(resources)
     kernels = resources.kernels_of(source)
-    assert {k.architecture for k in kernels} == set(resources.ARCHITECTURES)
+    if source.stem != "conv3d":  # which holds no kernel: it chooses among those of conv3d_*
+        assert {k.architecture for k in kernels} == set(resources.ARCHITECTURES)
     bad = [k for k in kernels if k.stack_bytes or k.spill_bytes]
     assert not bad, bad

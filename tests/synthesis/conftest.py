@@ -56,7 +56,7 @@ def head_file(head: nibabel.Nifti1Image, tmp_path_factory: pytest.TempPathFactor
     return path
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="package", autouse=True)
 def _prepare_once() -> Iterator[None]:
     """The real preprocessing runs once per grid: images on one grid stand for the same head."""
     prepared: dict[Any, Any] = {}
