@@ -56,10 +56,15 @@ def head_file(head: nibabel.Nifti1Image, tmp_path_factory: pytest.TempPathFactor
     return path
 
 
-@pytest.fixture(scope="package", autouse=True)
-def _prepare_once() -> Iterator[None]:
+@pytest.fixture(scope="session")
+def prepared() -> dict[Any, Any]:
+    """What was prepared, by grid and options."""
+    return {}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _prepare_once(prepared: dict[Any, Any]) -> Iterator[None]:
     """The real preprocessing runs once per grid: images on one grid stand for the same head."""
-    prepared: dict[Any, Any] = {}
     preprocess = pipeline.preprocess
 
     def remembered(t1: Any, **options: Any) -> Any:
