@@ -36,7 +36,7 @@ from mri2pet.files import write_tsv, written_whole
 from mri2pet.imaging.space.resampling import to_pet_size
 from mri2pet.imaging.suvr.reference import CEREBELLUM, Reference
 
-FORMAT = 2  # 2: frames of a dynamic PET are aligned, the PET is registered with 12 parameters
+FORMAT = 3  # 2: frames of a dynamic PET are aligned, 12 parameters; 3: the T1 by cubic splines
 OnSubject = Callable[[int, int, str, str | None], None]
 
 
