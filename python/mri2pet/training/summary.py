@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from mri2pet.config import Config, parse_config
+from mri2pet.config import Config
 from mri2pet.errors import InputError
 from mri2pet.training import log
-from mri2pet.training.folder import CONFIG
+from mri2pet.training.folder import CONFIG, stored_config
 
 
 @dataclass(frozen=True)
@@ -46,12 +45,12 @@ def summarise_run(path: Path | str) -> RunSummary:
 
     Raises:
         InputError: it is no run folder.
+        ModelError: its configuration was cut or changed.
     """
     path = Path(path)
-    try:
-        config = parse_config(json.loads((path / CONFIG).read_text()))
-    except (OSError, ValueError):
-        raise InputError(f"{path}: is no run of mri2pet train (no {CONFIG} in it).") from None
+    config = stored_config(path)
+    if config is None:
+        raise InputError(f"{path}: is no run of mri2pet train (no {CONFIG} in it).")
     records = log.read(path)
     steps = [r for r in records if "loss" in r]
     checks = [r for r in records if "val_loss" in r]
