@@ -30,12 +30,14 @@ def shares(run: Callable[[], Any], network: nn.Module, device: str) -> dict[str,
         run: the run; it may mark parts of its own by `torch.profiler.record_function`.
         network: its blocks `Attention`, `Norm` and `Conv3d` are marked.
     """
-    from torch.profiler import ProfilerActivity, profile
+    from torch.profiler import ProfilerActivity
+
+    from mri2pet.bench.profiling import quiet_profile
 
     activities = [ProfilerActivity.CPU]
     if device.startswith("cuda"):
         activities.append(ProfilerActivity.CUDA)
-    with _marked(network), profile(activities=activities) as trace:
+    with _marked(network), quiet_profile(activities=activities) as trace:
         run()
     events = trace.events()
     assert events is not None

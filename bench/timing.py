@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import platform
+import re
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mri2pet.bench.cuda_timing import measure_on_cuda
+from mri2pet.bench.profiling import quiet_profile
 from mri2pet.build import native_build
 from mri2pet.errors import UsageError
 
@@ -86,7 +88,7 @@ def extra_bytes(function: Callable[[], Any], device: str) -> int:
     tensor and none of what a library takes for itself.
     """
     import torch
-    from torch.profiler import ProfilerActivity, profile
+    from torch.profiler import ProfilerActivity
 
     if device.startswith("cuda"):
         torch.cuda.synchronize(device)
@@ -95,7 +97,7 @@ def extra_bytes(function: Callable[[], Any], device: str) -> int:
         function()
         torch.cuda.synchronize(device)
         return torch.cuda.max_memory_allocated(device) - before
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as trace:
+    with quiet_profile(activities=[ProfilerActivity.CPU], profile_memory=True) as trace:
         function()
     kineto = trace.profiler.kineto_results if trace.profiler is not None else None
     held = peak = 0
@@ -110,11 +112,13 @@ def environment(device: str) -> dict[str, Any]:
     """What a time depends on: device, threads, torch, git revision, and the load before it."""
     import torch
 
-    name = torch.cuda.get_device_name(device) if device.startswith("cuda") else _processor()
+    cuda = device.startswith("cuda")
+    name = torch.cuda.get_device_name(device) if cuda else _processor()
     native = native_build()
     return {
         "device": device,
         "device_name": name,
+        "driver": _driver() if cuda else None,
         "threads": torch.get_num_threads(),
         "cpu_count": os.cpu_count(),
         "load_average_1min": os.getloadavg()[0],
@@ -136,6 +140,13 @@ def describe(environment: dict[str, Any]) -> list[str]:
 def milliseconds(value: float | None) -> str:
     """A time of a table's cell; "-" where there is none."""
     return "-" if value is None else f"{value:.3f}"
+
+
+def _driver() -> str | None:
+    """The version of NVIDIA's driver; None where its kernel module does not say."""
+    version = Path("/proc/driver/nvidia/version")
+    found = re.search(r"\b\d{3}\.\d+[.\d]*", version.read_text()) if version.exists() else None
+    return found[0] if found else None
 
 
 def _processor() -> str:

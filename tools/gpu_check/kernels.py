@@ -18,11 +18,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.profiler import ProfilerActivity, profile
+from torch.profiler import ProfilerActivity
 
 from mri2pet.bench.forms import Form
 from mri2pet.bench.network import Evaluation
-from mri2pet.bench.timing import measure, prepare
+from mri2pet.bench.profiling import quiet_profile
+from mri2pet.bench.timing import environment, measure, prepare
 from mri2pet.checkpoint import Model
 from mri2pet.config import load_config
 from mri2pet.engines.torch_engine import TorchEngine
@@ -65,7 +66,7 @@ def kernels(run: Callable[[], Any], device: str) -> list[dict[str, Any]]:
     """The kernels (on the CPU the ops) that take the most time in one evaluation."""
     cuda = device == "cuda"
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if cuda else [])]
-    with profile(activities=activities) as trace:
+    with quiet_profile(activities=activities) as trace:
         for _ in range(EVALUATIONS):
             run()
         if cuda:
@@ -130,6 +131,7 @@ def examine_all(device: str, file: str, benchmark: bool, convolutions: bool) -> 
             result = {
                 "cudnn_benchmark": benchmark,
                 "measured_convolutions": convolutions,
+                "environment": environment(device),
                 "rows": rows,
             }
             Path(file).write_text(json.dumps(result, indent=1) + "\n")
