@@ -7,7 +7,6 @@ import shutil
 import sys
 from types import SimpleNamespace
 
-import onnx
 import pytest
 import torch
 
@@ -22,6 +21,8 @@ from mri2pet.export import export_onnx, verify_export
 from mri2pet.export.plain import PlainNorm, plain_network
 from mri2pet.export.policy import KERNELS, OPSET, check_policy
 from mri2pet.export.verify import compare, relative_difference
+
+onnx = pytest.importorskip("onnx")
 
 SHAPE = (16, 32, 32)
 

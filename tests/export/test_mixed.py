@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-import onnx
+import pytest
 import torch
 
 from mri2pet.engines.exported import DENOISER, read_export
@@ -13,6 +13,8 @@ from mri2pet.export.plain import PlainAttention, in_half
 from mri2pet.export.policy import _types, check_policy
 from mri2pet.export.verify import relative_difference
 from mri2pet.nn.blocks import Attention
+
+onnx = pytest.importorskip("onnx")
 
 MOVES = {"Cast", "Reshape", "Transpose"}
 

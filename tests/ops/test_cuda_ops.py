@@ -152,10 +152,12 @@ def test_laplacian_pyramid_loss(shape, dtype, assert_as_exact):
 
 @pytest.mark.parametrize(
     ("shape", "dtype", "row"),
-    itertools.product(
-        [(1, 1, 1, 1, 1), (3, 1, 3, 5, 7), (2, 1, 4, 64, 64)],
-        DTYPES,
-        [(0.9, -0.3, 0.7, 0.2, 1.5, -1.1), (0.9, -0.3, 0.0, 0.0, 1.5, -1.1)],
+    list(
+        itertools.product(
+            [(1, 1, 1, 1, 1), (3, 1, 3, 5, 7), (2, 1, 4, 64, 64)],
+            DTYPES,
+            [(0.9, -0.3, 0.7, 0.2, 1.5, -1.1), (0.9, -0.3, 0.0, 0.0, 1.5, -1.1)],
+        )
     ),
 )
 def test_sampler_step(shape, dtype, row):
