@@ -76,7 +76,7 @@ bench: $(VENV)/installed
 # The tree runs from its links, so that it is what a GPU machine without an installation runs.
 gpu-rehearsal: $(VENV)/installed-test
 	mkdir -p build && cp $(VENV)/lib/python3*/site-packages/mri2pet/_C.*.so python/mri2pet/
-	MRI2PET_GPU_CHECK_DEVICE=cpu PYTHON=$(BIN)/python bash tools/gpu_check.sh build/gpu_check --seconds 400
+	MRI2PET_GPU_CHECK_DEVICE=cpu PYTHON=$(BIN)/python bash tools/gpu_check.sh build/gpu_check --seconds 1200
 
 clean:
 	rm -rf $(VENV) build REVISION

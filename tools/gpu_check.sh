@@ -42,11 +42,13 @@ ending_s=5 # to write the results
 
 # stage NAME MOST LEAST: runs it for at most MOST seconds, if LEAST are left.
 stage() {
-  local name=$1 most=$(($2 * slack)) least=$3 begun=$SECONDS left=$((total - SECONDS - ending_s)) status line
+  local name=$1 most=$(($2 * slack)) least=$3 begun=$SECONDS status line
+  local left=$((total - SECONDS - ending_s))
   [ -z "$only" ] || [[ $only == *,$name,* ]] || [ "$name" = setup ] || return 0
   [[ $skip != *,$name,* ]] || return 0
   if [ "$left" -lt "$least" ]; then
     line="$name skipped: $left s left, $least needed"
+    [ "$GPU_CHECK_DEVICE" = cuda ] || failed=$((failed + 1)) # nothing was rehearsed
   else
     [ "$left" -ge "$most" ] || most=$left
     GPU_CHECK_SECONDS=$most timeout --kill-after=5 "$most" \
