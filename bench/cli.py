@@ -201,7 +201,7 @@ def ops(
     json_file: JsonFile = None,
 ) -> None:
     """Check each native op, then time it beside the paper's form in plain torch."""
-    from mri2pet.bench.ops import bench_ops, format_ops
+    from mri2pet.bench.ops import bench_ops, format_ops, raise_unless_timed
 
     dtypes = dtype or ["float32", "bfloat16"]
     result = bench_ops(
@@ -213,6 +213,7 @@ def ops(
         on_row=lambda so_far: _write(so_far, json_file),
     )
     _show(format_ops(result), result, json_file)
+    raise_unless_timed(result)
 
 
 @app.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import statistics
 import time
 import warnings
@@ -113,6 +114,7 @@ def _captured(calls: Sequence[Callable[[], Any]]) -> Callable[[], None] | None:
             calls[0]()
     torch.cuda.current_stream().wait_stream(stream)
     torch.cuda.synchronize()
+    gc.collect()  # a backward pass that is still referred to would bind the graph to its stream
     graph = torch.cuda.CUDAGraph()
     try:
         with torch.cuda.graph(graph, capture_error_mode="thread_local"):

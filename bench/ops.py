@@ -57,12 +57,12 @@ def bench_ops(
     Returns a JSON-ready tree: `environment`, the measured `copy_bytes_per_s` and
     `matmul_flops_per_s`, and `rows`: for each op, size, pass and dtype the times in ms and their
     ratio, the bytes that the native op allocates (result and gradients included), and the least
-    time on a machine of these rates as a fraction of the native time.
+    time on a machine of these rates as a fraction of the native time. An op that is not what its
+    reference is, or that one form cannot compute, is not timed: its row has a `reason`.
 
     Raises:
         UsageError: the device or the native module is not there, an unknown dtype or scale, or too
             few repeats.
-        Mri2petError: an op is not what its reference is; nothing of it is timed.
     """
     import torch
 
@@ -80,8 +80,18 @@ def bench_ops(
     for dtype in dtypes:
         for case in cases(device, dtype, scale):
             for name, (run, work) in passes(case).items():
-                check(case, run, dtype)
-                rows.append(_row(case, name, run, work, dtype, device, repeats, rates))
+                named: dict[str, Any] = {
+                    "op": case.op,
+                    "pass": name,
+                    "device": device,
+                    "dtype": dtype,
+                }
+                named |= {"shape": list(case.shape)}
+                try:
+                    check(case, run, dtype)
+                    rows.append(named | _times(case, run, work, device, repeats, rates))
+                except (Mri2petError, RuntimeError) as error:
+                    rows.append(named | {"reason": str(error).strip() or type(error).__name__})
                 if on_row is not None:
                     on_row(result)
     return result
@@ -134,12 +144,10 @@ def _plain(case: Case) -> tuple[Tensor, ...]:
     return tuple(t.to(case.inputs[0].dtype) for t in case.inputs)
 
 
-def _row(
+def _times(
     case: Case,
-    name: str,
     run: Run,
     work: Work,
-    dtype: str,
     device: str,
     repeats: int,
     rates: tuple[float, float],
@@ -158,11 +166,6 @@ def _row(
     native, reference = times["native"]["median_s"], times["reference"]["median_s"]
     host = times["native"]["host_s"]
     return {
-        "op": case.op,
-        "pass": name,
-        "device": device,
-        "dtype": dtype,
-        "shape": list(case.shape),
         "reference_ms": reference * 1e3,
         "native_ms": native * 1e3,
         "ratio": reference / native,
@@ -186,6 +189,12 @@ def format_ops(result: dict[str, Any]) -> str:
     ]
     for row in result["rows"]:
         shape = " ".join(str(n) for n in row["shape"])
+        if "reason" in row:
+            lines.append(
+                f"{row['op']:<24}{shape:<22}{row['pass']:<18}{row['dtype']:<10}  "
+                f"not timed: {row['reason']}"
+            )
+            continue
         lines.append(
             f"{row['op']:<24}{shape:<22}{row['pass']:<18}{row['dtype']:<10}"
             f"{row['reference_ms']:>10.3f}{row['native_ms']:>11.3f}"
@@ -193,3 +202,13 @@ def format_ops(result: dict[str, Any]) -> str:
             f"{row['roofline_fraction']:>10.2f}{row['extra_bytes'] / 2**20:>11.1f}"
         )
     return "\n".join(lines)
+
+
+def raise_unless_timed(result: dict[str, Any]) -> None:
+    """Raises Mri2petError if an op was not timed, with each one's reason."""
+    failed = [row for row in result["rows"] if "reason" in row]
+    if failed:
+        reasons = (
+            f"{r['op']} {r['shape']} {r['dtype']} {r['pass']}: {r['reason']}" for r in failed
+        )
+        raise Mri2petError("; ".join(reasons))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mri2pet.bench.forms import UNFUSED, Form, examine, forms, record
@@ -75,6 +75,22 @@ class TrainingStep:
         self.optimizer.zero_grad(set_to_none=True)
         return loss.double(), vector
 
+    def fresh_gradients(self) -> None:
+        """Forward and backward pass alone, which a CUDA graph can hold."""
+        self.backward()
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def parts(self) -> dict[str, tuple[str, Callable[[], None]]]:
+        """What is timed: op → (pass, run).
+
+        On CUDA the gradients alone as well, by replays of a graph as training computes them: a step
+        of separate launches shows what the host needs for them.
+        """
+        parts = {"training_step": ("forward+backward+optimizer", self.__call__)}
+        if self.device.startswith("cuda"):
+            parts["gradients"] = ("forward+backward", self.fresh_gradients)
+        return parts
+
     def __call__(self) -> None:
         """One step. Gradients are freed at its end, so that all of them are its extra memory."""
         import torch
@@ -102,8 +118,9 @@ def bench_step(
 ) -> dict[str, Any]:
     """One training step of each preset, native beside plain torch.
 
-    Returns a JSON-ready tree: `environment` and `rows`, one for each preset and dtype: those of
-    `forms.record`, with `loss_error` and `gradient_error`, relative to float32 plain torch.
+    Returns a JSON-ready tree: `environment` and `rows`, one for each preset, dtype and part of
+    `TrainingStep.parts`: those of `forms.record`, with `loss_error` and `gradient_error`, relative
+    to float32 plain torch.
 
     Raises:
         UsageError: an unknown preset, setting or dtype; a device or native module that is not
@@ -117,18 +134,28 @@ def bench_step(
     rows = []
     for preset, config in configs.items():
         exact = TrainingStep(config, UNFUSED, device, batch).gradients()
-        examined: dict[Form, dict[str, Any]] = {}
+        examined: dict[Form, dict[str, dict[str, Any]]] = {}
         for native, other in pairs[preset]:
             errors = check(config, native, device, batch, exact)
             for form in (native, other):
                 if form not in examined:
                     step = TrainingStep(config, form, device, batch)
-                    examined[form] = examine(step, step.network, form, device, repeats)
-            names = {"op": "training_step", "pass": "forward+backward+optimizer"}
-            names |= {"preset": preset, "device": device}
-            names |= {"shape": [batch, 1, *config.model.pet_shape], **errors}  # type: ignore[dict-item]
-            rows.append(record(names, (native, examined[native]), (other, examined[other])))
+                    examined[form] = _examine(step, repeats)
+            for op, ours in examined[native].items():
+                names: dict[str, Any] = {"op": op, "pass": ours["pass"], "preset": preset}
+                names |= {"device": device, "shape": [batch, 1, *config.model.pet_shape], **errors}
+                rows.append(record(names, (native, ours), (other, examined[other][op])))
     return {"benchmark": "step", "batch": batch, "environment": place, "rows": rows}
+
+
+def _examine(step: TrainingStep, repeats: int) -> dict[str, dict[str, Any]]:
+    """Each part as `forms.examine` sees it, with its pass."""
+    found = {}
+    for op, (name, run) in step.parts().items():
+        graph = op == "gradients"
+        seen = examine(run, step.network, step.form, step.device, repeats, graph)
+        found[op] = {"pass": name, **seen}
+    return found
 
 
 def check(

@@ -47,9 +47,9 @@ def size(shape: list[int]) -> str:
 
 def where(result: dict[str, Any]) -> str:
     place = result.get("environment", {})
-    return (
-        f"{place.get('device_name')}, torch {place.get('torch')}, {place.get('revision', '')[:7]}"
-    )
+    driver = f", driver {place['driver']}" if place.get("driver") else ""
+    revision = place.get("revision", "")[:7]
+    return f"{place.get('device_name')}{driver}, torch {place.get('torch')}, {revision}"
 
 
 def evaluation(results: dict[str, Any]) -> Iterator[str]:
@@ -130,6 +130,7 @@ def ops(results: dict[str, Any]) -> Iterator[str]:
             f"{row['native_host_ms']:.2f}",
         ]
         for row in results.get("ops", {}).get("rows", [])
+        if "reason" not in row
     ]
     if rows:
         head = ["op", "dtype", "pass", "plain, ms", "ours", "ratio", "roofline", "host, ms a call"]
@@ -161,6 +162,7 @@ def training(results: dict[str, Any]) -> Iterator[str]:
     rows = [
         [
             row["preset"],
+            f"{row['pass']}, {row['timed']}",
             row["dtype"],
             ms(row["reference_ms"]),
             ms(row["native_ms"]),
@@ -170,7 +172,8 @@ def training(results: dict[str, Any]) -> Iterator[str]:
         for row in results.get("step", {}).get("rows", [])
     ]
     if rows:
-        head = ["training step, batch 1", "dtype", "plain, ms", "ours", "ratio", "memory"]
+        step = "training step, batch 1"
+        head = [step, "what", "dtype", "plain, ms", "ours", "ratio", "memory"]
         yield table(head, rows)
 
 

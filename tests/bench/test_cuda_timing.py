@@ -10,6 +10,7 @@ import torch
 
 from mri2pet.bench.cuda_timing import CACHES, MOST_COPIES, measure_on_cuda, rotated
 from mri2pet.bench.ops import bench_ops
+from mri2pet.bench.step import bench_step
 
 STEP_S = 1e-3  # what every call takes the stand-in
 
@@ -126,3 +127,12 @@ def test_ops_are_timed_on_the_gpu():
         assert 0 < row["native_host_ms"] < 1e3
     rate = result["copy_bytes_per_s"]
     assert rate > 1e11
+
+
+@pytest.mark.gpu
+def test_gradients_of_a_step_are_timed_as_one_graph():
+    result = bench_step(["compact"], device="cuda", dtypes=["bfloat16"])
+    rows = {row["op"]: row for row in result["rows"]}
+    assert rows["training_step"]["timed"] == "calls"
+    assert rows["gradients"]["timed"] == "graph"
+    assert 0 < rows["gradients"]["native_ms"] < rows["training_step"]["native_ms"]
