@@ -12,6 +12,7 @@ bench() { # NAME ARGUMENT…: `mri2pet-bench`, its result as NAME.json
 }
 
 if [ "$device" = cpu ]; then
+  export OMP_NUM_THREADS=1 # two that wait for each other take twenty times as long on a busy machine
   half=bfloat16
   small=(--set 'model.mri_shape=[16,32,32]' --set 'model.pet_shape=[16,32,32]')
   presets=(--preset compact "${small[@]}")
