@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -45,62 +46,50 @@ def _commands() -> None:
     """Timings of mri2pet on this machine."""
 
 
-@app.command()
-def network(
-    preset: Presets = None,
-    settings: Settings = None,
-    device: Device = "cpu",
-    dtype: Dtypes = None,
-    batch: Batch = 1,
-    like_for_like: LikeForLike = False,
-    threads: Threads = None,
-    repeats: Repeats = 7,
-    json_file: JsonFile = None,
-) -> None:
-    """One network evaluation, native beside plain torch: times, memory, share of each op."""
-    from mri2pet.bench.forms import format_rows
+def _network(presets: list[str], **options: Any) -> dict[str, Any]:
     from mri2pet.bench.network import bench_network
 
-    result = bench_network(
-        preset or ["paper", "compact"],
-        settings=settings or (),
-        device=device,
-        dtypes=dtype or ["float32"],
-        batch=batch,
-        like_for_like=like_for_like,
-        threads=threads,
-        repeats=repeats,
-    )
-    _show(format_rows(result), result, json_file)
+    return bench_network(presets, **options)
 
 
-@app.command()
-def step(
-    preset: Presets = None,
-    settings: Settings = None,
-    device: Device = "cpu",
-    dtype: Dtypes = None,
-    batch: Batch = 1,
-    like_for_like: LikeForLike = False,
-    threads: Threads = None,
-    repeats: Repeats = 7,
-    json_file: JsonFile = None,
-) -> None:
-    """One training step, native beside plain torch: times, memory, share of each op."""
-    from mri2pet.bench.forms import format_rows
+def _step(presets: list[str], **options: Any) -> dict[str, Any]:
     from mri2pet.bench.step import bench_step
 
-    result = bench_step(
-        preset or ["paper", "compact"],
-        settings=settings or (),
-        device=device,
-        dtypes=dtype or ["float32", "bfloat16"],
-        batch=batch,
-        like_for_like=like_for_like,
-        threads=threads,
-        repeats=repeats,
-    )
-    _show(format_rows(result), result, json_file)
+    return bench_step(presets, **options)
+
+
+def _add_forms(name: str, what: str, run: Callable[..., dict[str, Any]], dtypes: list[str]) -> None:
+    """Adds a command that times one thing in two forms; both such commands take the same."""
+
+    @app.command(name, help=f"{what}, native beside plain torch: times, memory, share of each op.")
+    def command(
+        preset: Presets = None,
+        settings: Settings = None,
+        device: Device = "cpu",
+        dtype: Dtypes = None,
+        batch: Batch = 1,
+        like_for_like: LikeForLike = False,
+        threads: Threads = None,
+        repeats: Repeats = 7,
+        json_file: JsonFile = None,
+    ) -> None:
+        from mri2pet.bench.forms import format_rows
+
+        result = run(
+            preset or ["paper", "compact"],
+            settings=settings or (),
+            device=device,
+            dtypes=dtype or dtypes,
+            batch=batch,
+            like_for_like=like_for_like,
+            threads=threads,
+            repeats=repeats,
+        )
+        _show(format_rows(result), result, json_file)
+
+
+_add_forms("network", "One network evaluation", _network, ["float32"])
+_add_forms("step", "One training step", _step, ["float32", "bfloat16"])
 
 
 @app.command()

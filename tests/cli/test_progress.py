@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 from rich.progress import Progress
 
-from mri2pet.cli.progress import Bars, Lines, one_line, watch
+from mri2pet.cli.progress import Bars, CohortBars, Lines, one_line, watch
 from mri2pet.errors import InputError
 from mri2pet.synthesis import SynthesisResult
 from mri2pet.synthesis.outputs import OutputPaths
@@ -91,3 +91,16 @@ def test_bars_only_on_a_terminal(
         monkeypatch.setattr(sys, name, stream)
     with watch(quiet=quiet) as observer:
         assert isinstance(observer, kind)
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+def test_the_bars_of_a_cohort_count_and_tell_failures(
+    quiet: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with CohortBars("evaluating", quiet=quiet) as bars:
+        bars.event("prepare", {"name": "sub-[b]1", "done": 1, "of": 3, "error": None})
+        bars.event("prepare", {"name": "sub-[b]2", "done": 2, "of": 3, "error": "it is empty"})
+        bars.event("evaluate", {"name": "sub-[b]1", "done": 1, "of": 2, "error": None})
+        tasks = [(t.description, t.completed, t.total) for t in bars.progress.tasks]
+    assert tasks == [("preparing scans", 2, 3), ("evaluating", 1, 2)]
+    assert capsys.readouterr().err == "sub-[b]2: it is empty\n"

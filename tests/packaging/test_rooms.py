@@ -64,6 +64,11 @@ def test_every_file_is_in_a_room(repository, ranks):
     assert not homeless, f"not in the list of rooms in CONTRIBUTING.md: {homeless}"
 
 
+def test_every_room_of_the_list_is_there(repository, ranks):
+    there = {room_of(name, ranks) for _, name in sources(repository)}
+    assert not set(ranks) - there, "listed in CONTRIBUTING.md, but without a file"
+
+
 def test_no_import_runs_back_up(repository, ranks):
     wrong, files = [], {name: path for path, name in sources(repository)}
     for path, name in sources(repository):

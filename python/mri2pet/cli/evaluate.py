@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-PARTIAL = 3
+from mri2pet.cli.options import SOME_FAILED, Cache, Jobs, Quiet, Registration
 
 
 def evaluate(
@@ -25,12 +25,7 @@ def evaluate(
     ] = "dpmpp",
     steps: Annotated[int, typer.Option(help="Network evaluations per PET.")] = 25,
     seed: Annotated[int, typer.Option(help="Names the noise.")] = 0,
-    registration: Annotated[
-        str,
-        typer.Option(
-            metavar="estimate|truth", help="truth: the transforms that a simulated cohort brings."
-        ),
-    ] = "estimate",
+    registration: Registration = "estimate",
     reference: Annotated[
         str,
         typer.Option(metavar="cerebellum|FILE", help="What is 1 SUVR, as the model learnt it."),
@@ -43,23 +38,22 @@ def evaluate(
         str, typer.Option(metavar="estimate|truth", help="As --registration, for --training-data.")
     ] = "estimate",
     limit: Annotated[int | None, typer.Option(help="Only the first so many scans.")] = None,
-    cache: Annotated[
-        Path | None, typer.Option(help="Cohort in model space; default: beside the cohort.")
-    ] = None,
-    jobs: Annotated[int, typer.Option("--jobs", "-j", help="Processes that prepare scans.")] = 1,
+    cache: Cache = None,
+    jobs: Jobs = 1,
     batch: Annotated[
         int | None, typer.Option(help="PETs drawn at once; default: what is fastest.")
     ] = None,
     device: Annotated[
         str, typer.Option(metavar="auto|cpu|cuda", help="Where the network runs.")
     ] = "auto",
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Compare a model's PETs, and trivial rivals, with the measured PETs of a cohort."""
+    from mri2pet.cli.progress import CohortBars
     from mri2pet.evaluation.evaluate import Sampling
     from mri2pet.evaluation.evaluate import evaluate as run
 
-    with _Progress(quiet) as progress:
+    with CohortBars("evaluating", quiet=quiet) as bars:
         result = run(
             model,
             data=data,
@@ -74,7 +68,7 @@ def evaluate(
             cache=cache,
             jobs=jobs,
             device=device,
-            on_event=progress.event,
+            on_event=bars.event,
         )
     typer.echo(result.table)
     typer.echo(f"written to {result.out}")
@@ -84,46 +78,4 @@ def evaluate(
             f"{result.out / 'failures.tsv'}",
             err=True,
         )
-        raise typer.Exit(PARTIAL)
-
-
-class _Progress:
-    """Bars with an estimate on a terminal; failures alone elsewhere."""
-
-    def __init__(self, quiet: bool) -> None:
-        from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            Progress,
-            TextColumn,
-            TimeRemainingColumn,
-        )
-
-        console = Console(stderr=True)
-        self.bars = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            console=console,
-            disable=quiet or not console.is_terminal,
-        )
-        self.tasks: dict[str, Any] = {}
-
-    def __enter__(self) -> _Progress:
-        self.bars.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.bars.stop()
-
-    def event(self, kind: str, facts: dict[str, Any]) -> None:
-        """One scan is prepared or evaluated."""
-        if kind not in self.tasks:
-            title = "preparing scans" if kind == "prepare" else "evaluating"
-            self.tasks[kind] = self.bars.add_task(title, total=facts["of"])
-        self.bars.update(self.tasks[kind], completed=facts["done"])
-        if facts["error"]:
-            text = f"{facts['name']}: {facts['error']}"
-            self.bars.console.print(text, highlight=False, markup=False, soft_wrap=True)
+        raise typer.Exit(SOME_FAILED)

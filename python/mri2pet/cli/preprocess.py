@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from mri2pet.cli.options import Quiet
+
 
 def preprocess(
     t1: Annotated[Path, typer.Argument(help="T1-weighted MRI.")],
@@ -32,7 +34,7 @@ def preprocess(
     assume_ras: Annotated[
         bool, typer.Option("--assume-ras", help="Axes of a T1 without orientation are R, A, S.")
     ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Bring a T1, and a PET of the same person, to the model's grids."""
     from mri2pet.config import load_config

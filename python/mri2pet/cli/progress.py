@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mri2pet.synthesis.observer import Observer
 
@@ -91,6 +91,52 @@ class Bars(Observer):
         self.progress.console.print(mark + Text(one_line(result)), soft_wrap=True)
         if self.subjects is not None:
             self.progress.advance(self.subjects)
+
+
+class CohortBars:
+    """The work on a cohort: bars with an estimate on a terminal; failures alone elsewhere.
+
+    `title` names what is done with the scans once they are prepared.
+    """
+
+    def __init__(self, title: str, *, quiet: bool) -> None:
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+        )
+
+        console = Console(stderr=True)
+        self.title = title
+        self.progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=console,
+            disable=quiet or not console.is_terminal,
+        )
+        self.tasks: dict[str, TaskID] = {}
+
+    def __enter__(self) -> CohortBars:
+        self.progress.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.progress.stop()
+
+    def event(self, kind: str, facts: dict[str, Any]) -> None:
+        """One scan is prepared (`prepare`), or done with (any other kind)."""
+        if kind not in self.tasks:
+            title = "preparing scans" if kind == "prepare" else self.title
+            self.tasks[kind] = self.progress.add_task(title, total=facts["of"])
+        self.progress.update(self.tasks[kind], completed=facts["done"])
+        if facts["error"]:
+            text = f"{facts['name']}: {facts['error']}"
+            self.progress.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def one_line(result: SynthesisResult) -> str:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from mri2pet.cli.options import SOME_FAILED, Cache, Jobs, Quiet, Registration
 from mri2pet.errors import UsageError
 
-PARTIAL = 3
 AUTO = "auto"
 
 
@@ -51,22 +51,15 @@ def stylize(
     ] = None,
     split: Annotated[str, typer.Option(metavar="train|val|test|all", help="Which MRIs.")] = "train",
     limit: Annotated[int | None, typer.Option(help="Only the first so many MRIs.")] = None,
-    registration: Annotated[
-        str,
-        typer.Option(
-            metavar="estimate|truth", help="truth: the transforms that a simulated cohort brings."
-        ),
-    ] = "estimate",
+    registration: Registration = "estimate",
     reference: Annotated[
         str,
         typer.Option(
             metavar="cerebellum|minmax|FILE", help="As data.reference of the training to come."
         ),
     ] = "cerebellum",
-    cache: Annotated[
-        Path | None, typer.Option(help="Cohort in model space; default: beside the cohort.")
-    ] = None,
-    jobs: Annotated[int, typer.Option("--jobs", "-j", help="Processes that prepare scans.")] = 1,
+    cache: Cache = None,
+    jobs: Jobs = 1,
     ray: Annotated[
         str | None,
         typer.Option(metavar="local|ADDRESS", help="Do all of it on a Ray cluster."),
@@ -74,14 +67,15 @@ def stylize(
     device: Annotated[
         str, typer.Option(metavar="auto|cpu|cuda", help="Where VGG19 runs.")
     ] = "auto",
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Make the MRIs of a cohort look like PETs, by neural style transfer."""
+    from mri2pet.cli.progress import CohortBars
     from mri2pet.style.run import run_stylize
     from mri2pet.style.transfer import StyleOptions
     from mri2pet.style.vgg import WeightsOrigin
 
-    with _Bars(quiet) as bars:
+    with CohortBars("style transfer", quiet=quiet) as bars:
         result = run_stylize(
             data,
             out,
@@ -113,7 +107,7 @@ def stylize(
         typer.echo("random VGG19 weights: for a test, not for training", err=True)
     if result.failures:
         typer.echo(f"{len(result.failures)} failed, see {result.root / 'failures.tsv'}", err=True)
-        raise typer.Exit(PARTIAL)
+        raise typer.Exit(SOME_FAILED)
 
 
 def _weight(text: str) -> float | None:
@@ -121,45 +115,3 @@ def _weight(text: str) -> float | None:
         return None if text == AUTO else float(text)
     except ValueError:
         raise UsageError(f"--style-weight: {text!r} is neither a number nor {AUTO}.") from None
-
-
-class _Bars:
-    """Bars with an estimate on a terminal; failures alone elsewhere."""
-
-    def __init__(self, quiet: bool) -> None:
-        from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            Progress,
-            TextColumn,
-            TimeRemainingColumn,
-        )
-
-        console = Console(stderr=True)
-        self.progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            console=console,
-            disable=quiet or not console.is_terminal,
-        )
-        self.tasks: dict[str, Any] = {}
-
-    def __enter__(self) -> _Bars:
-        self.progress.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.progress.stop()
-
-    def event(self, kind: str, facts: dict[str, Any]) -> None:
-        """One scan is prepared or one MRI is PET-like."""
-        if kind not in self.tasks:
-            title = "preparing scans" if kind == "prepare" else "style transfer"
-            self.tasks[kind] = self.progress.add_task(title, total=facts["of"])
-        self.progress.update(self.tasks[kind], completed=facts["done"])
-        if facts["error"]:
-            text = f"{facts['name']}: {facts['error']}"
-            self.progress.console.print(text, highlight=False, markup=False, soft_wrap=True)

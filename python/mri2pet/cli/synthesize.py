@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mri2pet.cli.options import SOME_FAILED
+
 if TYPE_CHECKING:
     from mri2pet.synthesis import SynthesisResult
-
-SOME_FAILED = 3
-
 
 Images = Annotated[
     list[Path],
@@ -58,8 +57,13 @@ MemoryPlan = Annotated[
     bool, typer.Option("--memory-plan", help="Say what memory sampling needs, and stop.")
 ]
 
+# What the command does itself. Every other option has the name of an argument of
+# `mri2pet.synthesize` and goes there as it is.
+OWN = ("images", "out", "memory_plan", "quiet")
+
 
 def synthesize(
+    context: typer.Context,
     images: Images,
     out: Out,
     model: ModelName = "demo",
@@ -93,25 +97,9 @@ def synthesize(
     from mri2pet.cli.progress import watch
     from mri2pet.synthesis import synthesize as run
 
+    choices = {name: value for name, value in context.params.items() if name not in OWN}
     with watch(quiet=quiet) as observer:
-        results = run(
-            list(images),
-            out,
-            model=model,
-            samples=samples,
-            sampler=sampler,
-            steps=steps,
-            seed=seed,
-            device=device,
-            engine=engine,
-            precision=precision,
-            skull_stripped=skull_stripped,
-            brain_mask=brain_mask,
-            assume_ras=assume_ras,
-            extractor=extractor,
-            overwrite=overwrite,
-            observer=observer,
-        )
+        results = run(list(images), out, observer=observer, **choices)
     failed = [result for result in results if result.status == "failed"]
     if failed:
         _tell(failed, len(results), out)

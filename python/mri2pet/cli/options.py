@@ -1,0 +1,22 @@
+"""Options and the exit code that several commands have in common."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+SOME_FAILED = 3
+
+Registration = Annotated[
+    str,
+    typer.Option(
+        metavar="estimate|truth", help="truth: the transforms that a simulated cohort brings."
+    ),
+]
+Cache = Annotated[
+    Path | None, typer.Option(help="Cohort in model space; default: beside the cohort.")
+]
+Jobs = Annotated[int, typer.Option("--jobs", "-j", help="Processes that prepare scans.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
