@@ -16,18 +16,20 @@ def save(path, data):
 
 
 def test_frames_are_averaged(tmp_path):
-    frames = np.ones((4, 5, 6, 3)) * [1, 2, 6]
+    frames = np.ones((8, 9, 10, 3)) * [1, 2, 6]
+    frames[0] = 0
     pet = static_pet(save(tmp_path / "pet.nii.gz", frames))
-    assert pet.shape == (4, 5, 6)
-    np.testing.assert_allclose(pet.data, 3)
+    assert pet.shape == (8, 9, 10)
+    np.testing.assert_allclose(pet.data[1:], 3)
 
 
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        (np.zeros((4, 5, 6)), "no PET signal"),
-        (np.full((4, 5, 6), np.nan), "not finite"),
-        (np.ones((4, 5)), "2 axes"),
+        (np.zeros((8, 9, 10)), "is empty"),
+        (np.full((8, 9, 10), np.nan), "no finite number"),
+        (np.full((8, 9, 10), 7.0), "all its voxels are 7"),
+        (np.ones((8, 9)), "is 2D"),
     ],
 )
 def test_pets_without_signal_are_refused(tmp_path, data, reason):

@@ -72,7 +72,7 @@ def export(tmp_path, network):
 def record():
     affine = grid_affine((20, 40, 40))
     image = nibabel.Nifti1Image(np.zeros((40, 40, 20), np.float32), affine)
-    grid = SubjectGrid.of(image, "scan", assume_ras=False, doubts=[])
+    grid = SubjectGrid.of(image, assume_ras=False, doubts=[])
     mask = np.zeros(grid.shape, bool)
     mask[8:32, 8:32, 4:16] = True
     return SpaceRecord(np.eye(4), grid, SHAPE, mask)

@@ -37,7 +37,7 @@ def client(repository, monkeypatch):
     module = _load(repository / "examples" / "triton" / "client.py")
     image = nibabel.Nifti1Image(to_xyz(np.ones(SHAPE, np.float32)), grid_affine(SHAPE))
     image.set_sform(image.affine, code=1)
-    grid = SubjectGrid.of(image, "t1.nii.gz", assume_ras=False, doubts=[])
+    grid = SubjectGrid.of(image, assume_ras=False, doubts=[])
     mask = np.ones(grid.shape, bool)
     t1 = SimpleNamespace(name="t1.nii.gz", sha256=SHA256)
     prepared = SimpleNamespace(

@@ -99,7 +99,7 @@ def test_what_is_no_reference_is_refused_before_any_work(go, tmp_path, capsys):
     foreign = save_voi(tmp_path / "foreign.nii", zeros + 1, far, far)
     for setting, reason in (
         ("pons", "there is no such file"),
-        (empty, "holds no voxel above 0.5"),
+        (empty, "is empty (all its voxels are zero)"),
         (foreign, "only 0 % of this VOI lies in the template's brain"),
     ):
         out = go("--reference", str(setting), expected=1)

@@ -32,7 +32,7 @@ def preprocess(
         bool, typer.Option("--skull-stripped", help="The T1 holds only brain.")
     ] = False,
     assume_ras: Annotated[
-        bool, typer.Option("--assume-ras", help="Axes of a T1 without orientation are R, A, S.")
+        bool, typer.Option("--assume-ras", help="Axes of an image without orientation are R, A, S.")
     ] = False,
     quiet: Quiet = False,
 ) -> None:
@@ -58,6 +58,8 @@ def preprocess(
         assume_ras=assume_ras,
         on_stage=on_stage,
     )
+    for warning in (*done["warnings"], *(f"PET: {w}" for w in done.get("pet_warnings", ()))):
+        typer.echo(f"warning: {warning}", err=True)
     for frame in done.get("pet_motion", []):
         rotation = max(map(abs, frame["rotation_deg"]))
         typer.echo(

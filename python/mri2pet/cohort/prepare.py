@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from mri2pet.cohort.manifest import ManifestRow
-from mri2pet.cohort.pet import read_image, static_pet
+from mri2pet.cohort.pet import static_pet
 from mri2pet.errors import InputError
 from mri2pet.imaging.space.volume import Volume
 from mri2pet.imaging.suvr.reference import CEREBELLUM, MINMAX, Reference, reference_level
@@ -64,6 +64,8 @@ def prepare(
 def _prepare_with_truth(
     row: ManifestRow, mri_shape: Shape, pet_shape: Shape, reference: Reference
 ) -> ModelSpaceSubject:
+    from mri2pet.imaging.files.kinds import MASK
+    from mri2pet.imaging.files.reading import read_image, read_t1
     from mri2pet.imaging.space.model_space import mask_to_model_space, to_model_space
 
     if row.truth is None:
@@ -72,15 +74,18 @@ def _prepare_with_truth(
             "use registration 'estimate'."
         )
     template_from_t1 = _matrix(row.truth, "template_from_t1")
-    data, affine = read_image(row.t1)
+    image = read_t1(row.t1)
+    t1 = image.volume
     mask_path = Path(str(row.truth).replace("_truth.json", "_space-T1w_desc-brain_mask.nii.gz"))
-    brain_mask = read_image(mask_path)[0] > 0
-    if data.shape != brain_mask.shape:
-        raise InputError(f"{mask_path}: shape {brain_mask.shape} is not its T1's {data.shape}.")
-    t1 = Volume(data, affine)
+    brain_mask = read_image(mask_path, MASK).frames[0] > 0.5
+    if t1.shape != brain_mask.shape:
+        raise InputError(f"{mask_path}: shape {brain_mask.shape} is not its T1's {t1.shape}.")
     mri = to_model_space(t1, template_from_t1, brain_mask, mri_shape, interpolation="cubic")
-    brain = mask_to_model_space(brain_mask, affine, template_from_t1, pet_shape)
-    details: dict[str, Any] = {"template_from_t1": template_from_t1.tolist()}
+    brain = mask_to_model_space(brain_mask, t1.affine, template_from_t1, pet_shape)
+    details: dict[str, Any] = {
+        "template_from_t1": template_from_t1.tolist(),
+        "warnings": image.warnings,
+    }
     pet = None
     if row.pet is not None:
         if row.pet_truth is None:

@@ -13,6 +13,7 @@ import numpy as np
 from mri2pet.errors import InputError, UsageError
 from mri2pet.imaging.brain import checks as checking
 from mri2pet.imaging.brain.bias import bias_field
+from mri2pet.imaging.brain.causes import cause
 from mri2pet.imaging.brain.extraction import check_extractor, hd_bet_brain, template_brain
 from mri2pet.imaging.brain.masks import given_mask, stripped_mask
 from mri2pet.imaging.brain.registration import (
@@ -62,6 +63,7 @@ class Preprocessed:
         t1: what was read.
         brain_mask: bool `[X, Y, Z]` on the subject's grid.
         checks: registration figures (`checks.RegistrationChecks`) and `seconds` per stage.
+        doubts: what is doubtful beyond the image itself, one sentence each.
     """
 
     mri: np.ndarray
@@ -69,11 +71,12 @@ class Preprocessed:
     t1: T1Image
     brain_mask: np.ndarray
     checks: dict[str, Any]
+    doubts: tuple[str, ...] = ()
 
     @property
     def warnings(self) -> list[str]:
         """What was mended or is doubtful about the input, one sentence each."""
-        return self.t1.warnings
+        return [*self.t1.warnings, *self.doubts]
 
 
 def preprocess(
@@ -118,7 +121,8 @@ def preprocess(
             t1 = read_t1(t1, assume_ras=assume_ras)
     data, affine, order = reorder(t1.volume.data, t1.volume.affine)
     subject = Volume(data, affine)
-    known = _known_mask(t1, brain_mask, skull_stripped, extractor, clock)
+    doubts: list[str] = []
+    known = _known_mask(t1, brain_mask, skull_stripped, extractor, clock, doubts)
     try:
         placed = _place(t1.name, subject, known, clock)
     except RuntimeError as error:
@@ -129,7 +133,8 @@ def preprocess(
     to_template = placed.template_from_subject
     with clock("checks"):
         figures = checking.measure(placed.brain, placed.near, to_template, subject)
-        checking.refuse_failed(t1.name, figures)
+        checking.refuse_failed(t1.name, figures, lambda: cause(subject, to_template))
+        doubts += checking.turned(to_template)
     with clock("resampling"):
         mri = to_model_space(placed.brain, to_template, placed.near, mri_shape)
     stored_mask = restore_order(placed.mask, order)
@@ -139,6 +144,7 @@ def preprocess(
         t1=t1,
         brain_mask=stored_mask,
         checks={**figures.as_dict(), "seconds": clock.seconds},
+        doubts=tuple(doubts),
     )
 
 
@@ -178,11 +184,16 @@ def _place(name: str, subject: Volume, known: np.ndarray | None, clock: _Clock) 
 
 
 def _known_mask(
-    t1: T1Image, brain_mask: Any, skull_stripped: bool, extractor: str, clock: _Clock
+    t1: T1Image,
+    brain_mask: Any,
+    skull_stripped: bool,
+    extractor: str,
+    clock: _Clock,
+    doubts: list[str],
 ) -> np.ndarray | None:
     """A brain mask that needs no registration, bool in RAS order; None for the template's."""
     if brain_mask is not None:
-        stored = given_mask(brain_mask, t1)
+        stored = given_mask(brain_mask, t1, doubts)
     elif skull_stripped:
         stored = stripped_mask(t1)
     elif extractor == "hd-bet":

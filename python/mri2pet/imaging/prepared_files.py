@@ -60,7 +60,7 @@ def preprocess_files(
         Mri2petError: the folder cannot be written.
     """
     scale = Reference.of(reference)
-    series = None if pet is None else read_pet(pet)
+    series = None if pet is None else read_pet(pet, assume_ras=assume_ras)
     done = preprocess(
         t1,
         mri_shape=mri_shape,
@@ -87,7 +87,7 @@ def preprocess_files(
             on_stage=on_stage,
         )
     try:
-        return _write(Path(out), done, brain, prepared, None if pet is None else str(pet))
+        return _write(Path(out), done, brain, prepared, None if pet is None else Path(pet).name)
     except OSError as error:
         raise Mri2petError(f"{out}: cannot be written ({error.strerror}).") from error
 
@@ -101,7 +101,7 @@ def _write(
 
     out.mkdir(parents=True, exist_ok=True)
     summary = {
-        "t1": done.t1.name,
+        "t1": Path(done.t1.name).name,
         "t1_sha256": done.t1.sha256,
         "pet": pet_name,
         "mri_shape": list(done.mri.shape),

@@ -38,7 +38,7 @@ def transform():
 
 
 def record_of(image, mask=None):
-    grid = SubjectGrid.of(image, "t1.nii", assume_ras=True, doubts=[])
+    grid = SubjectGrid.of(image, assume_ras=True, doubts=[])
     whole = np.ones(grid.shape, bool) if mask is None else mask
     return SpaceRecord(transform(), grid, PET_SHAPE, whole)
 

@@ -133,22 +133,22 @@ def test_unusable_vois_are_refused(tmp_path):
     with pytest.raises(InputError, match="no such file"):
         read_voi(tmp_path / "absent.nii")
     zeros = np.zeros((5, 6, 7))
-    with pytest.raises(InputError, match="no voxel"):
+    with pytest.raises(InputError, match="is empty"):
         read_voi(save_voi(tmp_path / "zeros.nii", zeros, np.eye(4), np.eye(4)))
-    with pytest.raises(InputError, match="2 axes"):
+    with pytest.raises(InputError, match="is 2D"):
         read_voi(save_voi(tmp_path / "flat.nii", zeros[0] + 1, np.eye(4), np.eye(4)))
     labels = zeros.copy()
     labels[1], labels[2] = 1, 2
     with pytest.raises(InputError, match="several labels"):
         read_voi(save_voi(tmp_path / "labels.nii", labels, np.eye(4), np.eye(4)))
-    with pytest.raises(InputError, match="no sform or qform"):
-        read_voi(save_voi(tmp_path / "nowhere.nii", zeros + 1, np.eye(4), np.eye(4), 0, 0))
+    with pytest.raises(InputError, match="no qform or sform"):
+        read_voi(save_voi(tmp_path / "nowhere.nii", labels, np.eye(4), np.eye(4), 0, 0))
     packed = save_voi(tmp_path / "packed.nii.gz", labels > 0, np.eye(4), np.eye(4))
     packed.write_bytes(packed.read_bytes()[:-20])
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match="truncated"):
         read_voi(packed)
     (tmp_path / "text.nii").write_text("no image")
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match="is a text file"):
         read_voi(tmp_path / "text.nii")
 
 

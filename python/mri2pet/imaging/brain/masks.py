@@ -8,16 +8,17 @@ import numpy as np
 
 from mri2pet.errors import InputError
 from mri2pet.imaging.brain.extraction import largest_piece
-from mri2pet.imaging.files.reading import T1Image, open_image, read_values
+from mri2pet.imaging.files.kinds import MASK
+from mri2pet.imaging.files.reading import T1Image, read_image
 
 _SAME_GRID_MM = 0.1
 _MAX_STRIPPED_FRACTION = 0.7
 
 
-def given_mask(source: Any, t1: T1Image) -> np.ndarray:
+def given_mask(source: Any, t1: T1Image, doubts: list[str]) -> np.ndarray:
     """A mask from a file, a nibabel image or a bool array: bool `[X, Y, Z]` on the T1's grid.
 
-    Values above 0.5 are brain.
+    Values above 0.5 are brain. `doubts` takes one sentence for each thing that is doubtful.
 
     Raises:
         InputError: unreadable, on another grid, or empty.
@@ -25,9 +26,12 @@ def given_mask(source: Any, t1: T1Image) -> np.ndarray:
     if isinstance(source, np.ndarray):
         values, name, affine = source, "brain mask", t1.volume.affine
     else:
-        image, name = open_image(source)
-        values = read_values(image, name)
-        affine = t1.volume.affine if image.affine is None else np.asarray(image.affine)
+        image = read_image(source, MASK)
+        values, name = image.frames[0], image.name
+        affine = t1.volume.affine if image.grid is None else image.grid.affine
+        doubts.extend(f"Brain mask: {doubt}" for doubt in image.warnings)
+        if image.grid is None:
+            doubts.append("The brain mask's header has no orientation; the T1's was taken.")
     if values.shape != t1.volume.shape or not _same_place(affine, t1):
         raise InputError(
             f"{name}: is not on the grid of {t1.name} (shape {values.shape}, the T1 has "

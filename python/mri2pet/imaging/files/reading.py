@@ -1,11 +1,10 @@
-"""Reading a T1 from a file, and refusing what cannot be one."""
+"""Reading an image of any kind from a file, and refusing what cannot be one."""
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import warnings
-import zlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,39 @@ import numpy as np
 
 from mri2pet.errors import InputError
 from mri2pet.imaging.files import refusals
+from mri2pet.imaging.files.kinds import T1, ImageKind
+from mri2pet.imaging.files.mending import mend
+from mri2pet.imaging.files.opening import DAMAGED, opened, refusing_io, truncated
 from mri2pet.imaging.space.subject_grid import SubjectGrid
 from mri2pet.imaging.space.volume import Volume, reorder
+
+
+@dataclass(frozen=True, eq=False)
+class Image:
+    """An image that was read and found usable.
+
+    Attributes:
+        name: the file, or what stands for it in messages.
+        frames: float32 `[T, X, Y, Z]` in the stored axis order, finite; T is 1 for most kinds.
+        grid: the affine (mm), and the header fields that an image on the same grid must repeat;
+            None where the header does not say where its axes point.
+        warnings: what was mended or is doubtful, one sentence each.
+    """
+
+    name: str
+    frames: np.ndarray
+    grid: SubjectGrid | None
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def placed(self) -> SubjectGrid:
+        """The grid of a kind that needs one."""
+        assert self.grid is not None
+        return self.grid
+
+    def volume(self, unit: str = "a.u.") -> Volume:
+        """The single frame."""
+        return Volume(self.frames[0], self.placed.affine, unit)
 
 
 @dataclass(frozen=True)
@@ -25,7 +55,7 @@ class T1Image:
     Attributes:
         name: the file, or what stands for it in messages.
         volume: values `[X, Y, Z]` in the stored axis order, with the affine that nibabel
-            prefers (sform before qform).
+            prefers (sform before qform), in mm.
         grid: the header fields that an image on the same grid must repeat.
         sha256: of the values and the affine in RAS order, so neither compression nor the
             stored axis order changes it.
@@ -39,83 +69,102 @@ class T1Image:
     warnings: list[str] = field(default_factory=list)
 
 
-def read_t1(source: Any, *, assume_ras: bool = False) -> T1Image:
-    """Read a T1: NIfTI-1/2, `.mgz`, Analyze, or a nibabel image in memory.
+def read_image(
+    source: Any,
+    kind: ImageKind,
+    *,
+    assume_ras: bool = False,
+    choose: Callable[[int], Sequence[int]] = range,
+) -> Image:
+    """Read an image: NIfTI-1/2, `.mgz`, Analyze, or a nibabel image in memory.
 
     Args:
-        source: path, or nibabel spatial image.
+        source: path, or nibabel spatial image. A path is opened by content, whatever its name.
+        kind: what is expected of it.
         assume_ras: take the stored axes as R, A, S about the grid's centre when the header
             does not say where they point; ignored when it does.
 
     Raises:
         InputError: one sentence with the file, what is wrong and what to do.
     """
-    image, name = open_image(source)
-    doubts: list[str] = []
-    values = read_values(image, name)
-    grid = SubjectGrid.of(image, name, assume_ras=assume_ras, doubts=doubts)
-    refusals.check_geometry(name, values.shape, grid.affine)
-    values = refusals.mend(name, values, doubts)
-    refusals.check_values(name, values)
-    return T1Image(
-        name, Volume(values, grid.affine), grid, fingerprint(values, grid.affine), doubts
-    )
-
-
-def open_image(source: Any) -> tuple[Any, str]:
-    """A nibabel spatial image and its name for messages; voxel values are not read yet.
-
-    Raises:
-        InputError: missing, a folder, unreadable, or no image.
-    """
-    import nibabel
-    from nibabel.filebasedimages import ImageFileError
-    from nibabel.spatialimages import HeaderDataError, SpatialImage
-
-    if isinstance(source, SpatialImage):
-        return source, str(source.get_filename() or "image in memory")
-    path = Path(source)
-    name = str(path)
-    if not path.exists():
-        raise InputError(f"{name}: there is no such file; check the path.")
-    if path.is_dir():
-        raise InputError(f"{name}: is a folder; give the image file in it.")
-    try:
-        image = nibabel.load(path)
-    except (EOFError, zlib.error):
-        raise InputError(refusals.truncated(name)) from None
-    except (ImageFileError, HeaderDataError, OSError, ValueError) as error:
-        if _ends_early(path):
-            raise InputError(refusals.truncated(name)) from None
+    with opened(source) as (image, name):
+        shape = refusals.frames_shape(name, tuple(map(int, image.shape)), kind)
+        kept = list(choose(shape[0]))
+        values = _values(image, name, shape)[kept]
+        doubts: list[str] = []
+        grid = SubjectGrid.of(image, assume_ras=assume_ras, doubts=doubts)
+    if grid is None and kind.needs_place:
+        also = ", or pass --assume-ras if its axes run right, anterior, superior"
         raise InputError(
-            f"{name}: is not an image that can be read ({_first_line(error)}); give NIfTI, "
-            ".mgz or Analyze."
-        ) from None
-    if not isinstance(image, SpatialImage) or not hasattr(image, "dataobj"):
-        raise InputError(f"{name}: holds no voxels; give a NIfTI, .mgz or Analyze volume.")
-    return image, name
+            f"{name}: its header does not say which side is left (no qform or sform code); "
+            f"give {kind.name} whose header does{also if kind.head else ''}."
+        )
+    refusals.check_values(name, values, kept, kind)
+    if grid is not None:
+        refusals.check_affine(name, shape[1:], grid.affine, kind)
+        if kind is T1:
+            refusals.check_t1(name, values[0], grid)
+    mended = mend(name, values, nan_outside=kind.nan_outside, offset=kind.offset)
+    return Image(name, mended.values, grid, [*doubts, *mended.warnings])
 
 
-def read_values(image: Any, name: str) -> np.ndarray:
-    """The single 3D frame of an image, float32 `[X, Y, Z]`.
+def read_t1(source: Any, *, assume_ras: bool = False) -> T1Image:
+    """Read a T1, as `read_image` does.
 
     Raises:
-        InputError: 2D, several frames, colours or complex numbers, truncated data.
+        InputError: one sentence with the file, what is wrong and what to do.
     """
-    shape = refusals.single_frame_shape(name, image.shape)
+    image = read_image(source, T1, assume_ras=assume_ras)
+    volume = image.volume()
+    digest = fingerprint(volume.data, volume.affine)
+    return T1Image(image.name, volume, image.placed, digest, image.warnings)
+
+
+def file_sha256(path: Path | str) -> str:
+    """SHA-256 of the bytes of an image: of header and image one after the other in a pair.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    with opened(path) as (image, name), refusing_io(name):
+        files = (holder.filename for holder in image.file_map.values())
+        names = sorted({Path(file) for file in files if file is not None} or {Path(path)})
+        present = [file for file in names if file.exists()]
+        return hashlib.sha256(b"".join(file.read_bytes() for file in present)).hexdigest()
+
+
+def _values(image: Any, name: str, shape: tuple[int, int, int, int]) -> np.ndarray:
+    """Real numbers `[T, X, Y, Z]`, in the precision that holds them.
+
+    Raises:
+        InputError: colours or complex numbers, truncated data.
+    """
     kind = np.dtype(image.get_data_dtype())
     if kind.fields is not None or kind.kind not in "iufb":
+        what = "colours" if kind.fields is not None else f"{kind.name} numbers"
         raise InputError(
-            f"{name}: holds {kind.name} values, not one number per voxel; export the T1's "
-            "magnitude image."
+            f"{name}: holds {what}, not one number per voxel; export its magnitude image."
         )
     try:
         with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore", RuntimeWarning)
             values = np.asanyarray(image.dataobj)
-            return np.ascontiguousarray(values.reshape(shape), dtype=np.float32)
-    except (EOFError, OSError, ValueError, zlib.error):
-        raise InputError(refusals.truncated(name)) from None
+    except (*DAMAGED, OSError, ValueError, TypeError):
+        raise InputError(truncated(name)) from None
+    if values.dtype.itemsize > 4 and not _fits_float32(values):
+        values = values.astype(np.float64)
+    else:
+        values = values.astype(np.float32, copy=False)
+    return np.ascontiguousarray(np.moveaxis(values.reshape((*shape[1:], shape[0])), 3, 0))
+
+
+def _fits_float32(values: np.ndarray) -> bool:
+    """Whether no finite value overflows or is lost in float32."""
+    sizes = np.abs(values[np.isfinite(values)])
+    if sizes.size == 0:
+        return True
+    largest = float(sizes.max())
+    return largest == 0 or 1e-30 < largest < 1e38
 
 
 def fingerprint(values: np.ndarray, affine: np.ndarray) -> str:
@@ -126,19 +175,3 @@ def fingerprint(values: np.ndarray, affine: np.ndarray) -> str:
     digest.update((np.round(ordered_affine, 4) + 0.0).astype("<f8").tobytes())
     digest.update(np.ascontiguousarray(ordered, dtype="<f4").tobytes())
     return digest.hexdigest()
-
-
-def _ends_early(path: Path) -> bool:
-    """Whether a gzip file ends before its first header's worth of data."""
-    with gzip.open(path) as stream:
-        try:
-            stream.read(1024)
-        except EOFError:
-            return True
-        except (OSError, zlib.error):
-            return False
-    return False
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

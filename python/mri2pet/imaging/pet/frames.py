@@ -1,40 +1,47 @@
 """PET scans of several frames: read, motion-corrected, averaged over time.
 
-Every frame is registered rigidly to the first one, then to the mean of the frames so
-aligned; the temporal mean of the raw frames, each interpolated once, is the static PET.
+Every frame that counts (`frame_times`) is registered rigidly to the first one with signal, then
+to the mean of the frames so aligned; the temporal mean of the raw frames, weighted by their
+duration and each interpolated once, is the static PET.
 """
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mri2pet.errors import InputError
+from mri2pet.imaging.files.kinds import PET
+from mri2pet.imaging.files.reading import read_image
+from mri2pet.imaging.pet.frame_times import FrameChoice, choose_frames, read_sidecar
 from mri2pet.imaging.space.volume import Volume
 
-MIN_SLICES = 8
-MAX_FRAMES = 200
+MIN_SIGNAL = 0.8
 OnFrame = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
 class PetSeries:
-    """The frames of one PET scan.
+    """The frames of one PET scan that count.
 
     Attributes:
         name: the file, for messages.
         frames: float32 `[T, X, Y, Z]`, in the file's own unit.
         affine: 4 x 4, voxel index → RAS mm, of every frame; the sform when the file has one.
+        seconds: duration of each frame; None for equal ones.
+        numbers: of each frame in the file, from 0; None for 0, 1, ...
+        warnings: what was mended, chosen or assumed, one sentence each.
     """
 
     name: str
     frames: np.ndarray
     affine: np.ndarray
+    seconds: tuple[float, ...] | None = None
+    numbers: tuple[int, ...] | None = None
+    warnings: tuple[str, ...] = ()
 
     def frame(self, index: int) -> Volume:
         """One frame as a volume."""
@@ -43,10 +50,10 @@ class PetSeries:
 
 @dataclass(frozen=True)
 class FrameMotion:
-    """How the head had moved in a frame, relative to the first frame.
+    """How the head had moved in a frame, relative to the first frame that counts.
 
     Attributes:
-        frame: from 0.
+        frame: its number in the file, from 0.
         translation_mm: displacement of the head's centre of mass along R, A, S.
         rotation_deg: rotations about R, A, S (extrinsic Euler angles, x then y then z).
         displacement_mm: root mean square displacement in a sphere of 80 mm about that centre
@@ -83,38 +90,40 @@ class StaticPet:
     motion: tuple[FrameMotion, ...]
 
 
-def read_pet(source: Any) -> PetSeries:
-    """Read a PET of one or several frames.
+def read_pet(source: Any, *, assume_ras: bool = False) -> PetSeries:
+    """Read the frames of a PET that make a static one, see `frame_times.choose_frames`.
 
     Args:
-        source: path of a NIfTI, `.mgz` or Analyze image, or a nibabel image.
+        source: path of a NIfTI, `.mgz` or Analyze image, or a nibabel image. The JSON sidecar
+            beside a file gives the times of its frames.
+        assume_ras: as in `read_image`.
 
     Raises:
-        InputError: missing, unreadable, truncated, no image of one or several 3D frames, a
-            single slice, values that are not finite, or a frame without signal; one sentence.
+        InputError: what `read_image` raises, or a frame without signal; one sentence.
     """
-    image, name = _open(source)
-    shape = tuple(int(n) for n in image.shape)
-    while len(shape) > 4 and shape[-1] == 1:
-        shape = shape[:-1]
-    sizes = " x ".join(map(str, image.shape))
-    if len(shape) not in (3, 4) or (len(shape) == 4 and not 1 <= shape[3] <= MAX_FRAMES):
-        raise InputError(
-            f"{name}: has the shape {sizes}; a PET has three axes, or four with 1 to "
-            f"{MAX_FRAMES} frames."
-        )
-    if min(shape[:3]) < MIN_SLICES:
-        raise InputError(
-            f"{name}: has {min(shape[:3])} slices along one axis ({sizes} voxels), at least "
-            f"{MIN_SLICES} are needed; give the whole PET volume."
-        )
-    frames = _values(image, name).reshape(shape if len(shape) == 4 else (*shape, 1))
-    frames = np.ascontiguousarray(np.moveaxis(frames, 3, 0), dtype=np.float32)
-    _refuse_without_signal(name, frames)
-    affine = np.asarray(image.affine, dtype=np.float64)
-    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
-        raise InputError(f"{name}: its affine is not invertible; export the PET again.")
-    return PetSeries(name, frames, affine)
+    sidecar = read_sidecar(source)
+    chosen: list[FrameChoice] = []
+
+    def choose(count: int) -> tuple[int, ...]:
+        chosen.append(choose_frames(count, sidecar))
+        return chosen[0].frames
+
+    image = read_image(source, PET, assume_ras=assume_ras, choose=choose)
+    (choice,) = chosen
+    for number, frame in zip(choice.frames, image.frames, strict=True):
+        if not (frame > 0).any():
+            which = f"frame {number + 1}" if len(choice.frames) > 1 else "it"
+            raise InputError(
+                f"{image.name}: {which} is empty (no signal above 0); leave it out or export again."
+            )
+    return PetSeries(
+        image.name,
+        image.frames,
+        image.placed.affine,
+        choice.seconds,
+        choice.frames,
+        (*choice.told, *image.warnings),
+    )
 
 
 def static_pet(series: PetSeries, on_frame: OnFrame | None = None) -> StaticPet:
@@ -125,8 +134,8 @@ def static_pet(series: PetSeries, on_frame: OnFrame | None = None) -> StaticPet:
         on_frame: called with (registrations done, registrations in all).
 
     Returns:
-        Frames of the whole scan add up with equal weights. Where a moved frame does not reach,
-        the mean is over the frames that do.
+        Frames of the whole scan add up, each by its duration. Where a moved frame does not
+        reach, the mean is over the frames that do.
     """
     count = len(series.frames)
     if count == 1:
@@ -134,6 +143,7 @@ def static_pet(series: PetSeries, on_frame: OnFrame | None = None) -> StaticPet:
     from mri2pet.imaging.pet.to_t1 import register_rigid, smooth_frame
 
     raw = [series.frame(i) for i in range(count)]
+    seconds = series.seconds or (1.0,) * count
     seen = [Volume(smooth_frame(v.data, v.voxel_size_mm), v.affine) for v in raw]
     total, done = 2 * count - 1, 0
 
@@ -145,16 +155,30 @@ def static_pet(series: PetSeries, on_frame: OnFrame | None = None) -> StaticPet:
             on_frame(done, total)
         return found
 
-    to_first = [np.eye(4)]
-    for i in range(1, count):
-        to_first.append(align(seen[0], i, to_first[-1]))
-    mean = _aligned_mean(seen, to_first)
+    first = _first_with_signal(seen, seconds)
+    to_first = {first: np.eye(4)}
+    for i in (*range(first + 1, count), *range(first - 1, -1, -1)):
+        to_first[i] = align(seen[first], i, to_first[i - 1 if i > first else i + 1])
+    mean = _aligned_mean(seen, [to_first[i] for i in range(count)], seconds)
     to_mean = np.stack([align(mean, i, to_first[i]) for i in range(count)])
-    volume = _aligned_mean(raw, to_mean)
-    return StaticPet(volume, to_mean, _motion(seen[0], to_mean))
+    volume = _aligned_mean(raw, to_mean, seconds)
+    return StaticPet(volume, to_mean, _motion(seen[0], to_mean, series.numbers or range(count)))
 
 
-def _aligned_mean(volumes: list[Volume], target_from_volume: Any) -> Volume:
+def _first_with_signal(frames: list[Volume], seconds: Sequence[float]) -> int:
+    """The first frame that shows what the scan shows.
+
+    A frame's signal is the correlation of its smoothed values with the mean over the scan; early
+    and short frames hold noise and little else. It must be 0.8 of the best one's.
+    """
+    mean = np.average([frame.data for frame in frames], axis=0, weights=seconds)
+    signal = [float(np.corrcoef(frame.data.ravel(), mean.ravel())[0, 1]) for frame in frames]
+    return next(i for i, found in enumerate(signal) if found >= MIN_SIGNAL * max(signal))
+
+
+def _aligned_mean(
+    volumes: list[Volume], target_from_volume: Any, seconds: Sequence[float]
+) -> Volume:
     """Mean of the volumes on the grid of the first, each interpolated by cubic splines."""
     from mri2pet.imaging.space.resampling import resample
 
@@ -162,24 +186,26 @@ def _aligned_mean(volumes: list[Volume], target_from_volume: Any) -> Volume:
     total = np.zeros(grid.shape, dtype=np.float64)
     weight = np.zeros(grid.shape, dtype=np.float64)
     everywhere = np.ones(grid.shape, dtype=np.float32)
-    for volume, transform in zip(volumes, target_from_volume, strict=True):
+    for volume, transform, duration in zip(volumes, target_from_volume, seconds, strict=True):
         back = np.linalg.inv(transform)
         place = (volume.affine, grid.shape, grid.affine, back)
         covered = resample(everywhere, *place) > 0.5
-        total += np.where(covered, resample(volume.data, *place, "cubic"), 0.0)
-        weight += covered
-    mean = total / np.maximum(weight, 1.0)
+        total += np.where(covered, duration * resample(volume.data, *place, "cubic"), 0.0)
+        weight += duration * covered
+    mean = total / np.where(weight > 0, weight, 1.0)
     return Volume(mean.astype(np.float32), grid.affine, grid.unit)
 
 
-def _motion(first: Volume, mean_from_frame: np.ndarray) -> tuple[FrameMotion, ...]:
+def _motion(
+    first: Volume, mean_from_frame: np.ndarray, numbers: Sequence[int]
+) -> tuple[FrameMotion, ...]:
     """Motion of every frame relative to the first: where a point of its head has gone."""
     from mri2pet.imaging.pet.to_t1 import centre_of_mass_mm
 
     centre = centre_of_mass_mm(first)
     return tuple(
-        rigid_motion(i, np.linalg.inv(transform) @ mean_from_frame[0], centre)
-        for i, transform in enumerate(mean_from_frame)
+        rigid_motion(number, np.linalg.inv(transform) @ mean_from_frame[0], centre)
+        for number, transform in zip(numbers, mean_from_frame, strict=True)
     )
 
 
@@ -197,51 +223,3 @@ def rigid_motion(frame: int, frame_from_first: np.ndarray, centre_mm: np.ndarray
         (float(x), float(y), float(z)),
         float(np.sqrt(spread + shift @ shift)),
     )
-
-
-def _open(source: Any) -> tuple[Any, str]:
-    import nibabel
-    from nibabel.spatialimages import HeaderDataError, SpatialImage
-
-    if isinstance(source, SpatialImage):
-        return source, str(source.get_filename() or "PET in memory")
-    path = Path(source)
-    if not path.exists():
-        raise InputError(f"{path}: there is no such file; check the path.")
-    if path.is_dir():
-        raise InputError(f"{path}: is a folder; give the PET image in it.")
-    try:
-        image = nibabel.load(path)
-    except (EOFError, zlib.error):
-        raise InputError(_truncated(path)) from None
-    except (nibabel.filebasedimages.ImageFileError, HeaderDataError, OSError, ValueError) as error:
-        if "end-of-stream" in str(error):
-            raise InputError(_truncated(path)) from None
-        raise InputError(
-            f"{path}: cannot be read as an image; give NIfTI, .mgz or Analyze."
-        ) from None
-    if not isinstance(image, SpatialImage):
-        raise InputError(f"{path}: holds no voxels; give a PET image.")
-    return image, str(path)
-
-
-def _values(image: Any, name: str) -> np.ndarray:
-    try:
-        return np.asarray(image.dataobj, dtype=np.float32)
-    except (EOFError, OSError, ValueError, TypeError, zlib.error):
-        raise InputError(_truncated(name)) from None
-
-
-def _truncated(name: Any) -> str:
-    return f"{name}: is truncated or damaged (its data end early); copy or export it again."
-
-
-def _refuse_without_signal(name: str, frames: np.ndarray) -> None:
-    for i, frame in enumerate(frames):
-        which = f"frame {i + 1} of {len(frames)}" if len(frames) > 1 else "it"
-        if not np.isfinite(frame).all():
-            raise InputError(
-                f"{name}: {which} holds values that are not finite; export the PET again."
-            )
-        if not (frame > 0).any() or float(frame.max()) == float(frame.min()):
-            raise InputError(f"{name}: {which} is empty (no signal); leave it out or export again.")

@@ -31,6 +31,8 @@ class PreparedPet:
         reference: what it was scaled by.
         motion: one entry per frame; empty for a static PET.
         fit: figures of the registration to the T1.
+        frames: numbers, from 0, of the frames that count, and their durations (s).
+        warnings: what was mended, chosen or assumed, one sentence each.
     """
 
     kij: np.ndarray
@@ -40,6 +42,8 @@ class PreparedPet:
     reference: Reference
     motion: tuple[FrameMotion, ...]
     fit: PetFit
+    frames: dict[str, list[float]]
+    warnings: tuple[str, ...]
 
     def details(self) -> dict[str, Any]:
         """What was done, as JSON takes it."""
@@ -49,7 +53,9 @@ class PreparedPet:
             "pet_unit": self.reference.unit,
             "pet_scale_to_suvr": self.scale_to_suvr,
             "pet_fit": self.fit.as_dict(),
+            "pet_frames": self.frames,
             "pet_motion": [frame.as_dict() for frame in self.motion],
+            "pet_warnings": list(self.warnings),
         }
 
 
@@ -122,7 +128,14 @@ def prepare_pet(
     )
     if reference.key == MINMAX:
         kij = minmax(kij)
-    return PreparedPet(kij, volume, t1_from_pet, scale, reference, static.motion, fit)
+    count = len(series.frames)
+    frames = {
+        "numbers": list(series.numbers or range(count)),
+        "seconds": list(series.seconds or (1.0,) * count),
+    }
+    return PreparedPet(
+        kij, volume, t1_from_pet, scale, reference, static.motion, fit, frames, series.warnings
+    )
 
 
 def minmax(values: np.ndarray) -> np.ndarray:

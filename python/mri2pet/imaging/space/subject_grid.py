@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from mri2pet.errors import InputError
-
 _QFORM_FIELDS = ("quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z")
 _SFORM_FIELDS = ("srow_x", "srow_y", "srow_z")
 _FORM_DISAGREEMENT_MM = 0.5
+_MM = {"meter": 1000.0, "mm": 1.0, "micron": 0.001}
+HEAD_MM = (100.0, 1000.0)
+"""Shortest and longest field of view, along any axis, that is taken for one of a head."""
 
 
 @dataclass(frozen=True)
@@ -32,27 +33,32 @@ class SubjectGrid:
     header: dict[str, Any] | None
 
     @classmethod
-    def of(cls, image: Any, name: str, *, assume_ras: bool, doubts: list[str]) -> SubjectGrid:
-        """The grid of a nibabel image.
+    def of(cls, image: Any, *, assume_ras: bool, doubts: list[str]) -> SubjectGrid | None:
+        """The grid of a nibabel image, in mm whatever unit its header names.
 
-        Raises:
-            InputError: the header does not say where the axes point and `assume_ras` is off.
+        Args:
+            image: any nibabel spatial image.
+            assume_ras: what to do when the header does not say where the axes point: take them
+                as R, A, S about the grid's centre.
+            doubts: takes one sentence for each thing that is doubtful.
+
+        Returns:
+            None when the header does not say where the axes point and `assume_ras` is off.
         """
-        shape = image.shape[:3]
+        shape = tuple(int(n) for n in image.shape[:3])
+        placed = _has_orientation(image)
+        if not placed and not assume_ras:
+            return None
+        affine = np.asarray(image.affine, dtype=np.float64) if placed else _assumed_ras(image)
         header = None
         if _is_nifti(image):
             header = _nifti_fields(image.header)
-            _warn_of_disagreement(image, doubts)
-        if _has_orientation(image):
-            return cls(shape, np.asarray(image.affine, dtype=np.float64), header)
-        if not assume_ras:
-            raise InputError(
-                f"{name}: its header does not say which side is left (no qform or sform code); "
-                "give an image that does, or pass --assume-ras if its axes run right, anterior, "
-                "superior."
-            )
-        doubts.append("The header has no orientation; its axes were assumed to be R, A, S.")
-        return cls(shape, _assumed_ras(image), header)
+            to_mm = _unit_in_mm(image, affine, doubts)
+            affine = np.diag([to_mm, to_mm, to_mm, 1.0]) @ affine
+            _warn_of_disagreement(image, to_mm, doubts)
+        if not placed:
+            doubts.append("The header has no orientation; its axes were assumed to be R, A, S.")
+        return cls((shape[0], shape[1], shape[2]), affine, header)
 
     def nifti(self, array: np.ndarray) -> Any:
         """A NIfTI-1 image of `[X, Y, Z]` values on this grid, with the input's header fields.
@@ -122,7 +128,27 @@ def _is_analyze(image: Any) -> bool:
     return isinstance(image.header, AnalyzeHeader)
 
 
-def _warn_of_disagreement(image: Any, doubts: list[str]) -> None:
+def holds_a_head(affine: np.ndarray, shape: tuple[int, ...]) -> bool:
+    """Whether a field of view (affine in mm) is as large as a head and no larger than a scanner."""
+    view = np.linalg.norm(affine[:3, :3], axis=0) * np.array(shape[:3])
+    return bool(HEAD_MM[0] <= view.min() and view.max() <= HEAD_MM[1])
+
+
+def _unit_in_mm(image: Any, affine: np.ndarray, doubts: list[str]) -> float:
+    """Length of the header's unit, mm; 1 for an unknown one, or where only mm make a head."""
+    unit = image.header.get_xyzt_units()[0]
+    to_mm = _MM.get(unit, 1.0)
+    if to_mm == 1.0:
+        return 1.0
+    scaled = np.diag([to_mm, to_mm, to_mm, 1.0]) @ affine
+    if not holds_a_head(scaled, image.shape) and holds_a_head(affine, image.shape):
+        doubts.append(f"The header's unit is {unit}, but its sizes are those of a head in mm.")
+        return 1.0
+    doubts.append(f"The header's unit is {unit}; its sizes were brought to mm.")
+    return to_mm
+
+
+def _warn_of_disagreement(image: Any, to_mm: float, doubts: list[str]) -> None:
     """Warn when qform and sform place the same voxel apart."""
     header = image.header
     if int(header["qform_code"]) <= 0 or int(header["sform_code"]) <= 0:
@@ -131,7 +157,7 @@ def _warn_of_disagreement(image: Any, doubts: list[str]) -> None:
     corners = np.array([[a, b, c, 1] for a in (0, 1) for b in (0, 1) for c in (0, 1)], float)
     corners[:, :3] *= size
     apart = (header.get_sform() - header.get_qform()) @ corners.T
-    distance = float(np.linalg.norm(apart[:3], axis=0).max())
+    distance = to_mm * float(np.linalg.norm(apart[:3], axis=0).max())
     if distance > _FORM_DISAGREEMENT_MM:
         doubts.append(f"qform and sform disagree by up to {distance:.1f} mm; the sform was used.")
 

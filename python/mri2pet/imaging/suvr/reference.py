@@ -7,8 +7,6 @@ file in template space. A file is known by its content, never by its path.
 
 from __future__ import annotations
 
-import hashlib
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +15,8 @@ from typing import Any
 import numpy as np
 
 from mri2pet.errors import InputError, ModelError
+from mri2pet.imaging.files.kinds import VOI
+from mri2pet.imaging.files.reading import file_sha256, read_image
 from mri2pet.imaging.space.resampling import bounding_box, crop_affine, resample
 from mri2pet.imaging.space.volume import Volume
 
@@ -54,7 +54,7 @@ class Reference:
         if str(setting) in NAMES:
             return cls(str(setting), NAMES[str(setting)])
         path = Path(setting)
-        if not path.exists():
+        if not path.exists() and not path.is_symlink():
             raise InputError(
                 f"{setting}: there is no such file; a PET's reference is {CEREBELLUM}, {MINMAX} "
                 "or a VOI file in template space."
@@ -63,7 +63,7 @@ class Reference:
         _check_place(path, voi)
         box = bounding_box(voi.data > 0)
         voi = Volume(voi.data[box], crop_affine(voi.affine, box), voi.unit)
-        digest = _sha256(path)
+        digest = file_sha256(path)
         return cls(f"sha256:{digest}", f"{path.name}, sha256 {digest}", voi)
 
     @property
@@ -189,39 +189,17 @@ def read_voi(path: Path | str) -> Volume:
     that prefer the qform obey.
 
     Raises:
-        InputError: unreadable, not 3D, without orientation, without a voxel above 0.5, or with
-            several labels.
+        InputError: what `read_image` raises, no voxel above 0.5, or several labels.
     """
-    import nibabel
-
-    try:
-        image = nibabel.load(path)
-        values = np.squeeze(np.asarray(image.dataobj, dtype=np.float32))  # type: ignore[attr-defined]
-    except FileNotFoundError:
-        raise InputError(f"{path}: there is no such file; check the path.") from None
-    except (
-        nibabel.filebasedimages.ImageFileError,
-        EOFError,
-        OSError,
-        ValueError,
-        zlib.error,
-    ) as error:
-        raise InputError(f"{path}: cannot be read as a VOI image ({error}).") from None
-    if values.ndim != 3:
-        raise InputError(f"{path}: has {values.ndim} axes; give a VOI image with three.")
-    codes = [int(image.header.get(f"{form}_code", 1)) for form in ("sform", "qform")]  # type: ignore[attr-defined]
-    if not any(code > 0 for code in codes):
-        raise InputError(
-            f"{path}: its header does not say where its voxels lie (no sform or qform code); "
-            "give a VOI in template space."
-        )
+    image = read_image(path, VOI)
+    values = image.frames[0]
     weights = (values > 0.5).astype(np.float32)
     if not weights.any():
         raise InputError(f"{path}: holds no voxel above 0.5; give a VOI image of zeros and ones.")
     inside = values[values > 0.5]
     if inside.max() > 1.5 and inside.min() != inside.max():
         raise InputError(f"{path}: holds several labels; give a VOI image of zeros and ones.")
-    return Volume(weights, np.asarray(image.affine, dtype=np.float64), "1")  # type: ignore[attr-defined]
+    return Volume(weights, image.placed.affine, "1")
 
 
 def _check_place(path: Path, voi: Volume) -> None:
@@ -235,14 +213,3 @@ def _check_place(path: Path, voi: Volume) -> None:
             f"{path}: only {100 * mean * seen:.0f} % of this VOI lies in the template's brain "
             "where its sform puts it; give a VOI in MNI space."
         )
-
-
-def _sha256(path: Path) -> str:
-    """Of the bytes of the file; of header and image one after the other where these are two."""
-    import nibabel
-
-    files = nibabel.load(path).file_map.values()  # type: ignore[attr-defined]
-    names = sorted({Path(file.filename) for file in files if file.filename is not None})
-    return hashlib.sha256(
-        b"".join(name.read_bytes() for name in names if name.exists())
-    ).hexdigest()

@@ -1,0 +1,35 @@
+"""The kinds of image that are read, and in what they differ."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class ImageKind:
+    """What an image of one kind may be.
+
+    Attributes:
+        name: for messages, with its article.
+        frames: may hold several volumes.
+        min_voxels: along every axis.
+        head: shows a head, so its field of view has a head's size.
+        needs_place: is refused when its header does not say where its axes point; otherwise its
+            grid is up to the reader's caller.
+        nan_outside: NaN at the edge of the volume is background.
+        offset: a background other than 0 is taken off.
+    """
+
+    name: str
+    frames: bool = False
+    min_voxels: int = 2
+    head: bool = False
+    needs_place: bool = True
+    nan_outside: bool = False
+    offset: bool = False
+
+
+T1 = ImageKind("a T1", head=True, offset=True)
+PET = ImageKind("a PET", head=True, frames=True, min_voxels=8, nan_outside=True)
+MASK = ImageKind("a brain mask", needs_place=False, nan_outside=True)
+VOI = ImageKind("a VOI", nan_outside=True)
