@@ -23,6 +23,9 @@ PITCH_DEG = (-60.0, -45.0, -30.0, -15.0, 0.0, 15.0, 30.0, 45.0, 60.0)
 YAW_DEG = (-20.0, 0.0, 20.0)
 ROLL_DEG = (-20.0, 0.0, 20.0)
 SIZES = (0.85, 1.0, 1.15)
+"""Template over subject, of adults and older children."""
+OTHER_SIZES = (0.5, 0.6, 1.45, 1.6, 1.8)
+"""Looked for when a registration has failed."""
 
 _CUBE = 32
 _BRAIN_CENTRE_MM = np.array([0.0, -17.0, 4.0])
@@ -46,22 +49,15 @@ def find_starts(head: Volume, count: int) -> list[Start]:
         count: at most this many. Two poses are distinct when some point of the brain moves
             by more than 12 mm between them.
     """
-    from scipy import fft
-
     coarse = _coarse(head)
-    sizes = [fft.next_fast_len(n + _CUBE, real=True) for n in coarse.shape]
-    spectrum = fft.rfftn(coarse.data, sizes)
-    spectrum_squared = fft.rfftn(coarse.data**2, sizes)
-    found: list[Start] = []
-    for pose, kernel, weight in _poses():
-        score, shift = _best_shift(
-            spectrum, spectrum_squared, kernel, weight, sizes, coarse.data.shape
-        )
-        index = np.eye(4)
-        index[:3, 3] = -shift
-        found.append(Start(score, pose @ index @ np.linalg.inv(coarse.affine)))
-    found.sort(key=lambda start: -start.score)
-    return _distinct(found, count)
+    starts = _scored(coarse, _poses(PITCH_DEG, YAW_DEG, ROLL_DEG, SIZES))
+    return _distinct(sorted(starts, key=lambda start: -start.score), count)
+
+
+def best_score(head: Volume, size: float) -> float:
+    """Score of the best upright or nodding pose of a brain of one size, template over subject."""
+    starts = _scored(_coarse(head), _poses(PITCH_DEG, (0.0,), (0.0,), (size,)))
+    return max(start.score for start in starts)
 
 
 def ranks(data: np.ndarray) -> np.ndarray:
@@ -81,6 +77,24 @@ def ranks(data: np.ndarray) -> np.ndarray:
     ranked = np.interp(data, knots, quantiles)
     ranked[data <= floor] = 0.0
     return ranked.astype(np.float32)
+
+
+def _scored(coarse: Volume, poses: list[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> list[Start]:
+    """Every pose at its best place."""
+    from scipy import fft
+
+    sizes = [fft.next_fast_len(n + _CUBE, real=True) for n in coarse.shape]
+    spectrum = fft.rfftn(coarse.data, sizes)
+    spectrum_squared = fft.rfftn(coarse.data**2, sizes)
+    found = []
+    for pose, kernel, weight in poses:
+        score, shift = _best_shift(
+            spectrum, spectrum_squared, kernel, weight, sizes, coarse.data.shape
+        )
+        index = np.eye(4)
+        index[:3, 3] = -shift
+        found.append(Start(score, pose @ index @ np.linalg.inv(coarse.affine)))
+    return found
 
 
 def _best_shift(
@@ -108,8 +122,10 @@ def _best_shift(
 
 
 @cache
-def _poses() -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """For each pose: cube index → template mm, zero-mean kernel `[32, 32, 32]`, its weights."""
+def _poses(*choices: tuple[float, ...]) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """All poses of some pitches, yaws, rolls (degrees) and sizes.
+
+    For each pose: cube index → template mm, zero-mean kernel `[32, 32, 32]`, its weights."""
     from scipy.ndimage import binary_dilation, gaussian_filter
     from scipy.spatial.transform import Rotation
 
@@ -117,7 +133,7 @@ def _poses() -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     ring = binary_dilation(mask.data, iterations=_RING_VOXELS).astype(np.float32)
     smooth = gaussian_filter(ranks(brain.data) * mask.data, SEARCH_MM / 4)
     poses = []
-    for pitch, yaw, roll, size in product(PITCH_DEG, YAW_DEG, ROLL_DEG, SIZES):
+    for pitch, yaw, roll, size in product(*choices):
         turn = Rotation.from_euler("xyz", [pitch, roll, yaw], degrees=True).as_matrix()
         pose = np.eye(4)
         pose[:3, :3] = turn * (size * SEARCH_MM)

@@ -1,0 +1,44 @@
+"""What is said about an image whose registration failed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from mri2pet.imaging.brain.causes import cause
+from mri2pet.imaging.space.template import template, template_mask
+from mri2pet.imaging.space.volume import Volume
+
+
+@pytest.fixture(scope="module")
+def brain():
+    return template(2).data * template_mask(2).data, template(2).affine
+
+
+def test_a_brain_of_an_adult_gives_no_cause(brain):
+    data, affine = brain
+    assert cause(Volume(data, affine), np.eye(4)) is None
+
+
+@pytest.mark.parametrize(("size", "word"), [(0.6, "small"), (1.7, "large")])
+def test_a_brain_of_another_size_is_named_with_its_volume(brain, size, word):
+    data, affine = brain
+    shrunk = np.diag([size, size, size, 1.0]) @ affine
+    found = cause(Volume(data, shrunk), np.eye(4))
+    assert f"brain is too {word}" in found
+    (told,) = [w for w in found.split("about ")[1].split() if w.isdigit()][:1]
+    assert float(told) == pytest.approx(1883 * size**3, rel=0.35)
+
+
+def test_a_background_as_bright_as_tissue_is_named(brain):
+    data, affine = brain
+    noise = np.random.default_rng(0).random(data.shape, dtype=np.float32) * data.max()
+    uniform = Volume(np.where(data > 0, data, noise), affine)
+    assert "background is nearly as bright as tissue" in cause(uniform, np.eye(4))
+
+
+def test_missing_slices_are_named(brain):
+    data, affine = brain
+    cut = data.copy()
+    cut[:, 50:60] = 0
+    assert "of the place of the brain holds zeros" in cause(Volume(cut, affine), np.eye(4))
