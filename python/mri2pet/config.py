@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from importlib import resources
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import (
@@ -176,6 +177,16 @@ def parse_config(tree: dict[str, Any]) -> Config:
         scalar = not isinstance(first["input"], dict | BaseModel)
         hint = f" ({first['input']!r} was given)" if scalar else ""
         raise UsageError(f"configuration: {field}: {first['msg']}{hint}") from None
+
+
+def without_folders(config: Config) -> dict[str, Any]:
+    """A configuration as plain JSON values, for a description that is given to others: of files
+    and folders only their names."""
+    tree = config.model_dump(mode="json")
+    for section, key in (("training", "init"), ("data", "stylized"), ("data", "reference")):
+        if tree[section][key] is not None:
+            tree[section][key] = Path(tree[section][key]).name
+    return tree
 
 
 def _apply(tree: dict[str, Any], setting: str) -> None:

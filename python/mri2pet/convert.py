@@ -67,13 +67,26 @@ def network_from_authors_state(state: Mapping[str, Tensor], config: ModelConfig)
     """
     network = Network(config)
     renamed = {our_name(name.removeprefix("module.")): value for name, value in state.items()}
-    try:
-        network.load_state_dict(renamed)
-    except RuntimeError as error:
+    expected = network.state_dict()
+    missing = [name for name in expected if name not in renamed]
+    if missing:
         raise ModelError(
-            f"the checkpoint does not fit an MRI of {config.mri_shape} voxels: {error}"
-        ) from None
+            f"the checkpoint lacks {len(missing)} of {len(expected)} parameters "
+            f"({_first(missing)}); it is not of the authors' network, or was cut"
+        )
+    wrong = [name for name, value in renamed.items() if value.shape != expected[name].shape]
+    if wrong:
+        found, needed = (tuple(t[wrong[0]].shape) for t in (renamed, expected))
+        raise ModelError(
+            f"the checkpoint does not fit an MRI of {config.mri_shape} voxels: {len(wrong)} "
+            f"parameters have other shapes ({wrong[0]}: {found}, not {needed})"
+        )
+    network.load_state_dict(renamed)
     return network
+
+
+def _first(names: list[str], count: int = 3) -> str:
+    return ", ".join(names[:count]) + (", …" if len(names) > count else "")
 
 
 def read_authors_checkpoint(path: str | Path) -> Mapping[str, Tensor]:
@@ -84,16 +97,45 @@ def read_authors_checkpoint(path: str | Path) -> Mapping[str, Tensor]:
     """
     path = Path(path)
     if not path.is_file():
-        raise ModelError(f"{path}: no such file")
+        what = "is a folder" if path.is_dir() else "there is no such file"
+        raise ModelError(f"{path}: {what}; give the authors' .pt file")
+    with path.open("rb") as file:
+        held = _other_content(file.read(512))
+    if held is not None:
+        raise ModelError(f"{path}: {held}")
     try:
         content: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        first = str(error).splitlines()[0]
-        raise ModelError(f"{path}: not a checkpoint that can be read safely ({first})") from None
+    except pickle.UnpicklingError:
+        raise ModelError(
+            f"{path}: holds more than tensors, or is damaged, and is not read for safety; save "
+            "its state dict alone, or copy it again"
+        ) from None
+    except Exception:  # whatever torch makes of bytes that are no checkpoint
+        raise ModelError(
+            f"{path}: is no checkpoint of PyTorch, or is cut; copy or download it again"
+        ) from None
     state = content.get("model") if isinstance(content, Mapping) else None
     if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise ModelError(f"{path}: holds no state dict under 'model'")
+        raise ModelError(
+            f"{path}: holds no state dict under 'model', as the authors' checkpoints do"
+        )
     return state
+
+
+def _other_content(head: bytes) -> str | None:
+    """What a file is that cannot be a checkpoint, and what to do; None for one that may be."""
+    if not head:
+        return "is empty; copy or download it again"
+    if head.startswith(b"version https://git-lfs"):
+        return "is a git-lfs pointer without its content; run git lfs pull"
+    text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if text.startswith((b"<!doctype html", b"<html")):
+        return "is a web page, not a checkpoint; download the file itself"
+    if head.startswith(b"\x1f\x8b"):
+        return "is gzipped; unpack it"
+    if not head.strip(bytes(range(32, 127)) + b"\t\r\n"):
+        return "is a text file, not a checkpoint; give the authors' .pt file"
+    return None
 
 
 def convert_authors_checkpoint(

@@ -24,18 +24,26 @@ def written_whole(path: Path) -> Iterator[Path]:
     Two writers of the same file do not meet: each has its own temporary name, the last one wins.
     What a writer that was killed on this machine left in the folder goes first.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _remove_leftovers(path.parent.resolve())
-    prefix = f"{PART}{_HOST}-{os.getpid()}-"
-    handle, name = tempfile.mkstemp(prefix=prefix, suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
+    temporary = temporary_beside(path)
     try:
         yield temporary
         temporary.chmod(0o644)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def temporary_beside(path: Path) -> Path:
+    """A new, empty file in the folder of `path`, which is made where it is missing.
+
+    What a writer that was killed on this machine left in the folder goes first.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_leftovers(path.parent.resolve())
+    prefix = f"{PART}{_HOST}-{os.getpid()}-"
+    handle, name = tempfile.mkstemp(prefix=prefix, suffix=path.suffix, dir=path.parent)
+    os.close(handle)
+    return Path(name)
 
 
 def write_atomically(path: Path, content: bytes) -> None:

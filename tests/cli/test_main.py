@@ -117,6 +117,27 @@ def test_errors_are_one_line_and_a_code(
     assert err.count("\n") == 1
 
 
+@pytest.mark.parametrize("code", [130, 3])
+def test_ctrl_c_as_typer_hands_it_on_is_told(
+    code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(cli, "app", lambda **_: code)
+    assert cli.main([]) == code
+    told = "mri2pet: error: interrupted; nothing is half-written" if code == 130 else ""
+    assert capsys.readouterr().err.startswith(told)
+
+
+def test_ctrl_c_in_a_command_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mri2pet.config.load_config", interrupted)
+    assert cli.main(["preprocess", "t1.nii", "-o", "out"]) == 130
+    assert capsys.readouterr().err.count("interrupted; nothing is half-written") == 1
+
+
 def test_a_fault_of_the_program_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cli, "app", raising(ZeroDivisionError("a bug")))
     with pytest.raises(ZeroDivisionError):

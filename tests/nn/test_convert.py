@@ -96,7 +96,7 @@ class Payload:
 def test_a_hostile_pickle_is_not_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     torch.save({"model": Payload()}, tmp_path / "hostile.pt")
-    with pytest.raises(ModelError, match="not a checkpoint that can be read safely"):
+    with pytest.raises(ModelError, match="holds more than tensors, or is damaged"):
         convert_authors_checkpoint(tmp_path / "hostile.pt", tmp_path / "model")
     assert not (tmp_path / "unpickled").exists()
 
@@ -108,6 +108,37 @@ def test_other_files_are_refused(tmp_path, content):
         convert_authors_checkpoint(tmp_path / "other.pt", tmp_path / "model")
     with pytest.raises(ModelError, match="no such file"):
         convert_authors_checkpoint(tmp_path / "missing.pt", tmp_path / "model")
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "is empty; copy"),
+        (b"<!DOCTYPE html><html>404", "is a web page, not a checkpoint"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n", "git-lfs pointer"),
+        (b"epoch,loss\n1,0.5\n", "is a text file"),
+        (b"\x1f\x8b\x08" + bytes(20), "is gzipped"),
+        (b"PK\x03\x04" + bytes(60), "no checkpoint of PyTorch, or is cut"),
+        (bytes(range(200, 256)) * 9, "damaged|no checkpoint of PyTorch"),
+    ],
+)
+def test_what_is_no_checkpoint_is_said_in_a_sentence(tmp_path, content, reason):
+    path = tmp_path / "authors.pt"
+    path.write_bytes(content)
+    with pytest.raises(ModelError, match=reason) as caught:
+        convert_authors_checkpoint(path, tmp_path / "model")
+    message = str(caught.value)
+    assert message.startswith(f"{path}: ")
+    assert not {"\n", "\x1b"} & set(message)
+    assert "weights_only" not in message
+
+
+def test_missing_parameters_are_counted_and_three_are_named(tmp_path, network):
+    state = {authors_name(name): value for name, value in network.state_dict().items()}
+    kept = dict(list(state.items())[:-5])
+    torch.save({"model": kept}, tmp_path / "cut.pt")
+    with pytest.raises(ModelError, match=r"lacks 5 of 174 parameters \(([\w.]+, ){3}…\)"):
+        convert_authors_checkpoint(tmp_path / "cut.pt", tmp_path / "model", **SHAPES)
 
 
 def test_saved_models_load_and_corrupted_ones_do_not(tmp_path, network):

@@ -5,6 +5,9 @@ from __future__ import annotations
 import errno
 import json
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -12,10 +15,12 @@ import nibabel
 import numpy as np
 import pytest
 
-from mri2pet.errors import InputError, Mri2petError
+from mri2pet import files
+from mri2pet.errors import InputError, Mri2petError, UsageError
 from mri2pet.synthesis import outputs
 from mri2pet.synthesis.outputs import (
     OutputPaths,
+    check_names,
     check_output_folder,
     find_done,
     image_writer,
@@ -25,7 +30,7 @@ from mri2pet.synthesis.outputs import (
     write_together,
 )
 
-IMAGE = {"file": "/data/a_T1w.nii.gz", "sha256": "11"}
+IMAGE = {"file": "a_T1w.nii.gz", "place": "7", "sha256": "11"}
 SETTINGS = {"seed": 0, "samples": 4}
 
 
@@ -129,7 +134,7 @@ def finished(tmp_path: Path, **changes: Any) -> OutputPaths:
 
 def test_done_needs_the_same_image_model_and_settings(tmp_path: Path) -> None:
     paths = finished(tmp_path)
-    moved = {**IMAGE, "file": "/elsewhere/a_T1w.nii.gz"}
+    moved = {**IMAGE, "place": "8"}
     assert find_done(paths, IMAGE, "22", SETTINGS) is not None
     assert find_done(paths, moved, "22", SETTINGS) is not None
     assert find_done(paths, {**IMAGE, "sha256": "99"}, "22", SETTINGS) is None
@@ -153,8 +158,8 @@ def test_a_broken_sidecar_is_no_result(tmp_path: Path, content: str) -> None:
 
 def test_another_subject_is_never_overwritten(tmp_path: Path) -> None:
     paths = finished(tmp_path)
-    with pytest.raises(InputError, match="already holds the result of /data/a_T1w"):
-        find_done(paths, {"file": "/other/a_T1w.nii.gz", "sha256": "33"}, "22", SETTINGS)
+    with pytest.raises(InputError, match="already holds the result of a_T1w"):
+        find_done(paths, {**IMAGE, "place": "8", "sha256": "33"}, "22", SETTINGS)
 
 
 def test_failures_are_one_line_each_and_of_this_run(tmp_path: Path) -> None:
@@ -163,3 +168,35 @@ def test_failures_are_one_line_each_and_of_this_run(tmp_path: Path) -> None:
     assert path.read_text() == "file\treason\na.nii\ttwo lines and a tab\nb.nii\tflat\n"
     assert write_failures(tmp_path, []) is None
     assert files_below(tmp_path) == []
+
+
+def test_a_name_that_is_too_long_is_refused_with_its_length(tmp_path: Path) -> None:
+    longest = "m" * (255 - len(OutputPaths.of(tmp_path, "").std.name))
+    check_names(tmp_path, ["short", longest])
+    with pytest.raises(UsageError, match="would have 256 bytes, and the file system takes 255"):
+        check_names(tmp_path, ["short", longest + "m"])
+
+
+def test_what_a_killed_writer_left_goes(tmp_path: Path) -> None:
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED_WRITER, str(tmp_path / "pet.nii.gz")], check=False
+    )
+    assert killed.returncode == -signal.SIGKILL
+    (left,) = tmp_path.iterdir()
+    assert left.read_bytes() == b"half"
+    files._remove_leftovers.cache_clear()
+    write_together({tmp_path / "pet.nii.gz": text_writer("whole")})
+    assert [path.name for path in tmp_path.iterdir()] == ["pet.nii.gz"]
+
+
+KILLED_WRITER = """
+import os, pathlib, signal, sys
+from mri2pet.synthesis.outputs import write_together
+
+def write(stream):
+    stream.write(b"half")
+    stream.flush()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+write_together({pathlib.Path(sys.argv[1]): write})
+"""

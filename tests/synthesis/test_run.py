@@ -80,7 +80,9 @@ def test_sidecar(done: tuple[Path, SynthesisResult], head_file: Path, small_mode
     assert written["synthetic"] is True
     assert written["warning"] == mri2pet.WARNING
     assert (written["Units"], written["ReferenceRegion"]) == ("SUVR", "whole cerebellum")
-    assert written["input"]["file"] == str(head_file.resolve())
+    assert written["input"]["file"] == head_file.name
+    assert str(head_file.parent) not in result.paths.sidecar.read_text()
+    assert str(head_file.parent) not in result.paths.report.read_text()
     assert len(written["input"]["sha256"]) == 64
     assert written["model"]["name"] == "small"
     assert written["model"]["sha256"] == mri2pet.load_model(small_model).sha256

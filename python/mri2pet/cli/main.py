@@ -30,6 +30,7 @@ COMMANDS = (
     "export",
 )
 FAILED, MISUSED, INTERRUPTED = 1, 2, 130
+GOES_ON = "interrupted; nothing is half-written, and the same command goes on where it stopped"
 
 # The base of all that the parser raises; which library defines it differs between versions.
 ParserError: type[Exception] = next(
@@ -99,13 +100,15 @@ def _run(arguments: Sequence[str] | None) -> int:
     except ParserError as error:
         return _refuse(_parser_message(error), MISUSED)
     except (KeyboardInterrupt, typer.Abort):
-        return _refuse("interrupted; the same command goes on where it stopped", INTERRUPTED)
+        return _refuse(GOES_ON, INTERRUPTED)
     except BrokenPipeError:
         return FAILED
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
         return _refuse("the disk is full; make room and run the same command again", FAILED)
+    if code == INTERRUPTED:  # what typer makes of Ctrl-C
+        return _refuse(GOES_ON, INTERRUPTED)
     return code if isinstance(code, int) else 0
 
 

@@ -24,10 +24,20 @@ ENTITY_FOLDER = re.compile(r"(sub|ses)-[0-9A-Za-z]+")
 
 @dataclass(frozen=True)
 class SubjectInput:
-    """One T1-weighted image and the name its results go by."""
+    """One T1-weighted image, the name its results go by, and the named folder that held it."""
 
     source: Any
     stem: str
+    folder: Path | None = None
+
+    @property
+    def name(self) -> str:
+        """The file by its name, or by its path in the folder that the user named."""
+        if not isinstance(self.source, Path):
+            return self.stem
+        if self.folder is None:
+            return self.source.name
+        return self.source.relative_to(self.folder).as_posix()
 
     @property
     def label(self) -> str:
@@ -55,7 +65,9 @@ def find_inputs(inputs: Input | Sequence[Input], out: Path | None = None) -> lis
         if not isinstance(item, (str, os.PathLike)):
             subjects.append(_image_in_memory(item, number, len(inputs)))
         elif (path := Path(item)).is_dir():
-            subjects.extend(SubjectInput(found, output_stem(found)) for found in _search(path, out))
+            subjects.extend(
+                SubjectInput(found, output_stem(found), path) for found in _search(path, out)
+            )
         else:
             subjects.append(SubjectInput(path, output_stem(path)))
     subjects = _without_repeats(subjects)

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from mri2pet.errors import InputError, Mri2petError
+from mri2pet.errors import InputError, Mri2petError, UsageError
+from mri2pet.files import temporary_beside
 
 if TYPE_CHECKING:
     import nibabel
@@ -74,6 +75,27 @@ def check_output_folder(out: Path) -> list[Path]:
     return made
 
 
+def check_names(out: Path, stems: Sequence[str]) -> None:
+    """Refuse names that the file system of an existing output folder cannot hold.
+
+    Raises:
+        UsageError: with the length and the limit.
+    """
+    longest_name = os.pathconf(out, "PC_NAME_MAX")
+    longest_path = os.pathconf(out, "PC_PATH_MAX")
+    for stem in stems:
+        longest = OutputPaths.of(out.resolve(), stem).std
+        for what, length, limit in (
+            ("name", len(os.fsencode(longest.name)), longest_name),
+            ("path", len(os.fsencode(longest)), longest_path),
+        ):
+            if length > limit:
+                raise UsageError(
+                    f"{stem}: the {what} of its results would have {length} bytes, and the file "
+                    f"system takes {limit}; shorten the image's name by {length - limit}"
+                )
+
+
 def remove_if_empty(folders: Sequence[Path]) -> None:
     """Remove the folders, innermost first, up to the first that is in use."""
     for folder in folders:
@@ -86,24 +108,25 @@ def remove_if_empty(folders: Sequence[Path]) -> None:
 def write_together(files: Mapping[Path, Writer]) -> None:
     """Write all files of a result, or none.
 
-    Each goes to a hidden `.part` file beside its name and to the disk; when all are complete
-    they are renamed in the order given. The last one is the mark of a complete result: an old
-    one is removed before the first rename, so that it never vouches for files of another run.
+    Each goes to a hidden file beside its name and to the disk; when all are complete they are
+    renamed in the order given. The last one is the mark of a complete result: an old one is
+    removed before the first rename, so that it never vouches for files of another run.
 
     Raises:
         Mri2petError: the disk is full or refuses; nothing has changed under the final names.
     """
     *_, mark = files
-    parts = {path: path.with_name(f".{path.name}.{os.getpid()}.part") for path in files}
+    parts: dict[Path, Path] = {}
     try:
-        mark.parent.mkdir(parents=True, exist_ok=True)
         for path, write in files.items():
+            parts[path] = temporary_beside(path)
             with open(parts[path], "wb") as stream:
                 write(stream)
                 stream.flush()
                 os.fsync(stream.fileno())
         mark.unlink(missing_ok=True)
         for path, part in parts.items():
+            part.chmod(0o644)
             os.replace(part, path)
     except OSError as error:
         raise Mri2petError(
@@ -153,7 +176,7 @@ def find_done(
         earlier = sidecar["input"]
         model = sidecar["model"]["sha256"]
         same_image = earlier["sha256"] == image["sha256"]
-        same_file = earlier["file"] == image["file"]
+        same_file = earlier["place"] == image["place"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
     if not same_image and not same_file:

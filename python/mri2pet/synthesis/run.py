@@ -13,7 +13,12 @@ from mri2pet.errors import ModelError, UsageError
 from mri2pet.synthesis.inputs import SubjectInput, find_inputs
 from mri2pet.synthesis.observer import Observer
 from mri2pet.synthesis.options import SynthesisOptions
-from mri2pet.synthesis.outputs import check_output_folder, remove_if_empty, write_failures
+from mri2pet.synthesis.outputs import (
+    check_names,
+    check_output_folder,
+    remove_if_empty,
+    write_failures,
+)
 from mri2pet.synthesis.result import SynthesisResult
 from mri2pet.synthesis.subject import SubjectRunner
 
@@ -104,6 +109,8 @@ def _run(
         raise UsageError("--brain-mask belongs to one image: give the images one at a time")
     made = check_output_folder(out) if out is not None else []
     try:
+        if out is not None:
+            check_names(out, [subject.stem for subject in subjects])
         return _run_all(subjects, options, out, observer)
     finally:
         remove_if_empty(made)
@@ -130,7 +137,8 @@ def _run_all(
         observer.subject_finished(result)
         results.append(result)
     if out is not None:
-        write_failures(out, [(r.label, r.reason) for r in results if r.error is not None])
+        failed = [(s, r) for s, r in zip(subjects, results, strict=True) if r.error is not None]
+        write_failures(out, [(s.name, r.reason.replace(s.label, s.name)) for s, r in failed])
     return results
 
 

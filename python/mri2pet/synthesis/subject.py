@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -52,7 +54,7 @@ class SubjectRunner:
         seconds: dict[str, float] = {}
         with stage("read", seconds, self.observer):
             t1 = read_t1(subject.source, assume_ras=self.options.assume_ras)
-        image = {"file": _file_of(subject), "sha256": t1.sha256}
+        image = {"file": subject.name, "place": _place_of(subject), "sha256": t1.sha256}
         paths = OutputPaths.of(self.out, subject.stem) if self.out is not None else None
         if paths is not None:
             done = find_done(paths, image, self.model.sha256, self.settings)
@@ -142,8 +144,11 @@ def _write(
         paths.std.unlink(missing_ok=True)
 
 
-def _file_of(subject: SubjectInput) -> str:
-    return str(subject.source.resolve()) if isinstance(subject.source, Path) else subject.label
+def _place_of(subject: SubjectInput) -> str:
+    """Tells two files of one name apart without saying where they lie."""
+    in_file = isinstance(subject.source, Path)
+    path = str(subject.source.resolve()) if in_file else subject.label
+    return hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
 
 
 def _output_names(paths: OutputPaths, pet: SyntheticPet) -> dict[str, str]:

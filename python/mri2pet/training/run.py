@@ -15,7 +15,7 @@ import torch
 from mri2pet import __version__
 from mri2pet.checkpoint import Model, load_model, save_model
 from mri2pet.cohort.cache import CohortCache, build_cache
-from mri2pet.config import Config, load_config
+from mri2pet.config import Config, load_config, without_folders
 from mri2pet.errors import Mri2petError, UsageError
 from mri2pet.imaging.suvr.reference import Reference
 from mri2pet.memory import explained, training_plan
@@ -290,7 +290,7 @@ class Trainer:
             provenance={
                 "mri2pet": __version__,
                 "torch": torch.__version__,
-                "config": self.config.model_dump(mode="json"),
+                "config": without_folders(self.config),
                 "init_sha256": self.initial_sha256,
                 "training_subjects": len({r.subject for r in self.data.rows}),
                 "training_pairs": len(self.data.train),
