@@ -13,6 +13,7 @@ import typer
 from mri2pet.allocator import keep_freed_memory
 from mri2pet.errors import Mri2petError, UsageError
 from mri2pet.openmp import wait_briefly
+from mri2pet.quiet import quiet_libraries
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="Timings of mri2pet on this machine."
@@ -251,6 +252,7 @@ def main() -> None:
     """Runs the command; an error is one line on stderr and the exit code."""
     keep_freed_memory()
     wait_briefly()
+    quiet_libraries()
     try:
         app()
     except Mri2petError as error:

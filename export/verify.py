@@ -87,12 +87,11 @@ def verify_export(
 
 
 def _onnxruntime(folder: str | Path, device: str) -> tuple[Engine, dict[str, Any]]:
-    from mri2pet.engines.onnxruntime_engine import OnnxRuntimeEngine
+    from mri2pet.engines.onnxruntime_engine import OnnxRuntimeEngine, load_onnxruntime
 
     loaded = OnnxRuntimeEngine(folder, device)
-    import onnxruntime
-
-    return loaded, {"engine": f"onnxruntime {onnxruntime.__version__}", "device": device}
+    version = load_onnxruntime().__version__
+    return loaded, {"engine": f"onnxruntime {version}", "device": device}
 
 
 def _tensorrt(folder: str | Path, device: str) -> tuple[Engine, dict[str, Any]]:

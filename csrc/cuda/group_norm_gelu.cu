@@ -4,6 +4,7 @@
 // merged over the block in float64; then one pass that merges the blocks' parts, normalises and
 // writes. A small sample is one block's, in one launch. Bytes a value of e bytes: 2 e read and e written (3 e read with a residual).
 #include "group_norm_gelu.cuh"
+#include "moments.cuh"
 
 namespace mri2pet {
 namespace cuda {
@@ -12,11 +13,6 @@ namespace {
 // Mean, sum of squared deviations and number of the values of a block.
 struct Part {
   float mean, squares, count;
-};
-
-// The same of any number of parts, in float64.
-struct Moments {
-  double mean, squares, count;
 };
 
 struct ForwardArguments {
@@ -31,24 +27,6 @@ __device__ Moments merged(const Part& part, double* scratch) {
   block_sum(sums, scratch);
   const double mean = sums[1] / sums[0], shift = part.mean - mean;
   double squares[1] = {part.squares + part.count * shift * shift};
-  block_sum(squares, scratch);
-  return {mean, squares[0], sums[0]};
-}
-
-// Merges `count` parts from memory.
-__device__ Moments merged_parts(const Part* parts, std::int64_t count, double* scratch) {
-  double sums[2] = {0.0, 0.0};
-  for (std::int64_t i = threadIdx.x; i < count; i += kThreads) {
-    sums[0] += parts[i].count;
-    sums[1] += static_cast<double>(parts[i].count) * parts[i].mean;
-  }
-  block_sum(sums, scratch);
-  const double mean = sums[1] / sums[0];
-  double squares[1] = {0.0};
-  for (std::int64_t i = threadIdx.x; i < count; i += kThreads) {
-    const double shift = parts[i].mean - mean;
-    squares[0] += parts[i].squares + parts[i].count * shift * shift;
-  }
   block_sum(squares, scratch);
   return {mean, squares[0], sums[0]};
 }
@@ -142,7 +120,7 @@ __global__ void __launch_bounds__(kThreads, 4) normalize_kernel(const ForwardArg
   MRI2PET_SHARED(double, scratch, 2 * kThreads / 32);
   const Share<T> share(a.t);
   const Part* parts = a.parts + share.sample * a.t.parts();
-  write_normalized(a, share, merged_parts(parts, a.t.parts(), scratch));
+  write_normalized(a, share, merged_parts<kThreads>(parts, a.t.parts(), scratch));
 }
 
 // A sample that one block holds.

@@ -1,7 +1,7 @@
-// What a consumer of conv3d's statistics needs: their merge, and a GELU for half precision.
+// What a consumer of conv3d's statistics needs: their norm, and a GELU for half precision.
 #pragma once
 
-#include "common.cuh"
+#include "moments.cuh"
 #include "mri2pet/conv3d.h"
 
 namespace mri2pet {
@@ -11,25 +11,12 @@ struct Norm {
   double mean, rstd;
 };
 
-// Merges one sample's parts by the whole block: Chan's rule for all at once, in float64. `scratch`
-// holds 2 * kThreads / 32 values.
+// Of one sample, from its parts; see merged_parts.
 template <int kThreads>
 __device__ __forceinline__ Norm norm_of_parts(const Conv3dPart* parts, std::int64_t count,
                                               double eps, double* scratch) {
-  double sums[2] = {0.0, 0.0};
-  for (std::int64_t n = threadIdx.x; n < count; n += kThreads) {
-    sums[0] += static_cast<double>(parts[n].count) * parts[n].mean;
-    sums[1] += static_cast<double>(parts[n].count);
-  }
-  block_sum(sums, scratch);
-  const double mean = sums[0] / sums[1];
-  double squares[1] = {0.0};
-  for (std::int64_t n = threadIdx.x; n < count; n += kThreads) {
-    const double distance = parts[n].mean - mean;
-    squares[0] += parts[n].squares + parts[n].count * distance * distance;
-  }
-  block_sum(squares, scratch);
-  return {mean, 1.0 / sqrt(squares[0] / sums[1] + eps)};
+  const Moments all = merged_parts<kThreads>(parts, count, scratch);
+  return {all.mean, 1.0 / sqrt(all.squares / all.count + eps)};
 }
 
 // GELU(h) = h Phi(h) by 7.1.26 of Abramowitz and Stegun: |error of Phi| < 1e-7.

@@ -54,6 +54,18 @@ def test_a_form_that_differs_or_cannot_run_is_a_row_with_its_reason(monkeypatch)
     assert f"not timed: {rows['torch-fp16']['reason']}" in text
 
 
+def test_the_memory_is_that_of_the_first_run():
+    """Later runs of a captured loop allocate next to nothing."""
+    sizes = iter([2**22])
+
+    def run():
+        torch.empty(next(sizes, 1), dtype=torch.uint8)
+        return torch.ones(8)
+
+    row = bench._row("torch", run, [], "cpu", 1, 1, 7)
+    assert row["extra_bytes"] >= 2**22
+
+
 def test_no_form_at_all_is_an_error():
     with pytest.raises(Mri2petError, match=r"no form could be timed: torch-fp16: .*needs a GPU"):
         bench_sample("compact", forms=("torch-fp16",), settings=SETTINGS, steps=1)

@@ -4,50 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import replace
 from html.parser import HTMLParser
-from typing import Any
 
 import numpy as np
 import pytest
 
 from mri2pet import WARNING
-from mri2pet.imaging.space.template import template, template_mask
 from mri2pet.report import ReportInput, make_report
 from mri2pet.report.tables import notes
 
 MAXIMUM_BYTES = 3_000_000
-
-
-def sidecar() -> dict[str, Any]:
-    return {
-        "warning": WARNING,
-        "warnings": [],
-        "created": "2025-01-02T10:00:00+00:00",
-        "settings": {"seed": 7, "sampler": "dpmpp", "steps": 25, "samples": 4},
-        "model": {
-            "name": "demo",
-            "sha256": "ab" * 32,
-            "provenance": {"training_pairs": 5671, "config": {"lr": 0.125}},
-        },
-        "measurements": {
-            "cortical_suvr": {"mean": 1.234, "std": 0.0341, "samples": [1.2, 1.21, 1.26, 1.27]},
-            "cerebellum_suvr": {"mean": 1.002},
-        },
-        "checks": {"mask_volume_ml": 1432.2, "dice_with_template": 0.951},
-        "seconds": {"read": 1.0, "sampling": 40.5},
-        "device": "cpu (2 threads)",
-        "peak_memory_mib": {"process": 2048},
-        "versions": {"mri2pet": "0.1.0", "torch": "2.9"},
-        "input": {"file": "/data/<b>&.nii.gz", "sha256": "cd" * 32},
-    }
-
-
-@pytest.fixture(scope="module")
-def content() -> ReportInput:
-    t1, mask = template(2), template_mask(2).data
-    pet = np.where(mask, 1.3, 0.0).astype(np.float32)
-    return ReportInput("sub-01 <script>", t1, mask, pet, pet * 0.1, np.eye(4), sidecar())
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +93,7 @@ def test_names_are_escaped(page: str) -> None:
 
 
 def test_a_single_sample_has_no_spread(content: ReportInput) -> None:
-    tree = sidecar()
+    tree = deepcopy(dict(content.sidecar))
     tree["measurements"]["cortical_suvr"] |= {"std": None, "samples": [1.2]}
     page = make_report(replace(content, std=None, sidecar=tree))
     assert "spread over the samples" not in page

@@ -15,6 +15,7 @@ from mri2pet import WARNING, __version__
 from mri2pet.allocator import keep_freed_memory
 from mri2pet.errors import Mri2petError
 from mri2pet.openmp import wait_briefly
+from mri2pet.quiet import quiet_libraries
 
 COMMANDS = (
     "synthesize",
@@ -78,12 +79,13 @@ for _name in COMMANDS:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code; errors go to stderr in one line.
 
-    Without `arguments` it is the process's own command line; allocator and OpenMP are set.
+    Without `arguments` it is the process's own command line; allocator, OpenMP and logging are set.
     """
     if arguments is not None:
         return _run(arguments)
     keep_freed_memory()
     wait_briefly()
+    quiet_libraries()
     code = _run(None)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         from mri2pet.training.distributed import leave

@@ -13,6 +13,7 @@ from multiprocessing.process import BaseProcess
 from typing import TypeVar
 
 from mri2pet.errors import Mri2petError
+from mri2pet.quiet import quiet_libraries
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -44,7 +45,7 @@ def single_threaded_map(
     context = multiprocessing.get_context("spawn")
     with (
         _one_thread_in_children(),
-        ProcessPoolExecutor(min(jobs, len(tasks)), context, _end_with_parent) as pool,
+        ProcessPoolExecutor(min(jobs, len(tasks)), context, _start_worker) as pool,
     ):
         futures = {pool.submit(work, task): task for task in tasks}
         try:
@@ -59,7 +60,9 @@ def single_threaded_map(
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _end_with_parent() -> None:
+def _start_worker() -> None:
+    """Quiet libraries, and an end with the parent."""
+    quiet_libraries()
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_exit_after, args=(parent,), daemon=True).start()

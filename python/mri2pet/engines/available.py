@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from importlib import import_module, metadata
+from importlib import metadata
 from typing import Any
 
 import mri2pet
@@ -38,8 +38,10 @@ def engines() -> list[dict[str, Any]]:
 
 
 def _onnxruntime() -> dict[str, Any]:
+    from mri2pet.engines.onnxruntime_engine import load_onnxruntime
+
     try:
-        runtime = import_module("onnxruntime")
+        runtime = load_onnxruntime()
     except ImportError as error:
         missing = isinstance(error, ModuleNotFoundError)
         why = "not installed: pip install 'mri2pet[onnx]'" if missing else str(error)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import warnings
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,19 @@ CUDA_OPTIONS = {"use_tf32": "0"}
 CUDA_GRAPH = {"enable_cuda_graph": "1"}
 # Every operator of an export has a CUDA kernel from here on (`export.policy.KERNELS`).
 FIRST_CUDA_VERSION = "1.20"
+
+
+def load_onnxruntime() -> Any:
+    """The module `onnxruntime`, which sends no word to its makers unless the environment says so.
+
+    Its wheels report usage over the network, under an id that they keep in the home directory,
+    and complain on stderr where there is none. They read ORT_DISABLE_TELEMETRY when imported.
+
+    Raises:
+        ImportError: it is not installed, or cannot be loaded.
+    """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    return import_module("onnxruntime")
 
 
 class OnnxRuntimeEngine(ExportedEngine):
@@ -83,7 +98,7 @@ class _Graph:
 
 def _session(path: Path, device: torch.device) -> Any:
     try:
-        import onnxruntime
+        onnxruntime = load_onnxruntime()
     except ImportError:
         raise UsageError(f"the engine onnxruntime is not installed; {EXTRA}") from None
     options = onnxruntime.SessionOptions()

@@ -25,6 +25,7 @@ CUT_POINT_MNI_MM = (-6.0, -24.0, 14.0)
 MASK_COLOUR = (255, 92, 92)
 TEMPLATE_COLOUR = (64, 220, 255)
 WHITE_MATTER_COLOUR = (255, 140, 0)
+SCALES = {"pet": SUVR, "fusion": SUVR, "spread": SPREAD}  # by what a picture shows
 MONTAGE_SLICES = 12
 VIEWER_MM = 1.5
 
@@ -141,10 +142,10 @@ def viewer_data(scan: Scan) -> dict[str, Any]:
         "t1": jpeg_uri(tiles, quality=80),
         "layers": {},
     }
-    layers = {"pet": (scan.pet, SUVR), "spread": (scan.spread, SPREAD)}
-    for name, (volume, scale) in layers.items():
+    for name, volume in {"pet": scan.pet, "spread": scan.spread}.items():
         if volume is None:
             continue
+        scale = SCALES[name]
         tiles, _ = mosaic(sample_box(volume, box, VIEWER_MM), scale.low, scale.high)
         table = scale.colours(np.linspace(scale.low, scale.high, 256)[None])[0]
         data["layers"][name] = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
 from importlib import resources
@@ -92,29 +92,31 @@ def _scan(content: ReportInput) -> Scan:
 
 
 def _planes(scan: Scan) -> str:
-    from mri2pet.report.figures import plane_pictures
-    from mri2pet.report.pictures import SPREAD, SUVR
+    from mri2pet.report.figures import SCALES, plane_pictures
 
-    rows = list(plane_pictures(scan).values())
-    columns = list(rows[0])
-    scales = {"pet": SUVR, "fusion": SUVR, "spread": SPREAD}
-    cells = [f'<div class="head">{COLUMN_NAMES[name]}</div>' for name in columns]
-    cells += [_image(row[name]) for row in rows for name in columns]
-    cells += [_scale(scales[n]) if n in scales else "<div></div>" for n in columns]
+    planes = ""
+    for plane, row in plane_pictures(scan).items():
+        figures = "".join(
+            _figure(picture, COLUMN_NAMES[name], _scale(SCALES.get(name)))
+            for name, picture in row.items()
+        )
+        planes += (
+            f"<h3>{plane.capitalize()}</h3>"
+            f'<div class="grid planes" style="--columns:{len(row)}">{figures}</div>'
+        )
     return _section(
         "Three planes",
         "The subject's own space. Neurological display: the left of an axial or coronal picture "
         "is the subject's left (L). The colour scales are the same on every page.",
-        f'<div class="grid planes" style="--columns:{len(columns)}">{"".join(cells)}</div>',
+        planes,
     )
 
 
 def _montage(scan: Scan) -> str:
-    from mri2pet.report.figures import montage
+    from mri2pet.report.figures import SCALES, montage
 
     figures = "".join(
-        f"<figure>{_image(p)}<figcaption>{escape(p.text.rsplit(', ', 1)[-1])}</figcaption></figure>"
-        for p in montage(scan)
+        _figure(p, escape(p.text.rsplit(", ", 1)[-1]), _scale(SCALES["pet"])) for p in montage(scan)
     )
     return _section(
         "Synthetic PET, axial slices",
@@ -132,46 +134,51 @@ def _checks(scan: Scan) -> str:
         registration_pictures,
     )
 
-    registration = _trio(registration_pictures(scan).values())
-    mask = _trio(mask_pictures(scan).values())
+    brain, white_matter = _key(TEMPLATE_COLOUR), _key(WHITE_MATTER_COLOUR)
+    outlines = f"{brain}brain, {white_matter}white matter"
+    registration = _trio(registration_pictures(scan), outlines)
+    mask = _trio(mask_pictures(scan), f"{_key(MASK_COLOUR)}brain mask")
     return _section(
         "Registration and brain mask",
         "A result is only as good as these two. Where an outline leaves the anatomy, "
         "do not use the PET; run it again with a brain mask of your own.",
-        f"<h3>{_key(TEMPLATE_COLOUR)}brain and {_key(WHITE_MATTER_COLOUR)}white matter of the "
-        f"template over the registered T1 (template space)</h3>{registration}"
-        f"<h3>{_key(MASK_COLOUR)}brain mask over the T1 (subject's space)</h3>{mask}",
+        f"<h3>The template's outlines over the registered T1 (template space)</h3>{registration}"
+        f"<h3>The brain mask over the T1 (subject's space)</h3>{mask}",
     )
 
 
 def _viewer(scan: Scan) -> tuple[str, str]:
     """The slice browser: its section and its script."""
-    from mri2pet.report.figures import viewer_data
+    from mri2pet.report.figures import SCALES, viewer_data
+    from mri2pet.report.pictures import LETTERS
+    from mri2pet.report.planes import NORMAL_AXIS, PLANES
 
     data = viewer_data(scan)
     layers = "".join(
         f'<label><input type="radio" name="layer" value="{name}"'
-        f"{' checked' if name == 'pet' else ''}> {COLUMN_NAMES[name].lower()}</label>"
+        f"{' checked' if name == 'pet' else ''}> {COLUMN_NAMES[name]}</label>"
         for name in data["layers"]
+    )
+    scales = "".join(
+        f'<div data-layer="{name}">{_scale(SCALES[name])}</div>' for name in data["layers"]
     )
     x, y, _ = data["shape"]
     views = "".join(
-        f'<div class="view"><canvas id="view-{plane}" aria-label="{plane} view"></canvas>'
-        f"<span>{left}</span><span>{right}</span></div>"
-        for plane, left, right in (
-            ("axial", "L", "R"),
-            ("coronal", "L", "R"),
-            ("sagittal", "P", "A"),
-        )
+        f'<figure><div class="view"><canvas id="view-{plane}" aria-label="{plane} view"></canvas>'
+        f"<span>{LETTERS[plane][0]}</span><span>{LETTERS[plane][1]}</span></div>"
+        f"<figcaption><label>{plane.capitalize()}, slice "
+        f'<input type="range" id="slice-{plane}" min="0" '
+        f'max="{data["shape"][NORMAL_AXIS[plane]] - 1}"></label></figcaption>{scales}</figure>'
+        for plane in PLANES
     )
     section = _section(
         "Browse",
-        "Click or drag to move the cross, scroll to change the slice. Reduced to 1.5 mm and "
+        "Click, tap or drag with the mouse to move the cross. Reduced to 1.5 mm and "
         "8 bits: read values from the NIfTI file.",
-        f'<div class="controls">{layers.replace("synthetic pet", "synthetic PET")}'
+        f'<div class="controls">{layers}'
         '<label>opacity <input type="range" id="opacity" min="0" max="100" value="70"></label>'
         '<output id="reading"></output></div>'
-        f'<div class="views" style="grid-template-columns:{x}fr {x}fr {y}fr">{views}</div>',
+        f'<div class="grid views" style="--columns:{x}fr {x}fr {y}fr">{views}</div>',
         css_class="browser",
     )
     volumes = json.dumps(data, separators=(",", ":"))
@@ -187,19 +194,29 @@ def _section(heading: str, text: str, content: str, css_class: str = "") -> str:
     return f"<section{mark}><h2>{heading}</h2><p>{text}</p>{content}</section>"
 
 
-def _trio(pictures: Iterable[Picture]) -> str:
-    return f'<div class="grid trio">{"".join(_image(picture) for picture in pictures)}</div>'
+def _trio(pictures: Mapping[str, Picture], key: str) -> str:
+    figures = "".join(
+        _figure(picture, f"{plane.capitalize()}: {key}") for plane, picture in pictures.items()
+    )
+    return f'<div class="grid trio">{figures}</div>'
 
 
-def _image(picture: Picture) -> str:
-    return f'<img src="{picture.uri}" alt="{escape(picture.text)}">'
+def _figure(picture: Picture, caption: str, scale: str = "") -> str:
+    """A picture that keeps its caption and its colour scale, whatever the width of the screen."""
+    return (
+        f'<figure><img src="{picture.uri}" alt="{escape(picture.text)}">'
+        f"<figcaption>{caption}</figcaption>{scale}</figure>"
+    )
 
 
 def _key(colour: tuple[int, int, int]) -> str:
     return f'<span class="key" style="background:rgb{colour}"></span>'
 
 
-def _scale(scale: ColourScale) -> str:
+def _scale(scale: ColourScale | None) -> str:
+    """The colour bar of a picture; a grey one has none."""
+    if scale is None:
+        return ""
     middle = (scale.low + scale.high) / 2
     return (
         f'<div class="scale"><div class="bar" style="background:linear-gradient(to right, '

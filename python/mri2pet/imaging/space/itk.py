@@ -119,22 +119,13 @@ def register_affine(
     Returns:
         RAS 4 x 4, fixed mm → moving mm.
     """
-    ants = load_ants()
-    with scratch() as folder, _seeded():
-        start = str(folder / "start.mat")
-        ants.write_transform(itk_transform(moving_from_fixed_ras), start)
-        result = ants.registration(
-            fixed=fixed,
-            moving=moving,
-            type_of_transform="Affine",
-            initial_transform=[start],
-            outprefix=str(folder / "affine"),
-            mask=fixed_mask,
-            aff_iterations=schedule.iterations,
-            aff_shrink_factors=schedule.shrink,
-            aff_smoothing_sigmas=schedule.smoothing_voxels,
-        )
-        return moving_from_fixed(ants.read_transform(result["fwdtransforms"][0]))
+    levels = {
+        "aff_iterations": schedule.iterations,
+        "aff_shrink_factors": schedule.shrink,
+        "aff_smoothing_sigmas": schedule.smoothing_voxels,
+    }
+    with _registered("Affine", fixed, moving, fixed_mask, moving_from_fixed_ras, levels) as result:
+        return moving_from_fixed(load_ants().read_transform(result["fwdtransforms"][0]))
 
 
 def warp_to_moving(
@@ -152,6 +143,29 @@ def warp_to_moving(
     Returns:
         `image` on the moving image's grid, linearly interpolated, float32 `[X, Y, Z]`.
     """
+    levels = {"reg_iterations": iterations}
+    with _registered("SyNOnly", fixed, moving, fixed_mask, moving_from_fixed_ras, levels) as result:
+        inverse_warp = next(f for f in result["invtransforms"] if f.endswith("InverseWarp.nii.gz"))
+        back = load_ants().apply_transforms(
+            moving,
+            image,
+            transformlist=[result["start"], inverse_warp],
+            whichtoinvert=[True, False],
+            interpolator="linear",
+        )
+        return back.numpy()
+
+
+@contextmanager
+def _registered(
+    kind: str,
+    fixed: Any,
+    moving: Any,
+    fixed_mask: Any,
+    moving_from_fixed_ras: np.ndarray,
+    levels: dict[str, tuple[int, ...]],
+) -> Iterator[dict[str, Any]]:
+    """ANTs' result of one seeded registration and its "start", with their files until the end."""
     ants = load_ants()
     with scratch() as folder, _seeded():
         start = str(folder / "start.mat")
@@ -159,21 +173,13 @@ def warp_to_moving(
         result = ants.registration(
             fixed=fixed,
             moving=moving,
-            type_of_transform="SyNOnly",
+            type_of_transform=kind,
             initial_transform=[start],
-            outprefix=str(folder / "syn"),
+            outprefix=str(folder / kind),
             mask=fixed_mask,
-            reg_iterations=iterations,
+            **levels,
         )
-        inverse_warp = next(f for f in result["invtransforms"] if f.endswith("InverseWarp.nii.gz"))
-        back = ants.apply_transforms(
-            moving,
-            image,
-            transformlist=[start, inverse_warp],
-            whichtoinvert=[True, False],
-            interpolator="linear",
-        )
-        return back.numpy()
+        yield {**result, "start": start}
 
 
 @contextmanager

@@ -31,6 +31,7 @@
 
   // For each view: the volume axes along its columns and rows.
   const views = { axial: [0, 1], coronal: [0, 2], sagittal: [1, 2] };
+  const normal = (view) => 3 - views[view][0] - views[view][1];
 
   const start = (t1, layers) => {
     const draw = () => {
@@ -60,13 +61,16 @@
         pen.fillRect(cursor[across], 0, 0.6, height);
         pen.fillRect(0, height - 1 - cursor[up], width, 0.6);
       }
+      for (const view of Object.keys(views)) control("slice-" + view).value = cursor[normal(view)];
+      document.querySelectorAll("[data-layer]").forEach((scale) => {
+        scale.hidden = scale.dataset.layer !== name;
+      });
       const value = values[(cursor[2] * ny + cursor[1]) * nx + cursor[0]];
       control("reading").textContent = "≈ " + (value / 255 * layer.high).toFixed(2) + " SUVR";
     };
     for (const [view, [across, up]] of Object.entries(views)) {
       const canvas = control("view-" + view);
       const follow = (event) => {
-        if (event.type === "pointermove" && !event.buttons) return;
         const frame = canvas.getBoundingClientRect();
         const place = (fraction, count) =>
           Math.max(0, Math.min(count - 1, Math.floor(fraction * count)));
@@ -74,17 +78,20 @@
         cursor[up] = place(1 - (event.clientY - frame.top) / frame.height, data.shape[up]);
         draw();
       };
-      canvas.addEventListener("pointerdown", follow);
-      canvas.addEventListener("pointermove", follow);
-      canvas.addEventListener("wheel", (event) => {
-        const through = 3 - across - up;
-        const next = cursor[through] + (event.deltaY < 0 ? 1 : -1);
-        cursor[through] = Math.max(0, Math.min(data.shape[through] - 1, next));
-        event.preventDefault();
+      // A finger that moves scrolls the page; only a tap, which ends as a click, moves the cross.
+      const mouse = (event) => event.pointerType === "mouse";
+      canvas.addEventListener("pointerdown", (event) => { if (mouse(event)) follow(event); });
+      canvas.addEventListener("pointermove", (event) => {
+        if (mouse(event) && event.buttons) follow(event);
+      });
+      canvas.addEventListener("click", (event) => { if (!mouse(event)) follow(event); });
+      const slider = control("slice-" + view);
+      slider.addEventListener("input", () => {
+        cursor[normal(view)] = Number(slider.value);
         draw();
-      }, { passive: false });
+      });
     }
-    document.querySelectorAll(".browser input").forEach((i) => i.addEventListener("input", draw));
+    document.querySelectorAll(".controls input").forEach((i) => i.addEventListener("input", draw));
     draw();
   };
 
