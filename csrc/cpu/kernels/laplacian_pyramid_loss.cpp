@@ -26,7 +26,7 @@ struct Loss {
     slice = p.rows * p.columns;
     Arena arena(p.resources.workspace);
     parts = arena.take<SliceTerms>(p.batch * p.slices);
-    std::int64_t rows = p.rows, columns = p.columns, pyramid = slice;
+    std::int64_t rows = p.rows, columns = p.columns, pyramid = 0;
     for (Level<T>& level : levels) {
       level.rows = rows;
       level.columns = columns;
@@ -50,7 +50,6 @@ struct Loss {
       next += count;
       return taken;
     };
-    T* e = take(slice);
     T* image[kPyramidLevels + 1];
     T* folded[kPyramidLevels + 1];  // U^T r of a level, of the size of the next
     for (int l = 0; l <= kPyramidLevels; ++l) {
@@ -58,58 +57,66 @@ struct Loss {
       image[l] = take(size);
       folded[l] = take(size);
     }
-    const Rows<T> rows = {take(row_values), take(row_values), take(row_values), take(row_values)};
+    const Rows<T> rows = {take(row_values), take(row_values), take(row_values), take(row_values),
+                          take(row_values)};
 
-    widen(p.output, p.output_dtype, task * slice, slice, e);
-    widen(p.target, p.target_dtype, task * slice, slice, image[0]);
-    parts[task].mse = subtract(e, image[0], slice);
-    for (int l = 0; l < kPyramidLevels; ++l) levels[l].pool(image[l], image[l + 1]);
+    parts[task].mse = errors(task * slice, image[0], image[1], rows);
+    for (int l = 1; l < kPyramidLevels; ++l) levels[l].pool(image[l], image[l + 1]);
+    const auto kept = static_cast<T>(2.0 / static_cast<double>(p.batch * p.slices * slice));
     const double weight = static_cast<double>(static_cast<const T*>(p.weight)[b]);
     double laplacian = 0;
     for (int l = 0; l < kPyramidLevels; ++l) {
       const auto count = static_cast<double>(p.slices * levels[l].rows * levels[l].columns);
       const double factor = 2 * p.laplacian_weight * weight / (count * p.batch);
       laplacian += levels[l].detail(image[l], image[l + 1], static_cast<T>(factor),
-                                    wants_gradient ? folded[l] : nullptr, rows) /
+                                    l == 0 ? kept : T(0), wants_gradient ? folded[l] : nullptr,
+                                    rows) /
                    count;
     }
     parts[task].laplacian = laplacian * weight;
     if (!wants_gradient) return;
-    // From the coarsest level: A_l = r_l + D^T (A_{l+1} - U^T r_l).
+    // From the coarsest level: A_l = r_l + D^T (A_{l+1} - U^T r_l), and 2 e / n in the finest.
     for (int l = kPyramidLevels - 1; l >= 0; --l)
-      levels[l].unpool(l + 1 < kPyramidLevels ? image[l + 1] : nullptr, folded[l], image[l]);
-    add_scaled(static_cast<T>(2.0 / static_cast<double>(p.batch * p.slices * slice)), e, image[0],
-               slice, static_cast<T*>(p.grad) + task * slice);
+      levels[l].unpool(l + 1 < kPyramidLevels ? image[l + 1] : nullptr, folded[l], image[l],
+                       l > 0 ? image[l] : static_cast<T*>(p.grad) + task * slice);
   }
 
-  // e - target to e and to target; the sum of its squares.
-  static double subtract(T* e, T* target, std::int64_t count) {
-    constexpr std::int64_t run = 1024;
+  // e = output - target of a slice, row by row, and its means of 2 x 2; the sum of e^2.
+  double errors(std::int64_t start, T* e, T* coarse, const Rows<T>& buffers) const {
     double total = 0;
-    for (std::int64_t start = 0; start < count; start += run) {
-      const std::int64_t end = smaller(count, start + run);
-      Vec<T> squares = {};
-      std::int64_t i = start;
-      for (; i + kLanes<T> <= end; i += kLanes<T>) {
-        const Vec<T> d = load(e + i) - load(target + i);
-        store(e + i, d);
-        store(target + i, d);
-        squares += d * d;
-      }
-      T rest = 0;
-      for (; i < end; ++i) {
-        e[i] -= target[i];
-        target[i] = e[i];
-        rest += e[i] * e[i];
-      }
-      total += static_cast<double>(sum_lanes<T>(squares)) + static_cast<double>(rest);
+    for (std::int64_t i = 0; i < p.rows; ++i) {
+      const std::int64_t at = start + i * p.columns;
+      const T* output = row(p.output, p.output_dtype, at, buffers.even);
+      const T* target = row(p.target, p.target_dtype, at, buffers.odd);
+      total += subtract(output, target, p.columns, e + i * p.columns);
+      if (i % 2 != 0) levels[0].pool_rows(e, i / 2, coarse);
     }
     return total;
   }
 
-  static void add_scaled(T factor, const T* __restrict a, const T* __restrict b, std::int64_t count,
-                         T* __restrict out) {
-    for (std::int64_t i = 0; i < count; ++i) out[i] = factor * a[i] + b[i];
+  // A row as T, where it lies or widened into the buffer.
+  const T* row(const void* from, DType dtype, std::int64_t at, T* buffer) const {
+    if (dtype == (sizeof(T) == sizeof(double) ? DType::f64 : DType::f32))
+      return static_cast<const T*>(from) + at;
+    widen(from, dtype, at, p.columns, buffer);
+    return buffer;
+  }
+
+  // difference = a - b; the sum of its squares.
+  static double subtract(const T* a, const T* b, std::int64_t count, T* difference) {
+    Vec<T> squares = {};
+    std::int64_t i = 0;
+    for (; i + kLanes<T> <= count; i += kLanes<T>) {
+      const Vec<T> d = load(a + i) - load(b + i);
+      store(difference + i, d);
+      squares += d * d;
+    }
+    T rest = 0;
+    for (; i < count; ++i) {
+      difference[i] = a[i] - b[i];
+      rest += difference[i] * difference[i];
+    }
+    return static_cast<double>(sum_lanes<T>(squares)) + static_cast<double>(rest);
   }
 
   void run() {

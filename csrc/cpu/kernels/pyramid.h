@@ -6,12 +6,12 @@
 
 namespace mri2pet::cpu::MRI2PET_BUILD {
 
-constexpr int kPyramidRows = 4;
+constexpr int kPyramidRows = 5;
 
 // Row buffers of a worker. They have room for a vector before and after a row: see kEdge.
 template <typename T>
 struct Rows {
-  T *mixed, *fine, *even, *odd;
+  T *mixed, *fine, *even, *odd, *detail;
 };
 constexpr std::int64_t kEdge = 32;
 
@@ -50,26 +50,32 @@ struct Level {
 
   // D: means of 2 x 2.
   void pool(const T* fine, T* coarse) const {
+    for (std::int64_t i = 0; i < next_rows(); ++i) pool_rows(fine, i, coarse);
+  }
+
+  // Row i of D, from two rows.
+  void pool_rows(const T* fine, std::int64_t i, T* coarse) const {
+    const T* a = fine + 2 * i * columns;
+    const T* b = a + columns;
+    T* out = coarse + i * next_columns();
+    std::int64_t j = 0;
+    for (; j + W <= next_columns(); j += W) {
+      const Vec<T> left = load(a + 2 * j) + load(b + 2 * j);
+      const Vec<T> right = load(a + 2 * j + W) + load(b + 2 * j + W);
+      store(out + j, (evens<T>(left, right) + odds<T>(left, right)) * T(0.25));
+    }
+    for (; j < next_columns(); ++j)
+      out[j] = (a[2 * j] + b[2 * j] + a[2 * j + 1] + b[2 * j + 1]) * T(0.25);
+  }
+
+  // out = fine + D^T (above - folded); above may be null for zero, out may be fine.
+  void unpool(const T* above, const T* folded, const T* fine, T* out) const {
+    if (out != fine) copy_uncovered(fine, out);
     for (std::int64_t i = 0; i < next_rows(); ++i) {
       const T* a = fine + 2 * i * columns;
       const T* b = a + columns;
-      T* out = coarse + i * next_columns();
-      std::int64_t j = 0;
-      for (; j + W <= next_columns(); j += W) {
-        const Vec<T> left = load(a + 2 * j) + load(b + 2 * j);
-        const Vec<T> right = load(a + 2 * j + W) + load(b + 2 * j + W);
-        store(out + j, (evens<T>(left, right) + odds<T>(left, right)) * T(0.25));
-      }
-      for (; j < next_columns(); ++j)
-        out[j] = (a[2 * j] + b[2 * j] + a[2 * j + 1] + b[2 * j + 1]) * T(0.25);
-    }
-  }
-
-  // fine += D^T (above - folded); above may be null for zero.
-  void unpool(const T* above, const T* folded, T* fine) const {
-    for (std::int64_t i = 0; i < next_rows(); ++i) {
-      T* a = fine + 2 * i * columns;
-      T* b = a + columns;
+      T* to_a = out + 2 * i * columns;
+      T* to_b = to_a + columns;
       const T* minus = folded + i * next_columns();
       const T* plus = above == nullptr ? nullptr : above + i * next_columns();
       std::int64_t j = 0;
@@ -77,24 +83,25 @@ struct Level {
         Vec<T> share = load(minus + j) * T(-0.25);
         if (plus != nullptr) share += load(plus + j) * T(0.25);
         const Vec<T> low = zip_low<T>(share, share), high = zip_high<T>(share, share);
-        store(a + 2 * j, load(a + 2 * j) + low);
-        store(a + 2 * j + W, load(a + 2 * j + W) + high);
-        store(b + 2 * j, load(b + 2 * j) + low);
-        store(b + 2 * j + W, load(b + 2 * j + W) + high);
+        store(to_a + 2 * j, load(a + 2 * j) + low);
+        store(to_a + 2 * j + W, load(a + 2 * j + W) + high);
+        store(to_b + 2 * j, load(b + 2 * j) + low);
+        store(to_b + 2 * j + W, load(b + 2 * j + W) + high);
       }
       for (; j < next_columns(); ++j) {
         const T share = ((plus == nullptr ? T(0) : plus[j]) - minus[j]) * T(0.25);
-        a[2 * j] += share;
-        a[2 * j + 1] += share;
-        b[2 * j] += share;
-        b[2 * j + 1] += share;
+        to_a[2 * j] = a[2 * j] + share;
+        to_a[2 * j + 1] = a[2 * j + 1] + share;
+        to_b[2 * j] = b[2 * j] + share;
+        to_b[2 * j + 1] = b[2 * j + 1] + share;
       }
     }
   }
 
-  // Sum of (fine - U coarse)^2. With `folded`, fine becomes r = factor (fine - U coarse) and folded
-  // becomes U^T r.
-  double detail(T* fine, const T* coarse, T factor, T* folded, const Rows<T>& buffers) const {
+  // Sum of (fine - U coarse)^2. With `folded`, which becomes U^T r with r = factor (fine - U coarse),
+  // fine becomes r + kept fine.
+  double detail(T* fine, const T* coarse, T factor, T kept, T* folded,
+                const Rows<T>& buffers) const {
     const std::int64_t n = next_columns();
     if (folded != nullptr) std::memset(folded, 0, next_rows() * n * sizeof(T));
     double total = 0;
@@ -104,9 +111,12 @@ struct Level {
       blend(coarse + at.low * n, at.low_share, coarse + at.high * n, at.high_share, mixed);
       widen_row(mixed, buffers.fine);
       T* line = fine + i * columns;
-      total += difference(line, buffers.fine, folded == nullptr ? T(0) : factor);
-      if (folded == nullptr) continue;
-      narrow_row(line, buffers, mixed);
+      if (folded == nullptr) {
+        total += distance(line, buffers.fine);
+        continue;
+      }
+      total += difference(line, buffers.fine, factor, kept, buffers.detail);
+      narrow_row(buffers.detail, buffers, mixed);
       add_to(folded + at.low * n, at.low_share, mixed);
       add_to(folded + at.high * n, at.high_share, mixed);
     }
@@ -173,22 +183,46 @@ struct Level {
       coarse[j] = T(0.75) * (even[j] + odd[j]) + T(0.25) * (odd[j - 1] + even[j + 1]);
   }
 
-  // Sum of (line - up)^2; line becomes factor (line - up).
-  double difference(T* line, const T* up, T factor) const {
+  // Sum of (line - up)^2.
+  double distance(const T* line, const T* up) const {
     Vec<T> squares = {};
     std::int64_t j = 0;
     for (; j + W <= columns; j += W) {
       const Vec<T> d = load(line + j) - load(up + j);
       squares += d * d;
-      store(line + j, factor * d);
+    }
+    T rest = 0;
+    for (; j < columns; ++j) rest += (line[j] - up[j]) * (line[j] - up[j]);
+    return static_cast<double>(sum_lanes<T>(squares)) + static_cast<double>(rest);
+  }
+
+  // The same; detail becomes r = factor (line - up), and line becomes r + kept line.
+  double difference(T* line, const T* up, T factor, T kept, T* detail) const {
+    Vec<T> squares = {};
+    std::int64_t j = 0;
+    for (; j + W <= columns; j += W) {
+      const Vec<T> e = load(line + j), d = e - load(up + j), r = factor * d;
+      squares += d * d;
+      store(detail + j, r);
+      store(line + j, r + kept * e);
     }
     T rest = 0;
     for (; j < columns; ++j) {
       const T d = line[j] - up[j];
       rest += d * d;
-      line[j] = factor * d;
+      detail[j] = factor * d;
+      line[j] = detail[j] + kept * line[j];
     }
     return static_cast<double>(sum_lanes<T>(squares)) + static_cast<double>(rest);
+  }
+
+  // The last row and column of odd sizes, which no mean of 2 x 2 covers.
+  void copy_uncovered(const T* fine, T* out) const {
+    if (columns % 2 != 0)
+      for (std::int64_t i = 0; i < rows; ++i)
+        out[(i + 1) * columns - 1] = fine[(i + 1) * columns - 1];
+    if (rows % 2 != 0)
+      std::memcpy(out + (rows - 1) * columns, fine + (rows - 1) * columns, columns * sizeof(T));
   }
 };
 
