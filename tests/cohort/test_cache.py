@@ -21,10 +21,10 @@ from mri2pet.cohort.manifest import build_manifest
 from mri2pet.cohort.pet import static_pet
 from mri2pet.cohort.prepare import ModelSpaceSubject, prepare
 from mri2pet.errors import InputError, Mri2petError, UsageError
-from mri2pet.files import read_tsv
 from mri2pet.imaging.space.grid import grid_affine, to_kij
 from mri2pet.imaging.space.resampling import to_pet_size
 from mri2pet.imaging.suvr.reference import Reference
+from mri2pet.tables import read_table
 
 from .conftest import MRI_SHAPE, PET_SHAPE, TinyCohort, ellipsoid
 
@@ -195,14 +195,14 @@ def test_failures_are_listed_and_tried_again(tiny_cohort):
     cache = build(tiny_cohort)
     assert list(cache.failures) == ["sub-0003_ses-01"]
     assert len(cache.rows()) == 4
-    (failure,) = read_tsv(cache.root / "failures.tsv")
+    (failure,) = read_table(cache.root / "failures.tsv")
     assert failure["subject"] == "sub-0003"
     assert str(pet) in failure["error"]
     pet.write_bytes(whole)
     cache = build(tiny_cohort)
     assert not cache.failures
     assert len(cache.rows()) == 5
-    assert read_tsv(cache.root / "failures.tsv") == []
+    assert read_table(cache.root / "failures.tsv") == []
 
 
 def test_a_cohort_of_failures_only_is_an_error(tiny_cohort):

@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 
 from mri2pet.errors import InputError
-from mri2pet.files import number, read_tsv
+from mri2pet.tables import number, read_table
 
 MAX_DAYS = 365.0
 AV45_TRACERS = frozenset({"18FAV45", "AV45", "18FFBP", "FBP", "FLORBETAPIR"})
@@ -72,7 +72,7 @@ def find_scans(subject_folder: Path) -> tuple[list[Scan], list[Scan]]:
         row = table.get(session, {})
         scans = {
             r.get("filename", ""): r
-            for r in read_tsv(folder / f"{'_'.join(filter(None, [subject, session]))}_scans.tsv")
+            for r in read_table(folder / f"{'_'.join(filter(None, [subject, session]))}_scans.tsv")
         }
         for images, kind, found in (
             (_images(folder / "anat", "_T1w"), "mri", t1s),
@@ -86,7 +86,7 @@ def find_scans(subject_folder: Path) -> tuple[list[Scan], list[Scan]]:
 
 def subject_sessions(subject_folder: Path) -> dict[str, dict[str, str]]:
     """Session → its row in the subject's `*_sessions.tsv`."""
-    rows = read_tsv(subject_folder / f"{subject_folder.name}_sessions.tsv")
+    rows = read_table(subject_folder / f"{subject_folder.name}_sessions.tsv")
     return {row.get("session_id", ""): row for row in rows}
 
 

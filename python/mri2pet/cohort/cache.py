@@ -32,9 +32,10 @@ from mri2pet.cohort.on_ray import ray_map
 from mri2pet.cohort.parallel import single_threaded_map
 from mri2pet.cohort.prepare import REGISTRATIONS, ModelSpaceSubject, Shape, prepare
 from mri2pet.errors import InputError, Mri2petError, UsageError
-from mri2pet.files import write_tsv, written_whole
+from mri2pet.files import written_whole
 from mri2pet.imaging.space.resampling import to_pet_size
 from mri2pet.imaging.suvr.reference import CEREBELLUM, Reference
+from mri2pet.tables import write_tsv
 
 FORMAT = 3  # 2: frames of a dynamic PET are aligned, 12 parameters; 3: the T1 by cubic splines
 OnSubject = Callable[[int, int, str, str | None], None]

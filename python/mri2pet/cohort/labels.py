@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mri2pet.cohort.bids import Scan, session_days, subject_sessions
-from mri2pet.files import read_tsv
+from mri2pet.tables import read_table
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Labels:
 
     def __init__(self, root: Path, label: str) -> None:
         self._visits: dict[str, list[_Visit]] = {}
-        for row in read_tsv(root / "participants.tsv") + read_tsv(
+        for row in read_table(root / "participants.tsv") + read_table(
             root / "phenotype" / f"{label}.tsv"
         ):
             subject, value = row.get("participant_id"), row.get(label)

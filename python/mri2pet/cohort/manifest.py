@@ -17,7 +17,8 @@ from mri2pet.cohort.bids import MAX_DAYS, Pair, Scan, find_pairs
 from mri2pet.cohort.labels import Labels
 from mri2pet.cohort.splits import FRACTIONS, SPLITS, split_subjects
 from mri2pet.errors import InputError, UsageError
-from mri2pet.files import number, read_tsv, write_tsv, written_whole
+from mri2pet.files import written_whole
+from mri2pet.tables import number, read_table, write_tsv
 
 SPLIT_BY = ("subject", "scan")
 
@@ -95,7 +96,7 @@ def read_manifest(path: Path, root: Path) -> Manifest:
     Raises:
         InputError: the file is missing or lacks columns.
     """
-    records = read_tsv(path)
+    records = read_table(path)
     if not records or not set(COLUMNS) <= set(records[0]):
         raise InputError(f"{path}: is no manifest; expected the columns {', '.join(COLUMNS)}.")
     rows = []

@@ -21,7 +21,7 @@ from mri2pet.evaluation.figure import draw_figure
 from mri2pet.evaluation.methods import METHODS, compare, within_support
 from mri2pet.evaluation.rivals import Rivals, fit_rivals
 from mri2pet.evaluation.tables import markdown_table, summarise, write_metrics
-from mri2pet.files import write_tsv, written_whole
+from mri2pet.files import written_whole
 from mri2pet.imaging.suvr.reference import (
     CEREBELLUM,
     MINMAX,
@@ -29,6 +29,7 @@ from mri2pet.imaging.suvr.reference import (
     in_suvr,
     recorded_reference,
 )
+from mri2pet.tables import write_tsv
 
 FORMAT = 1
 SETTINGS = "settings.json"
