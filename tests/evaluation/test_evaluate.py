@@ -14,9 +14,9 @@ from mri2pet.evaluation import evaluate as module
 from mri2pet.evaluation.evaluate import Sampling, evaluate
 from mri2pet.evaluation.methods import METHODS, within_support
 from mri2pet.evaluation.metrics import mean_absolute_error
-from mri2pet.tables import read_table
 from mri2pet.imaging.suvr.reference import Reference
 from mri2pet.imaging.suvr.regions import region_mean
+from mri2pet.tables import read_table
 
 from .conftest import level_of
 

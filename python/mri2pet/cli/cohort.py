@@ -24,22 +24,45 @@ def build(
         str, typer.Option(metavar="TRAIN,VAL,TEST", help="Shares of the splits.")
     ] = "0.81,0.09,0.1",
     max_days: Annotated[float, typer.Option(help="Days between the MRI and PET of a pair.")] = 365,
+    label_days: Annotated[
+        float, typer.Option(help="Days between the MRI and the visit of its diagnosis and MMSE.")
+    ] = 183,
+    label_columns: Annotated[
+        str, typer.Option(metavar="diagnosis=COLUMN,mmse=COLUMN", help="Where the labels stand.")
+    ] = "",
+    filters: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--filter",
+            metavar="SUFFIX:ENTITY=LABEL[,LABEL]",
+            help="Only such images, as T1w:acq=mprage or pet:rec=coregiso6; can be repeated.",
+        ),
+    ] = None,
+    use_contrast: Annotated[
+        bool, typer.Option("--use-contrast", help="Take T1s with contrast agent (ce-) too.")
+    ] = False,
     split_by_scan: Annotated[
         bool, typer.Option("--split-by-scan", help="As in the paper: a person may train and test.")
     ] = False,
 ) -> None:
     """Pair MRIs with PETs, add diagnosis and MMSE, split by person, and write the table."""
-    from mri2pet.cohort.manifest import build_manifest, write_cohort
+    from mri2pet.cohort.labels import label_columns as read_label_columns
+    from mri2pet.cohort.manifest import build_manifest, passed_over_table, write_cohort
 
     shares = _shares(fractions)
+    options = {"filters": filters or [], "use_contrast": use_contrast, "label_days": label_days}
     manifest = build_manifest(
         data,
         seed=seed,
         fractions=shares,
         max_days=max_days,
         split_by="scan" if split_by_scan else "subject",
+        label_columns=read_label_columns(label_columns),
+        **options,
     )
-    record = write_cohort(manifest, out, seed=seed, fractions=shares, max_days=max_days)
+    record = write_cohort(manifest, out, seed=seed, fractions=shares, max_days=max_days, **options)
+    for line in manifest.summary(passed_over_table(out)):
+        typer.echo(line, err=line.startswith("warning"))
     typer.echo(f"{'split':<6} {'people':>7} {'pairs':>7} {'MRIs alone':>11}")
     for split, counts in record["splits"].items():
         typer.echo(

@@ -8,15 +8,72 @@ from enum import Enum
 # Spellings without the isotope, signs and case.
 AV45 = frozenset({"av45", "fbp", "florbetapir", "amyvid"})
 OTHERS = frozenset(
-    """
-    fdg fluorodeoxyglucose deoxyglucose
-    pib pittsburghcompoundb pittsburgh fbb florbetaben neuraceq
-    nav nav4694 azd4694 flutafuranol fmm flutemetamol vizamyl flut
-    tau av1451 ftp flortaucipir tauvid t807 mk6240 florquinitau pi2620 ro948 ro6958948 gtp1
-    thk thk523 thk5117 thk5317 thk5351 pbb3 pmpbb3 apn1607 florzolotau
-    fdopa dopa raclopride fallypride ucbj synvest1 pk11195 pbr28 dpa714 pbr111 er176 tspo
-    flumazenil fmz water h2o oxygen dasb wm way100635 altanserin cimbi36 sb207145 fet met choline
-    """.split()
+    [
+        "fdg",
+        "fluorodeoxyglucose",
+        "deoxyglucose",
+        "pib",
+        "pittsburghcompoundb",
+        "pittsburgh",
+        "fbb",
+        "florbetaben",
+        "neuraceq",
+        "nav",
+        "nav4694",
+        "azd4694",
+        "flutafuranol",
+        "fmm",
+        "flutemetamol",
+        "vizamyl",
+        "flut",
+        "tau",
+        "av1451",
+        "ftp",
+        "flortaucipir",
+        "tauvid",
+        "t807",
+        "mk6240",
+        "florquinitau",
+        "pi2620",
+        "ro948",
+        "ro6958948",
+        "gtp1",
+        "thk",
+        "thk523",
+        "thk5117",
+        "thk5317",
+        "thk5351",
+        "pbb3",
+        "pmpbb3",
+        "apn1607",
+        "florzolotau",
+        "fdopa",
+        "dopa",
+        "raclopride",
+        "fallypride",
+        "ucbj",
+        "synvest1",
+        "pk11195",
+        "pbr28",
+        "dpa714",
+        "pbr111",
+        "er176",
+        "tspo",
+        "flumazenil",
+        "fmz",
+        "water",
+        "h2o",
+        "oxygen",
+        "dasb",
+        "wm",
+        "way100635",
+        "altanserin",
+        "cimbi36",
+        "sb207145",
+        "fet",
+        "met",
+        "choline",
+    ]
 )
 # Long enough to be meant wherever they stand in free text.
 _IN_TEXT = ("fdg", "pib", "tau", "av1451", "mk6240", "pi2620", "nav4694", "av45")
