@@ -16,10 +16,10 @@ def save(path, data):
 
 
 def test_frames_are_averaged(tmp_path):
-    frames = np.ones((4, 5, 6, 3)) * [1, 2, 6]
+    values = np.arange(120).reshape(4, 5, 6)
+    frames = values[..., None] * np.array([1, 2, 6])
     pet = static_pet(save(tmp_path / "pet.nii.gz", frames))
-    assert pet.shape == (4, 5, 6)
-    np.testing.assert_allclose(pet.data, 3)
+    np.testing.assert_allclose(pet.data, 3 * values)
 
 
 @pytest.mark.parametrize(
@@ -27,6 +27,7 @@ def test_frames_are_averaged(tmp_path):
     [
         (np.zeros((4, 5, 6)), "no PET signal"),
         (np.full((4, 5, 6), np.nan), "not finite"),
+        (np.full((4, 5, 6), 700), "all its voxels are 700"),
         (np.ones((4, 5)), "2 axes"),
     ],
 )

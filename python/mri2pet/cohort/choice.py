@@ -9,7 +9,7 @@ from typing import Any
 
 from mri2pet.cohort.filters import Filter, Filters
 from mri2pet.cohort.headers import why_no_t1, why_unusable
-from mri2pet.cohort.passed_over import PassedOver
+from mri2pet.cohort.passed_over import PassedOver, counted
 from mri2pet.cohort.sidecars import Sidecars
 from mri2pet.cohort.tracers import Tracer, acquired, tracer
 from mri2pet.cohort.tree import Image, Subject
@@ -164,9 +164,9 @@ def _tracer(image: Image, sidecar: dict[str, Any]) -> tuple[Tracer | None, str]:
     trc, acq = image.name.get("trc"), image.name.get("acq")
     if trc:
         return tracer(trc), f"trc-{trc}"
-    if text := str(sidecar.get("TracerName") or "").strip():
-        if text.lower() != "n/a":
-            return tracer(text), f"TracerName {text}"
+    text = str(sidecar.get("TracerName") or "").strip()
+    if text and text.lower() != "n/a":
+        return tracer(text), f"TracerName {text}"
     return (acquired(acq) if acq else None), f"acq-{acq}"
 
 
@@ -202,7 +202,7 @@ def _refuse_several_steps(candidates: Sequence[_Candidate], steps: dict[str, str
     scans = Counter(steps.values())
     each = ", ".join(
         f"{'without rec-' if step == STEP_UNKNOWN else f'rec-{step}'} "
-        f"({len(people[step])} people, {scans[step]} scans)"
+        f"({counted(len(people[step]), 'person', 'people')}, {counted(scans[step], 'scan')})"
         for step in sorted(people)
     )
     example = next(step for step in sorted(people) if step != STEP_UNKNOWN)

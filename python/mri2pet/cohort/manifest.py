@@ -19,7 +19,7 @@ from mri2pet.cohort.bids import MAX_DAYS, Found, Pair, Scan, find_pairs
 from mri2pet.cohort.choice import STEP_UNKNOWN
 from mri2pet.cohort.filters import Filters
 from mri2pet.cohort.labels import LABEL_DAYS, Label, Labels, unmatched_people
-from mri2pet.cohort.passed_over import counts, write_passed_over
+from mri2pet.cohort.passed_over import counted, counts, write_passed_over
 from mri2pet.cohort.splits import FRACTIONS, SPLITS, split_subjects
 from mri2pet.errors import InputError, UsageError
 from mri2pet.files import written_whole
@@ -98,7 +98,7 @@ class Manifest:
         pets = len(self.select())
         steps = ", ".join(step if step == STEP_UNKNOWN else f"rec-{step}" for step in self.steps)
         of_step = f" ({'step ' if self.steps == [STEP_UNKNOWN] else ''}{steps})" if steps else ""
-        lines = [f"taken: {len(self)} T1s and {pets} AV45 PETs{of_step}"]
+        lines = [f"taken: {counted(len(self), 'T1')} and {counted(pets, 'AV45 PET')}{of_step}"]
         if left_out := counts(self.found.passed_over):
             each = ", ".join(f"{count} {reason}" for reason, count in left_out.items())
             lines.append(f"left out: {each}; why of each: {listed_in}")

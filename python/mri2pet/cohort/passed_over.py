@@ -49,3 +49,8 @@ def counts(images: Sequence[PassedOver]) -> dict[str, int]:
     """Reason → how many images, in the order of `REASONS`."""
     found = Counter(image.reason for image in images)
     return {reason: found[reason] for reason in REASONS if found[reason]}
+
+
+def counted(number: int, one: str, many: str = "") -> str:
+    """`1 scan`, `2 scans`."""
+    return f"{number} {one if number == 1 else many or one + 's'}"

@@ -31,7 +31,7 @@ def static_pet(path: Path) -> Volume:
     """A PET of one or several frames as one volume: the mean over the frames, in its raw unit.
 
     Raises:
-        InputError: unreadable, not 3D or 4D, or without finite positive values.
+        InputError: unreadable, not 3D or 4D, without finite positive values, or constant.
     """
     data, affine = read_image(path)
     if data.ndim == 4:
@@ -40,4 +40,6 @@ def static_pet(path: Path) -> Volume:
         raise InputError(f"{path}: has {data.ndim} axes; a PET has 3, or 4 with its frames.")
     if not np.isfinite(data).all() or not (data > 0).any():
         raise InputError(f"{path}: holds no PET signal or values that are not finite.")
+    if float(data.min()) == float(data.max()):
+        raise InputError(f"{path}: all its voxels are {data.flat[0]:g}; leave it out.")
     return Volume(data, affine, "raw PET")

@@ -102,7 +102,7 @@ def evaluate(
         cache, jobs, registration: see `build_cache`.
         device: where the model runs: auto, cpu or cuda.
         on_event: called as (kind, facts) with kind "prepare" or "subject" and facts
-            done, of, name, error.
+            done, of, name, error; or with "note" and text.
 
     Raises:
         UsageError: wrong options, another reference than the model's, or `out` holds an
@@ -155,8 +155,14 @@ def _cache_options(
     def prepared(done: int, of: int, name: str, error: str | None) -> None:
         notify("prepare", {"done": done, "of": of, "name": name, "error": error})
 
-    shapes = {"mri_shape": network.config.mri_shape, "pet_shape": network.config.pet_shape}
-    return {**shapes, "reference": reference, "jobs": jobs, "on_subject": prepared}
+    return {
+        "mri_shape": network.config.mri_shape,
+        "pet_shape": network.config.pet_shape,
+        "reference": reference,
+        "jobs": jobs,
+        "on_subject": prepared,
+        "on_note": lambda text: notify("note", {"text": text}),
+    }
 
 
 def _check_rows(split: str, limit: int | None) -> None:
