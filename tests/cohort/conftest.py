@@ -60,6 +60,15 @@ def save(path: Path, data: np.ndarray, affine: np.ndarray) -> None:
     nibabel.save(nibabel.Nifti1Image(data.astype(np.float32), affine), path)
 
 
+def empty_image(path: Path, shape=(20, 20, 20), voxel_mm: float = 10.0, unit: str = "mm") -> None:
+    """An image whose name and header count alone."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    header = nibabel.Nifti1Header()
+    header.set_xyzt_units(unit)
+    affine = np.diag([voxel_mm, voxel_mm, voxel_mm, 1.0])
+    nibabel.save(nibabel.Nifti1Image(np.zeros(shape, np.uint8), affine, header), path)
+
+
 def add_subject(
     cohort: TinyCohort, subject: str, level: float, *, frames: int = 1, paired: bool = True
 ) -> None:

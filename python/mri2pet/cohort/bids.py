@@ -105,9 +105,12 @@ def find_pairs(
         _pair(mris, _scans(pets.of(subject.name), dates, found), max_days, found)
     if doubtful:
         first, times = next(iter(doubtful)), sum(doubtful.values())
-        found.notes.append(
-            f"{times} dates cannot be read and do not count, such as {first!r}; write YYYY-MM-DD"
+        many = (
+            "dates cannot be read and do not count"
+            if times > 1
+            else ("date cannot be read and does not count")
         )
+        found.notes.append(f"{times} {many}, such as {first!r}; write YYYY-MM-DD")
     if not found.pairs:
         raise InputError(_no_t1(root, found.passed_over))
     found.passed_over.sort(key=lambda image: image.file)
