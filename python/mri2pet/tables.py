@@ -123,8 +123,8 @@ def _decoded(path: Path, content: bytes) -> str:
                 raise InputError(
                     f"{path}: begins as {encoding.upper()} and goes on as something else; {_AGAIN}."
                 ) from None
-    if encoding := _utf16_without_a_mark(content):
-        return content.decode(encoding)
+    if unmarked := _utf16_without_a_mark(content):
+        return content.decode(unmarked)
     for encoding in ("utf-8", "cp1252"):
         try:
             return content.decode(encoding)

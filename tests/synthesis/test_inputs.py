@@ -79,7 +79,7 @@ def test_linked_folders_are_searched_once_and_loops_end(tmp_path: Path) -> None:
     (bids / "sub-05").symlink_to("../absent")
     (bids / "sub-02" / "anat" / "all").symlink_to("../../..")
     assert names(bids) == ["sub-01", "sub-02"]
-    assert [i.label for i in find_inputs(bids)][0] == str(bids / "sub-01/anat/sub-01_T1w.nii.gz")
+    assert find_inputs(bids)[0].label == str(bids / "sub-01/anat/sub-01_T1w.nii.gz")
     assert names(bids / "sub-01") == ["sub-01"]
 
 

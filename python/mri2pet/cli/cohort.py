@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -50,31 +50,37 @@ def build(
     from mri2pet.cohort.manifest import build_manifest, passed_over_table, write_cohort
 
     shares = _shares(fractions)
-    options = {"filters": filters or [], "use_contrast": use_contrast, "label_days": label_days}
-    manifest = build_manifest(
-        data,
-        seed=seed,
-        fractions=shares,
-        max_days=max_days,
-        split_by="scan" if split_by_scan else "subject",
-        label_columns=read_label_columns(label_columns),
-        **options,
-    )
-    record = write_cohort(manifest, out, seed=seed, fractions=shares, max_days=max_days, **options)
+    options: dict[str, Any] = {
+        "seed": seed,
+        "fractions": shares,
+        "max_days": max_days,
+        "filters": filters or [],
+        "use_contrast": use_contrast,
+        "label_days": label_days,
+        "label_columns": read_label_columns(label_columns),
+    }
+    by = "scan" if split_by_scan else "subject"
+    manifest = build_manifest(data, split_by=by, **options)
+    record = write_cohort(manifest, out, **options)
     for line in manifest.summary(passed_over_table(out)):
         typer.echo(line, err=line.startswith("warning"))
+    _show(record)
+    typer.echo(f"written to {out}")
+
+
+def _show(record: dict[str, Any]) -> None:
+    """Who is where."""
     typer.echo(f"{'split':<6} {'people':>7} {'pairs':>7} {'MRIs alone':>11}")
     for split, counts in record["splits"].items():
         typer.echo(
             f"{split:<6} {counts['people']:>7} {counts['pairs']:>7} {counts['unpaired']:>11}"
         )
-    if split_by_scan:
+    if record["split_by"] == "scan":
         typer.echo(
             f"warning: {record['people_in_several_splits']} people are in more than one split, so "
             "figures of the test split will be too good; use this to compare with the paper alone",
             err=True,
         )
-    typer.echo(f"written to {out}")
 
 
 def _shares(text: str) -> tuple[float, float, float]:

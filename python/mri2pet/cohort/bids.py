@@ -162,8 +162,11 @@ def _pair(t1s: list[Scan], pets: list[Scan], max_days: float, found: Found) -> N
             partner[i] = (j, apart)
             taken.add(j)
     for i, t1 in enumerate(t1s):
-        j, apart_or_none = partner.get(i, (None, None))
-        found.pairs.append(Pair(t1, None if j is None else pets[j], apart_or_none))
+        if i in partner:
+            j, apart = partner[i]
+            found.pairs.append(Pair(t1, pets[j], apart))
+        else:
+            found.pairs.append(Pair(t1, None))
     for j, pet in enumerate(pets):
         if j not in taken:
             found.passed_over.append(_alone(pet, t1s, same, max_days))
