@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -389,6 +390,14 @@ def test_sessions_that_may_be_two_are_not_paired(tmp_path):
     assert {pet for _, pet in names(tmp_path)} == {None}
     put(tmp_path, "sub-01/ses-M000/anat/sub-01_ses-M000_T1w.nii.gz")
     assert ("ses-M000", "ses-M000") in names(tmp_path)
+
+
+def test_every_reason_is_documented(repository):
+    text = (repository / "docs" / "cohort.md").read_text()
+    table = text.partition("## Reasons")[2].partition("##")[0]
+    codes = {code for line in table.splitlines() if line.startswith("| `")
+             for code in re.findall("`(.*?)`", line.split("|")[1])}  # fmt: skip
+    assert codes == set(REASONS)
 
 
 def test_a_folder_that_is_no_cohort_is_refused(tmp_path):
