@@ -97,7 +97,7 @@ def _text(path: Path, content: bytes) -> str:
     Raises:
         InputError: the bytes are no text.
     """
-    text = _decoded(path, content).lstrip("\ufeff").rstrip("\x00\x1a")
+    text = decoded(path, content).lstrip("\ufeff").rstrip("\x00\x1a")
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     head = text[:200].lstrip()
     if head.startswith(_POINTERS):
@@ -114,7 +114,12 @@ def _text(path: Path, content: bytes) -> str:
     return text
 
 
-def _decoded(path: Path, content: bytes) -> str:
+def decoded(path: Path, content: bytes) -> str:
+    """The text of a file whose encoding nobody names, as `read_table` says; the mark is kept.
+
+    Raises:
+        InputError: the mark at its beginning is of another encoding than the rest.
+    """
     for mark, encoding in _BYTE_ORDER_MARKS:
         if content.startswith(mark):
             try:

@@ -74,6 +74,7 @@ def test_scans_of_one_session_pair_without_dates(tmp_path):
         (["rec-b", "rec-a"], "rec-a"),
         (["ce-gadolinium", "acq-localizer", "rec-norm_run-1", "run-02"], "run-02"),
         (["desc-preproc", "space-MNI152", "res-1mm", "label-brain", "rec-norm"], "rec-norm"),
+        (["acq-postGd", "acq-gad", "acq-tfe"], "acq-tfe"),
         (["echo-1", "part-phase", "acq-AAHeadScout", "acq-highres"], "acq-highres"),
     ],
 )
@@ -89,7 +90,9 @@ def test_the_full_t1_of_a_session_is_taken_and_the_others_are_listed(tmp_path, n
     for name, reason in passed.items():
         entity = name.split("_")[1].split("-")[0]
         no_head = "localizer" in name or "Scout" in name
-        assert reason == ("not_t1" if no_head else of_entity.get(entity, "worse_duplicate"))
+        contrast = "acq-post" in name or "acq-gad" in name
+        usual = of_entity.get(entity, "contrast" if contrast else "worse_duplicate")
+        assert reason == ("not_t1" if no_head else usual)
 
 
 def test_contrast_is_taken_when_asked_for(tmp_path):
@@ -198,14 +201,18 @@ def test_the_tracer_is_read_from_the_name(tmp_path, given, expected):
     [("[18F]Florbetapir (Amyvid)", "taken"), ("18F-AV-45", "taken"), ("AV-1451", "other_tracer"),
      ("Flutemetamol (18F)", "other_tracer"), ("compound X", "unknown_tracer")],
 )  # fmt: skip
-@pytest.mark.parametrize("place", ["pet.json", "sub-01/sub-01_pet.json",
-                                   "sub-01/pet/sub-01_run-1_pet.json"])  # fmt: skip
-def test_the_tracer_is_read_from_a_sidecar_of_any_folder(tmp_path, said, expected, place):
+@pytest.mark.parametrize(
+    ("place", "encoding"),
+    [("pet.json", "utf-8-sig"), ("sub-01/sub-01_pet.json", "latin-1"),
+     ("sub-01/pet/sub-01_run-1_pet.json", "utf-16")],
+)  # fmt: skip
+def test_the_tracer_is_read_from_a_sidecar_of_any_folder(tmp_path, said, expected, place, encoding):
     name = "sub-01_acq-fdg_run-1_pet.nii.gz"
     put(tmp_path, "sub-01/anat/sub-01_T1w.nii.gz", f"sub-01/pet/{name}")
     (tmp_path / "sub-01/pet/sub-01_run-2_pet.json").write_text('{"TracerName": "FDG"}')
     (tmp_path / "T1w.json").write_text('{"TracerName": "FDG"}')
-    (tmp_path / place).write_bytes(b"\xef\xbb\xbf" + json.dumps({"TracerName": said}).encode())
+    content = json.dumps({"Institution": "Münch", "TracerName": said}, ensure_ascii=False)
+    (tmp_path / place).write_bytes(content.encode(encoding))
     assert taken(tmp_path)[0][1] == (name if expected == "taken" else None)
     assert reasons(tmp_path).get(name, "taken") == expected
 
@@ -339,9 +346,7 @@ def two_sessions(root: Path, first: str, second: str) -> None:
     [
         "session_id acq_time\nses-a 2020-01-01\nses-b 2020-03-01\n",
         "session_id examination_date\na 2020-01-01\nb 2020-03-01\n",
-        "Session_ID Acq_Time\nses-a 2020-01-01\nses-b 2020-03-01\n".replace(
-            "Session_ID", "session_id"
-        ),
+        "Session_ID Acq_Time\nses-a 2020-01-01\nses-b 2020-03-01\n",
         "session_id days_since_baseline\nses-a 0\nses-b 60\n",
         "session_id mri_days pet_days\nses-a 10 0\nses-b 0 70\n",
     ],

@@ -160,6 +160,11 @@ def test_people_of_the_table_that_are_no_folder_are_told(tmp_path):
     root = visits(tmp_path)
     (root / "participants.tsv").write_text("participant_id\tdx\nsub-01\tCN\nsub-09\tAD\n")
     assert notes(root) == ["participants.tsv: 1 of 2 people are no sub- folder (sub-09)"]
+    (root / "participants.tsv").write_text("Participant_ID\tdx\nsub-01\tCN\n")
+    assert (labels(root)[0][0], notes(root)) == ("CN", [])
+    (root / "participants.tsv").write_text("person\tdx\nsub-01\tCN\n")
+    (note,) = notes(root)
+    assert "no column participant_id" in note
 
 
 def test_a_broken_table_is_named(tmp_path, capsys):

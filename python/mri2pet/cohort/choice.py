@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -9,6 +10,7 @@ from typing import Any
 
 from mri2pet.cohort.filters import Filter, Filters
 from mri2pet.cohort.headers import why_no_t1, why_unusable
+from mri2pet.cohort.names import BidsName
 from mri2pet.cohort.passed_over import PassedOver, counted
 from mri2pet.cohort.sidecars import Sidecars
 from mri2pet.cohort.tracers import Tracer, acquired, tracer
@@ -138,8 +140,8 @@ def _why_not_by_name(image: Image, filters: Filters, *, use_contrast: bool) -> F
     name = image.name
     if name.suffix == "unit1":
         return "not_t1", "is an MP2RAGE UNIT1 image, which is no T1w"
-    if name.get("ce") and not (use_contrast or filters.names("t1w", "ce")):
-        return "contrast", f"was taken with contrast agent (ce-{name.get('ce')}); --use-contrast"
+    if (agent := _contrast(name)) and not (use_contrast or filters.names("t1w", "ce")):
+        return "contrast", f"was taken with contrast agent ({agent}); --use-contrast takes it"
     if fault := _why_derived(image, filters):
         return fault
     for entity, what in _PARTIAL.items():
@@ -149,6 +151,14 @@ def _why_not_by_name(image: Image, filters: Filters, *, use_contrast: bool) -> F
     if acq == "loc" or any(word in acq for word in _NO_HEAD):
         return "not_t1", f"is no whole head by its name (acq-{name.get('acq')})"
     return None
+
+
+def _contrast(name: BidsName) -> str:
+    """The part of a name that speaks of contrast agent, '' without one."""
+    if name.get("ce"):
+        return f"ce-{name.get('ce')}"
+    with_agent = re.search(r"gad|^gd$|post(gd|c)|^contrast|^ce$", name.get("acq").lower())
+    return f"acq-{name.get('acq')}" if with_agent else ""
 
 
 def _why_derived(image: Image, filters: Filters) -> Fault | None:

@@ -17,6 +17,7 @@ _DATE = re.compile(
     r"(\d{4})-(\d\d?)-(\d\d?)(?:[T ](\d\d?):(\d\d)(?::(\d\d)(?:\.\d*)?)?)?\s*(?:Z|[+-]\d\d:?\d\d)?"
 )
 DATE_COLUMNS = ("acq_time", "examination_date")
+SESSION = "session_id"
 SAME_DAY = 1.0
 
 
@@ -87,10 +88,10 @@ def session_rows(table: Sequence[Row], sessions: Collection[str]) -> dict[str, l
 
     Visits that have no folder keep the name that the table gives them.
     """
-    names = matched({row.get("session_id", "") for row in table} - {""}, sessions, "ses-")
+    names = matched({cell(row, SESSION) for row in table} - {""}, sessions, "ses-")
     found: dict[str, list[Row]] = {}
     for row in table:
-        label = row.get("session_id", "")
+        label = cell(row, SESSION)
         found.setdefault(names.get(label, label), []).append(row)
     return found
 
@@ -104,7 +105,7 @@ def scan_rows(subject_folder: Path, session: str) -> dict[str, list[Row]]:
     found: dict[str, list[Row]] = {}
     for path in tables:
         for row in read_table(path):
-            name = PurePosixPath(row.get("filename", "").replace("\\", "/")).name
+            name = PurePosixPath(cell(row, "filename").replace("\\", "/")).name
             found.setdefault(name, []).append(row)
     return found
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mri2pet.cohort.bids import Found, Scan
-from mri2pet.cohort.dates import DateConflictError, Row, When, cell, when
+from mri2pet.cohort.dates import SESSION, DateConflictError, Row, When, cell, when
 from mri2pet.cohort.names import matched
 from mri2pet.errors import UsageError
 from mri2pet.tables import number, read_table
@@ -20,6 +20,7 @@ COLUMNS = {
     "mmse": ("mmse", "mmscore"),
 }
 MMSE_RANGE = (0.0, 30.0)
+PERSON = "participant_id"
 
 _MISSING = frozenset({"", "na", "n/a", "nan", "-1", "-4", "-1.0", "-4.0"})
 _DIAGNOSES = {
@@ -134,17 +135,17 @@ class Labels:
         return [f"{self._label}: {self._contradictions} scans have {text}"]
 
     def _read(self, rows: Sequence[Row], source: int) -> None:
-        people = {row.get("participant_id", "") for row in rows} - {""}
+        people = {cell(row, PERSON) for row in rows} - {""}
         names = matched(people, self._found.visits, "sub-")
         by_person: dict[str, list[Row]] = {}
         for row in rows:
-            if (subject := names.get(row.get("participant_id", ""))) is not None:
+            if (subject := names.get(cell(row, PERSON))) is not None:
                 by_person.setdefault(subject, []).append(row)
         for subject, own in by_person.items():
-            labels = {row.get("session_id", "") for row in own} - {""}
+            labels = {cell(row, SESSION) for row in own} - {""}
             sessions = matched(labels, self._found.visits[subject], "ses-")
             for row in own:
-                label = row.get("session_id", "")
+                label = cell(row, SESSION)
                 self._add(subject, sessions.get(label, label), row, source)
 
     def _add(self, subject: str, session: str, row: Row, source: int) -> None:
@@ -202,8 +203,10 @@ def label_columns(text: str) -> dict[str, str]:
 
 def unmatched_people(root: Path, subjects: Mapping[str, object]) -> list[str]:
     """A sentence if `participants.tsv` names people that are no folder, or not certainly one."""
-    people = [row.get("participant_id", "") for row in read_table(root / "participants.tsv")]
-    names = {name for name in people if name}
+    rows = read_table(root / "participants.tsv")
+    names = {cell(row, PERSON) for row in rows} - {""}
+    if rows and not names:
+        return [f"participants.tsv: has no column {PERSON}, so it says nothing of anybody"]
     lost = sorted(names - set(matched(names, subjects, "sub-")))
     if not lost:
         return []

@@ -8,6 +8,7 @@ from typing import Any
 
 from mri2pet.cohort.names import BidsName
 from mri2pet.errors import InputError
+from mri2pet.tables import decoded
 
 
 class Sidecars:
@@ -46,10 +47,10 @@ class Sidecars:
     def _content(self, path: Path) -> dict[str, Any]:
         if path not in self._contents:
             try:
-                content = json.loads(path.read_bytes().decode("utf-8-sig"))
+                content = json.loads(decoded(path, path.read_bytes()).lstrip("\ufeff"))
                 if not isinstance(content, dict):
                     raise ValueError
-            except (OSError, ValueError, RecursionError):
+            except (OSError, ValueError, RecursionError, InputError):
                 raise InputError(
                     f"its sidecar {path.name} is no JSON object that can be read; correct it"
                 ) from None

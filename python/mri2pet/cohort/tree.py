@@ -62,7 +62,11 @@ def walk(root: Path) -> tuple[list[Subject], list[PassedOver]]:
                 text = "is a link that leads back to the folder it lies in; remove it"
                 passed.append(PassedOver(path.name, "unreadable", text))
             else:
-                subjects.append(_subject(path, root, passed))
+                try:
+                    subjects.append(_subject(path, root, passed))
+                except OSError as error:
+                    text = f"cannot be looked into ({error.strerror})"
+                    passed.append(PassedOver(path.name, "unreadable", text))
         elif path.name.startswith("sub-") and path.is_symlink() and not path.exists():
             text = "is a link whose target is not there; mount or fetch it"
             passed.append(PassedOver(path.name, "not_downloaded", text))
