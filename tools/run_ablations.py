@@ -17,7 +17,6 @@ training saves its state first.
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import signal
 import subprocess
@@ -27,6 +26,7 @@ from pathlib import Path
 
 from mri2pet.evaluation.bootstrap import Estimate, estimate, mean
 from mri2pet.files import written_whole
+from mri2pet.tables import read_table
 
 METHOD = "mean_of_samples"
 FIGURES = {"ssim": 3, "psnr": 1, "mae": 3, "suvr_error": 3}
@@ -194,8 +194,7 @@ def evaluate(options: argparse.Namespace, run: Path, data: Path, out: Path) -> N
 def figures(folder: Path, samples: int) -> dict[str, dict[str, float | str]]:
     """Test scan → its figures and its subject."""
     method = METHOD if samples > 1 else "one_sample"
-    with (folder / "metrics.tsv").open() as file:
-        lines = [line for line in csv.DictReader(file, delimiter="\t") if line["method"] == method]
+    lines = [line for line in read_table(folder / "metrics.tsv") if line["method"] == method]
     return {
         line["row"]: {
             "subject": line["subject"],

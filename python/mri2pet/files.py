@@ -1,17 +1,15 @@
-"""Tab-separated tables and files that are either whole or absent."""
+"""Files that are either whole or absent."""
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import os
 import platform
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 PART = ".part-"  # begins every temporary name, then the machine's and the process's number
 _HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:8]
@@ -78,39 +76,24 @@ def _is_alive(process: int) -> bool:
     return True
 
 
-def read_tsv(path: Path) -> list[dict[str, str]]:
-    """The rows of a table as dictionaries; an absent table has no rows; `n/a` reads as ''."""
-    if not path.is_file():
-        return []
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        rows = csv.DictReader(file, delimiter="\t")
-        return [{k: _text(v) for k, v in row.items() if k} for row in rows]
+def missing_target(path: Path) -> str | None:
+    """The sentence for a path that is a link, or lies below one, whose target is not there.
 
-
-def write_tsv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
-    """Writes rows in the given column order; None is written as `n/a`. Whole or not at all."""
-    with written_whole(path) as part, part.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, delimiter="\t", lineterminator="\n")
-        writer.writerow(columns)
-        for row in rows:
-            writer.writerow([_cell(row.get(column)) for column in columns])
-
-
-def number(text: str | None) -> float | None:
-    """A table cell as a number, or None when it holds none."""
-    try:
-        return float(text) if text else None
-    except ValueError:
+    So git-annex and datalad leave files that were not fetched. None for every other path.
+    """
+    link = next((p for p in (path, *path.parents) if p.is_symlink() and not p.exists()), None)
+    if link is None:
         return None
-
-
-def _text(cell: str | None) -> str:
-    return "" if cell is None or cell.strip().lower() == "n/a" else cell.strip()
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return "n/a"
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    return str(value).replace("\t", " ").replace("\n", " ")
+    try:
+        link.stat()
+    except FileNotFoundError:
+        pass
+    except OSError:
+        return None  # a link that leads back to itself, a folder that may not be read
+    target = link.readlink()
+    if "annex" in target.parts:
+        advice = "get it with `datalad get` or `git annex get`"
+    else:
+        advice = "restore it, or name another file"
+    where = "is a link" if link == path else f"lies below {link.name}, a link"
+    return f"{path}: {where} whose target is not there ({target.name}); {advice}."

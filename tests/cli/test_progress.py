@@ -101,6 +101,8 @@ def test_the_bars_of_a_cohort_count_and_tell_failures(
         bars.event("prepare", {"name": "sub-[b]1", "done": 1, "of": 3, "error": None})
         bars.event("prepare", {"name": "sub-[b]2", "done": 2, "of": 3, "error": "it is empty"})
         bars.event("evaluate", {"name": "sub-[b]1", "done": 1, "of": 2, "error": None})
+        bars.event("note", {"text": "taken: [2] T1s"})
         tasks = [(t.description, t.completed, t.total) for t in bars.progress.tasks]
     assert tasks == [("preparing scans", 2, 3), ("evaluating", 1, 2)]
-    assert capsys.readouterr().err == "sub-[b]2: it is empty\n"
+    note = "" if quiet else "taken: [2] T1s\n"
+    assert capsys.readouterr().err == f"sub-[b]2: it is empty\n{note}"

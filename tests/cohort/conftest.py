@@ -13,6 +13,7 @@ import pytest
 MRI_SHAPE = (16, 24, 24)
 PET_SHAPE = (16, 16, 16)
 SUBJECTS = 6
+RAMP = 0.002  # per mm to the right: no PET is the same all over the brain
 
 
 @dataclass
@@ -39,10 +40,19 @@ def rigid(shift_mm: tuple[float, float, float], angle: float = 0.0) -> np.ndarra
 
 def ellipsoid(shape, affine, to_template, radii=(60.0, 75.0, 55.0), centre=(0.0, -17.0, 8.0)):
     """The part of a grid that `to_template` maps into an ellipsoid of the template, bool."""
-    index = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), -1).astype(float)
-    full = to_template @ affine
-    points = index @ full[:3, :3].T + full[:3, 3]
+    points = template_mm(shape, to_template @ affine)
     return (((points - centre) / radii) ** 2).sum(-1) < 1
+
+
+def template_mm(shape, template_from_index) -> np.ndarray:
+    """Where the voxels of a grid lie in the template: `[X, Y, Z, 3]`, RAS mm."""
+    index = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), -1).astype(float)
+    return index @ template_from_index[:3, :3].T + template_from_index[:3, 3]
+
+
+def uptake(shape, template_from_index) -> np.ndarray:
+    """Of a PET of level 1: 1 in the middle plane, more to the right."""
+    return 1 + RAMP * template_mm(shape, template_from_index)[..., 0]
 
 
 def save(path: Path, data: np.ndarray, affine: np.ndarray) -> None:
@@ -50,10 +60,19 @@ def save(path: Path, data: np.ndarray, affine: np.ndarray) -> None:
     nibabel.save(nibabel.Nifti1Image(data.astype(np.float32), affine), path)
 
 
+def empty_image(path: Path, shape=(20, 20, 20), voxel_mm: float = 10.0, unit: str = "mm") -> None:
+    """An image whose name and header count alone."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    header = nibabel.Nifti1Header()
+    header.set_xyzt_units(unit)
+    affine = np.diag([voxel_mm, voxel_mm, voxel_mm, 1.0])
+    nibabel.save(nibabel.Nifti1Image(np.zeros(shape, np.uint8), affine, header), path)
+
+
 def add_subject(
     cohort: TinyCohort, subject: str, level: float, *, frames: int = 1, paired: bool = True
 ) -> None:
-    """One session: an MRI of value 100, a PET whose SUVR is `level` in the brain, the truth."""
+    """One session: an MRI of value 100, a PET of SUVR `level` times `uptake`, the truth."""
     session, name = "ses-01", f"{subject}_ses-01"
     rng = np.random.default_rng(int(subject[-4:]))
     shape, affine = (60, 72, 60), np.diag([3.0, 3.0, 3.0, 1.0])
@@ -66,7 +85,9 @@ def add_subject(
     truth = cohort.root / "derivatives" / "truth" / subject / session
     save(truth / f"{name}_space-T1w_desc-brain_mask.nii.gz", brain, affine)
     if paired:
-        head = ellipsoid(shape, affine, template_from_t1 @ t1_from_pet, (70.0, 85.0, 65.0))
+        template_from_pet = template_from_t1 @ t1_from_pet
+        head = ellipsoid(shape, affine, template_from_pet, (70.0, 85.0, 65.0))
+        head = head * uptake(shape, template_from_pet @ affine)
         scale = 2500.0
         pet = np.repeat((level * scale * head)[..., None], frames, axis=3)
         weights = 1 + 0.2 * (np.arange(frames) - (frames - 1) / 2)

@@ -21,12 +21,12 @@ from mri2pet.cohort.manifest import build_manifest
 from mri2pet.cohort.pet import static_pet
 from mri2pet.cohort.prepare import ModelSpaceSubject, prepare
 from mri2pet.errors import InputError, Mri2petError, UsageError
-from mri2pet.files import read_tsv
 from mri2pet.imaging.space.grid import grid_affine, to_kij
 from mri2pet.imaging.space.resampling import to_pet_size
 from mri2pet.imaging.suvr.reference import Reference
+from mri2pet.tables import read_table
 
-from .conftest import MRI_SHAPE, PET_SHAPE, TinyCohort, ellipsoid
+from .conftest import MRI_SHAPE, PET_SHAPE, TinyCohort, ellipsoid, save, uptake
 
 
 def build(cohort: TinyCohort, **options):
@@ -64,6 +64,7 @@ def test_arrays_are_in_model_space_and_in_suvr(tiny_cohort):
     far_outside = ~to_kij(
         ellipsoid((i, j, k), grid_affine(PET_SHAPE), np.eye(4), (90.0, 105.0, 85.0))
     )
+    relative = to_kij(uptake((i, j, k), grid_affine(PET_SHAPE)))
     for row in cache.rows():
         mri, pet = cache.mri(row), cache.pet(row)
         assert mri.shape == MRI_SHAPE
@@ -73,7 +74,8 @@ def test_arrays_are_in_model_space_and_in_suvr(tiny_cohort):
         assert mri.max() == 1
         found = cache.brain(row) > 0.5
         assert 2 * (found & brain).sum() / (found.sum() + brain.sum()) > 0.95
-        assert pet[well_inside] == pytest.approx(tiny_cohort.level[row.subject], rel=0.01)
+        expected = tiny_cohort.level[row.subject] * relative[well_inside]
+        assert pet[well_inside] == pytest.approx(expected, rel=0.01)
         assert not pet[far_outside].any()
 
 
@@ -170,14 +172,18 @@ def test_the_reference_is_part_of_the_key_by_content(tiny_cohort, tmp_path):
 
 
 def test_known_transforms_take_any_reference(tiny_cohort, tmp_path):
-    """The brain is even: by a VOI its SUVR is 1, by nothing but itself its maximum is 1."""
+    """By a VOI in the middle its SUVR is 1 there, by nothing but itself its maximum is 1."""
     grid = np.diag([2.0, 2.0, 2.0, 1.0])
     grid[:3, 3] = -20, -40, -10
     nibabel.save(nibabel.Nifti1Image(np.ones((20, 20, 20), np.uint8), grid), tmp_path / "voi.nii")
     by_voi = build(tiny_cohort, reference=tmp_path / "voi.nii", jobs=2)
+    k, i, j = PET_SHAPE
+    relative = to_kij(uptake((i, j, k), grid_affine(PET_SHAPE)))
     alone = build(tiny_cohort, reference="minmax")
     for row in by_voi.rows():
-        assert np.median(by_voi.pet(row)[by_voi.brain(row) > 0.99]) == pytest.approx(1, abs=0.01)
+        inside = by_voi.brain(row) > 0.99
+        of_middle = by_voi.pet(row)[inside] / relative[inside]
+        assert np.median(of_middle) == pytest.approx(1, abs=0.01)
         details = by_voi.record(row)
         level = tiny_cohort.level[row.subject]
         assert details["pet_scale_to_suvr"] == pytest.approx(1 / (2500 * level), rel=0.01)
@@ -195,14 +201,51 @@ def test_failures_are_listed_and_tried_again(tiny_cohort):
     cache = build(tiny_cohort)
     assert list(cache.failures) == ["sub-0003_ses-01"]
     assert len(cache.rows()) == 4
-    (failure,) = read_tsv(cache.root / "failures.tsv")
+    (failure,) = read_table(cache.root / "failures.tsv")
     assert failure["subject"] == "sub-0003"
-    assert str(pet) in failure["error"]
+    assert failure["error"].startswith(pet.relative_to(tiny_cohort.root).as_posix())
+    assert str(tiny_cohort.root) not in "".join(
+        path.read_text() for path in cache.root.glob("*.*") if path.is_file()
+    )
     pet.write_bytes(whole)
     cache = build(tiny_cohort)
     assert not cache.failures
     assert len(cache.rows()) == 5
-    assert read_tsv(cache.root / "failures.tsv") == []
+    assert read_table(cache.root / "failures.tsv") == []
+
+
+@pytest.mark.parametrize("how", ["everywhere", "in the head", "by chance"])
+def test_a_pet_without_spread_is_left_out(tiny_cohort, how):
+    path = tiny_cohort.pet("sub-0003")
+    image = nibabel.load(path)
+    head = np.asarray(image.dataobj) > 0
+    values = {
+        "everywhere": np.full(image.shape, 700.0),
+        "in the head": 700.0 * head,
+        "by chance": 700.0 + np.random.default_rng(0).normal(0, 2, image.shape),
+    }[how]
+    save(path, values, image.affine)
+    cache = build(tiny_cohort)
+    assert list(cache.failures) == ["sub-0003_ses-01"]
+    reason = "all its voxels are 700" if how == "everywhere" else "no spread in the brain"
+    (failure,) = read_table(cache.root / "failures.tsv")
+    assert reason in failure["error"]
+    assert "sub-0003" not in {row.subject for row in cache.rows()}
+
+
+def test_a_folder_says_what_was_taken_and_what_was_left_out(tiny_cohort, prepared_at_once):
+    pet = tiny_cohort.pet("sub-0003")
+    pet.rename(pet.with_name("sub-0003_ses-01_trc-18FFDG_pet.nii.gz"))
+    notes: list[str] = []
+    cache = build(tiny_cohort, on_note=notes.append)
+    assert notes == [
+        "taken: 6 T1s and 4 AV45 PETs (step unknown)",
+        f"left out: 1 other_tracer; why of each: {cache.root / 'passed_over.tsv'}",
+    ]
+    (row,) = read_table(cache.root / "passed_over.tsv")
+    assert row["file"] == "sub-0003/ses-01/pet/sub-0003_ses-01_trc-18FFDG_pet.nii.gz"
+    assert build(tiny_cohort, on_note=notes.append).root == cache.root
+    assert notes[:2] == notes[2:]
 
 
 def test_a_cohort_of_failures_only_is_an_error(tiny_cohort):

@@ -14,9 +14,9 @@ from mri2pet.evaluation import evaluate as module
 from mri2pet.evaluation.evaluate import Sampling, evaluate
 from mri2pet.evaluation.methods import METHODS, within_support
 from mri2pet.evaluation.metrics import mean_absolute_error
-from mri2pet.files import read_tsv
 from mri2pet.imaging.suvr.reference import Reference
 from mri2pet.imaging.suvr.regions import region_mean
+from mri2pet.tables import read_table
 
 from .conftest import level_of
 
@@ -38,7 +38,7 @@ def run(model_folder, cohort_root, out, **options):
 def test_figures_are_those_of_the_predictions(model_folder, cohort_root, cohort_cache, tmp_path):
     out = tmp_path / "out"
     result = run(model_folder, cohort_root, out)
-    lines = read_tsv(out / "metrics.tsv")
+    lines = read_table(out / "metrics.tsv")
     assert len(lines) == 3 * len(METHODS)
     assert {line["method"] for line in lines} == set(METHODS)
     rows = cohort_cache.rows("train")[:3]
@@ -85,7 +85,7 @@ def test_done_subjects_are_kept_and_more_can_be_added(
     run(model_folder, cohort_root, out, limit=4)
     assert len(seen) == 5
     assert all(p.stat().st_mtime_ns == date for p, date in done.items())
-    assert len(read_tsv(out / "metrics.tsv")) == 4 * len(METHODS)
+    assert len(read_table(out / "metrics.tsv")) == 4 * len(METHODS)
 
 
 @pytest.mark.usefixtures("quick_warp")
@@ -138,7 +138,7 @@ def test_failures_are_listed_and_the_rest_goes_on(
     out = tmp_path / "out"
     result = run(model_folder, cohort_root, out, cache=tmp_path / "another-cache")
     assert set(result.failures) == {first, second}
-    assert [line["row"] for line in read_tsv(out / "failures.tsv")] == [first, second]
+    assert [line["row"] for line in read_table(out / "failures.tsv")] == [first, second]
     assert "is bad" in (out / "failures.tsv").read_text()
     assert result.summary["rows"] == 1
 

@@ -69,6 +69,32 @@ def test_folder_without_t1w_stands_for_all_images_but_results(tmp_path: Path) ->
     assert names(str(tmp_path), out=tmp_path) == ["a", "b"]
 
 
+def test_linked_folders_are_searched_once_and_loops_end(tmp_path: Path) -> None:
+    touch(tmp_path, "store/anat/sub-01_T1w.nii.gz", "bids/sub-02/anat/sub-02_T1w.nii.gz")
+    touch(tmp_path, "another/sub-09_T1w.nii.gz")
+    bids = tmp_path / "bids"
+    (bids / "sub-01").symlink_to("../store")
+    (bids / "sub-03").symlink_to(".")
+    (bids / "sub-04").symlink_to("../store")
+    (bids / "sub-05").symlink_to("../absent")
+    (bids / "sub-02" / "anat" / "all").symlink_to("../../..")
+    assert names(bids) == ["sub-01", "sub-02"]
+    assert find_inputs(bids)[0].label == str(bids / "sub-01/anat/sub-01_T1w.nii.gz")
+    assert names(bids / "sub-01") == ["sub-01"]
+
+
+def test_a_link_without_its_content_is_an_input_that_fails_later(tmp_path: Path) -> None:
+    touch(tmp_path, "sub-02/anat/sub-02_T1w.nii.gz")
+    (tmp_path / "sub-02/anat/sub-01_T1w.nii.gz").symlink_to("../.git/annex/objects/x.nii.gz")
+    assert names(tmp_path) == ["sub-01", "sub-02"]
+
+
+def test_a_folder_of_links_without_content_says_so(tmp_path: Path) -> None:
+    (tmp_path / "sub-01").symlink_to("../absent")
+    with pytest.raises(InputError, match="datalad get"):
+        find_inputs(tmp_path)
+
+
 def test_output_folder_within_the_input_folder_is_left_out(tmp_path: Path) -> None:
     touch(tmp_path, "a.nii.gz", "results/a/copy.nii.gz")
     assert names(tmp_path, out=tmp_path / "results") == ["a"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -24,34 +24,63 @@ def build(
         str, typer.Option(metavar="TRAIN,VAL,TEST", help="Shares of the splits.")
     ] = "0.81,0.09,0.1",
     max_days: Annotated[float, typer.Option(help="Days between the MRI and PET of a pair.")] = 365,
+    label_days: Annotated[
+        float, typer.Option(help="Days between the MRI and the visit of its diagnosis and MMSE.")
+    ] = 183,
+    label_columns: Annotated[
+        str, typer.Option(metavar="diagnosis=COLUMN,mmse=COLUMN", help="Where the labels stand.")
+    ] = "",
+    filters: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--filter",
+            metavar="SUFFIX:ENTITY=LABEL[,LABEL]",
+            help="Only such images, as T1w:acq=mprage or pet:rec=coregiso6; can be repeated.",
+        ),
+    ] = None,
+    use_contrast: Annotated[
+        bool, typer.Option("--use-contrast", help="Take T1s with contrast agent (ce-) too.")
+    ] = False,
     split_by_scan: Annotated[
         bool, typer.Option("--split-by-scan", help="As in the paper: a person may train and test.")
     ] = False,
 ) -> None:
     """Pair MRIs with PETs, add diagnosis and MMSE, split by person, and write the table."""
-    from mri2pet.cohort.manifest import build_manifest, write_cohort
+    from mri2pet.cohort.labels import label_columns as read_label_columns
+    from mri2pet.cohort.manifest import build_manifest, passed_over_table, write_cohort
 
     shares = _shares(fractions)
-    manifest = build_manifest(
-        data,
-        seed=seed,
-        fractions=shares,
-        max_days=max_days,
-        split_by="scan" if split_by_scan else "subject",
-    )
-    record = write_cohort(manifest, out, seed=seed, fractions=shares, max_days=max_days)
+    options: dict[str, Any] = {
+        "seed": seed,
+        "fractions": shares,
+        "max_days": max_days,
+        "filters": filters or [],
+        "use_contrast": use_contrast,
+        "label_days": label_days,
+        "label_columns": read_label_columns(label_columns),
+    }
+    by = "scan" if split_by_scan else "subject"
+    manifest = build_manifest(data, split_by=by, **options)
+    record = write_cohort(manifest, out, **options)
+    for line in manifest.summary(passed_over_table(out)):
+        typer.echo(line, err=line.startswith("warning"))
+    _show(record)
+    typer.echo(f"written to {out}")
+
+
+def _show(record: dict[str, Any]) -> None:
+    """Who is where."""
     typer.echo(f"{'split':<6} {'people':>7} {'pairs':>7} {'MRIs alone':>11}")
     for split, counts in record["splits"].items():
         typer.echo(
             f"{split:<6} {counts['people']:>7} {counts['pairs']:>7} {counts['unpaired']:>11}"
         )
-    if split_by_scan:
+    if record["split_by"] == "scan":
         typer.echo(
             f"warning: {record['people_in_several_splits']} people are in more than one split, so "
             "figures of the test split will be too good; use this to compare with the paper alone",
             err=True,
         )
-    typer.echo(f"written to {out}")
 
 
 def _shares(text: str) -> tuple[float, float, float]:

@@ -110,7 +110,7 @@ class CohortBars:
         )
 
         console = Console(stderr=True)
-        self.title = title
+        self.title, self.quiet = title, quiet
         self.progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -129,14 +129,20 @@ class CohortBars:
         self.progress.stop()
 
     def event(self, kind: str, facts: dict[str, Any]) -> None:
-        """One scan is prepared (`prepare`), or done with (any other kind)."""
+        """A line on the cohort (`note`); a scan is prepared (`prepare`), or done (other kinds)."""
+        if kind == "note":
+            if not self.quiet:
+                self._say(facts["text"])
+            return
         if kind not in self.tasks:
             title = "preparing scans" if kind == "prepare" else self.title
             self.tasks[kind] = self.progress.add_task(title, total=facts["of"])
         self.progress.update(self.tasks[kind], completed=facts["done"])
         if facts["error"]:
-            text = f"{facts['name']}: {facts['error']}"
-            self.progress.console.print(text, highlight=False, markup=False, soft_wrap=True)
+            self._say(f"{facts['name']}: {facts['error']}")
+
+    def _say(self, text: str) -> None:
+        self.progress.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def one_line(result: SynthesisResult) -> str:

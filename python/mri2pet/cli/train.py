@@ -140,4 +140,4 @@ class _Display:
 
     def _say(self, text: str) -> None:
         if not self.quiet:
-            self.progress.console.print(text, highlight=False, soft_wrap=True)
+            self.progress.console.print(text, highlight=False, markup=False, soft_wrap=True)

@@ -2,6 +2,7 @@
 
     CACHE/<key>/settings.json             what the key is the hash of
     CACHE/<key>/manifest_seed-<S>.tsv     rows and splits
+    CACHE/<key>/passed_over.tsv           images of a tree that are in no row, and why
     CACHE/<key>/failures.tsv              rows that could not be prepared, and why
     CACHE/<key>/rows/<row>/               mri.npy, brain.npy, pet.npy, row.json
 
@@ -30,11 +31,13 @@ import numpy as np
 from mri2pet.cohort.manifest import Manifest, ManifestRow, load_manifest
 from mri2pet.cohort.on_ray import ray_map
 from mri2pet.cohort.parallel import single_threaded_map
+from mri2pet.cohort.passed_over import write_passed_over
 from mri2pet.cohort.prepare import REGISTRATIONS, ModelSpaceSubject, Shape, prepare
 from mri2pet.errors import InputError, Mri2petError, UsageError
-from mri2pet.files import write_tsv, written_whole
+from mri2pet.files import written_whole
 from mri2pet.imaging.space.resampling import to_pet_size
 from mri2pet.imaging.suvr.reference import CEREBELLUM, Reference
+from mri2pet.tables import write_tsv
 
 FORMAT = 3  # 2: frames of a dynamic PET are aligned, 12 parameters; 3: the T1 by cubic splines
 OnSubject = Callable[[int, int, str, str | None], None]
@@ -156,6 +159,7 @@ def build_cache(
     split_seed: int = 0,
     include_unpaired: bool = False,
     on_subject: OnSubject | None = None,
+    on_note: Callable[[str], None] | None = None,
 ) -> CohortCache:
     """The cohort in model space; prepares the rows that are missing and keeps the others.
 
@@ -172,6 +176,8 @@ def build_cache(
         split_seed: of a folder; a table has its split.
         include_unpaired: also the MRIs that have no PET.
         on_subject: called as (rows finished, rows to do, row name, error or None).
+        on_note: called before the work with a line each on what of a folder is taken, what is
+            left out and what is doubtful; a table said it when it was made.
 
     Raises:
         InputError: no cohort in this folder, a reference that is no usable VOI, or not one row
@@ -187,7 +193,7 @@ def build_cache(
     manifest = load_manifest(data, seed=split_seed)
     settings = {
         "format": FORMAT,
-        "cohort": str(manifest.root),
+        "cohort": hashlib.sha256(str(manifest.root).encode()).hexdigest()[:16],
         "mri_shape": list(_shape(mri_shape)),
         "pet_shape": list(_shape(pet_shape)),
         "registration": registration,
@@ -200,8 +206,12 @@ def build_cache(
         root.mkdir(parents=True, exist_ok=True)
         with written_whole(root / "settings.json") as part:
             part.write_text(json.dumps(settings, indent=2) + "\n")
-        if Path(data).is_dir():
+        if manifest.found is not None:
             manifest.write(root / f"manifest_seed-{split_seed}.tsv")
+            write_passed_over(manifest.found.passed_over, root / "passed_over.tsv")
+            for line in manifest.summary(root / "passed_over.tsv"):
+                if on_note is not None:
+                    on_note(line)
         if all(cache.holds(row) for row in wanted):
             return cache
         with _turn(root):
@@ -274,10 +284,12 @@ def _make_row(
         record = {"inputs": inputs, "seconds": time.perf_counter() - start, **subject.details}
         _write_row(root / "rows" / row.name, subject, record)
     except Mri2petError as error:
-        return str(error)
+        reason = str(error)
     except Exception as error:  # one subject's surprise must not end the cohort's work
-        return f"{type(error).__name__}: {error}"
-    return None
+        reason = f"{type(error).__name__}: {error}"
+    else:
+        return None
+    return reason.replace(f"{data}{os.sep}", "")  # tables hold paths relative to the cohort
 
 
 def _write_row(folder: Path, subject: ModelSpaceSubject, record: dict[str, Any]) -> None:

@@ -1,23 +1,29 @@
 """The manifest: one row per MRI session of a cohort, with its PET, labels and split.
 
-On disk it is a table, and beside a table that a user keeps a JSON file of the same name: the
-cohort's folder, the seed, the fractions and whether people or scans were split.
+On disk it is a table. Beside a table that a user keeps lie a JSON file of the same name (where the
+cohort is, the seed, the fractions, whether people or scans were split) and a table of the images
+that were left out.
 """
 
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from mri2pet.cohort.bids import MAX_DAYS, Pair, Scan, find_pairs
-from mri2pet.cohort.labels import Labels
+from mri2pet.cohort.bids import MAX_DAYS, Found, Pair, Scan, find_pairs
+from mri2pet.cohort.choice import STEP_UNKNOWN
+from mri2pet.cohort.filters import Filters
+from mri2pet.cohort.labels import LABEL_DAYS, Label, Labels, unmatched_people
+from mri2pet.cohort.passed_over import counted, counts, write_passed_over
 from mri2pet.cohort.splits import FRACTIONS, SPLITS, split_subjects
 from mri2pet.errors import InputError, UsageError
-from mri2pet.files import number, read_tsv, write_tsv, written_whole
+from mri2pet.files import written_whole
+from mri2pet.tables import number, read_table, write_tsv
 
 SPLIT_BY = ("subject", "scan")
 
@@ -27,6 +33,7 @@ class ManifestRow:
     """One MRI and what is known with it. `truth` and `pet_truth` exist for simulated cohorts.
 
     `pet_truth` is the truth of the PET's own session, which may be another than the MRI's.
+    `diagnosis_days` and `mmse_days` run from the MRI to the visit; None for an undated one.
     """
 
     subject: str
@@ -37,7 +44,9 @@ class ManifestRow:
     truth: Path | None = None
     pet_truth: Path | None = None
     diagnosis: str | None = None
+    diagnosis_days: float | None = None
     mmse: float | None = None
+    mmse_days: float | None = None
     split: str = "train"
 
     @property
@@ -55,12 +64,14 @@ class Manifest:
     """The rows of a cohort in the order of their names; `root` is the BIDS folder.
 
     `split_by` says what was divided: "subject", or "scan" as in the paper, where one person's
-    scans may train and test.
+    scans may train and test. `found` is what the tree holds besides, None for a table that was
+    read.
     """
 
     root: Path
     rows: tuple[ManifestRow, ...]
     split_by: str = "subject"
+    found: Found | None = field(default=None, compare=False, repr=False)
 
     def __iter__(self) -> Iterator[ManifestRow]:
         return iter(self.rows)
@@ -75,6 +86,31 @@ class Manifest:
             for row in self.rows
             if (split is None or row.split == split) and (row.pet is not None or not paired)
         ]
+
+    def summary(self, listed_in: Path | str) -> list[str]:
+        """What of a tree was taken, what was left out, and what is doubtful, a line each.
+
+        Nothing for a table that was read: this was said when it was made. `listed_in` is where
+        the images that were left out stand.
+        """
+        if self.found is None:
+            return []
+        pets = len(self.select())
+        steps = ", ".join(step if step == STEP_UNKNOWN else f"rec-{step}" for step in self.steps)
+        of_step = f" ({'step ' if self.steps == [STEP_UNKNOWN] else ''}{steps})" if steps else ""
+        lines = [f"taken: {counted(len(self), 'T1')} and {counted(pets, 'AV45 PET')}{of_step}"]
+        if left_out := counts(self.found.passed_over):
+            each = ", ".join(f"{count} {reason}" for reason, count in left_out.items())
+            lines.append(f"left out: {each}; why of each: {listed_in}")
+        if len(self.steps) > 1:
+            lines.append("warning: PETs of several reconstruction steps are mixed, as chosen")
+        return lines + [f"warning: {note}" for note in self.found.notes]
+
+    @property
+    def steps(self) -> list[str]:
+        """Reconstruction steps of the PETs that were taken from a tree, the most frequent first."""
+        taken = self.found.steps if self.found is not None else {}
+        return sorted(taken, key=lambda step: (-taken[step], step))
 
     def write(self, path: Path) -> None:
         """A table with paths relative to the cohort."""
@@ -95,7 +131,7 @@ def read_manifest(path: Path, root: Path) -> Manifest:
     Raises:
         InputError: the file is missing or lacks columns.
     """
-    records = read_tsv(path)
+    records = read_table(path)
     if not records or not set(COLUMNS) <= set(records[0]):
         raise InputError(f"{path}: is no manifest; expected the columns {', '.join(COLUMNS)}.")
     rows = []
@@ -104,8 +140,8 @@ def read_manifest(path: Path, root: Path) -> Manifest:
         for column in _PATHS:
             values[column] = root / record[column] if record[column] else None
         values["session"] = record["session"]
-        values["mmse"] = number(record["mmse"])
-        values["days_apart"] = number(record["days_apart"])
+        for column in ("mmse", "days_apart", "diagnosis_days", "mmse_days"):
+            values[column] = number(record[column])
         rows.append(ManifestRow(**values))
     return Manifest(root, tuple(rows))
 
@@ -117,22 +153,33 @@ def build_manifest(
     fractions: tuple[float, float, float] = FRACTIONS,
     max_days: float = MAX_DAYS,
     split_by: str = "subject",
+    filters: Sequence[str] = (),
+    use_contrast: bool = False,
+    label_days: float = LABEL_DAYS,
+    label_columns: Mapping[str, str] | None = None,
 ) -> Manifest:
     """Pairs, labels and the split of a BIDS cohort.
 
-    Labels are those of the visit nearest to the MRI, see `labels.Labels`.
-
     Args:
+        max_days: between the MRI and the PET of a pair.
         split_by: "subject", or "scan": every MRI session is divided on its own, as the authors of
             the paper do, so a person may train and test.
+        filters: `SUFFIX:ENTITY=LABEL[,LABEL…]`, see `filters.Filters`.
+        use_contrast: take T1s with contrast agent too.
+        label_days: from an MRI to the visit that diagnosis and MMSE are taken from, see
+            `labels.Labels`.
+        label_columns: label → column, where it is none of the usual.
 
     Raises:
-        InputError: no cohort in this folder. UsageError: impossible fractions or `split_by`.
+        InputError: no cohort in this folder. UsageError: impossible fractions, `split_by`,
+            filters or columns; PETs of several reconstruction steps and no filter.
     """
     if split_by not in SPLIT_BY:
         raise UsageError(f"split by {split_by!r} is none of {', '.join(SPLIT_BY)}")
+    wanted = Filters.of(filters)
     root = Path(data).resolve()
-    pairs = find_pairs(root, max_days=max_days)
+    found = find_pairs(root, max_days=max_days, filters=wanted, use_contrast=use_contrast)
+    pairs = found.pairs
 
     def unit(pair: Pair) -> str:
         return pair.t1.subject if split_by == "subject" else f"{pair.t1.subject}_{pair.t1.session}"
@@ -141,27 +188,46 @@ def build_manifest(
     # Again for those with a PET: in a small cohort each split must have one of them.
     with_pet = (unit(pair) for pair in pairs if pair.pet is not None)
     split |= split_subjects(with_pet, seed=seed, fractions=fractions)
-    diagnosis, mmse = Labels(root, "diagnosis"), Labels(root, "mmse")
-    rows = [
-        ManifestRow(
-            subject=pair.t1.subject,
-            session=pair.t1.session,
-            t1=pair.t1.path,
-            pet=pair.pet.path if pair.pet else None,
-            days_apart=pair.days_apart,
-            truth=_truth(root, pair.t1),
-            pet_truth=_truth(root, pair.pet) if pair.pet else None,
-            diagnosis=diagnosis.of(pair.t1),
-            mmse=number(mmse.of(pair.t1)),
-            split=split[unit(pair)],
-        )
-        for pair in pairs
-    ]
-    return Manifest(root, tuple(sorted(rows, key=lambda row: row.name)), split_by)
+    columns = dict(label_columns or {})
+    diagnosis, mmse = (
+        Labels(root, label, found, column=columns.get(label), max_days=label_days)
+        for label in ("diagnosis", "mmse")
+    )
+    rows = [_row(root, pair, split[unit(pair)], diagnosis, mmse) for pair in pairs]
+    found.notes.extend(unmatched_people(root, found.visits))
+    for labels in (diagnosis, mmse):
+        found.notes.extend([*labels.notes, *labels.contradictions()])
+    return Manifest(root, tuple(sorted(rows, key=lambda row: row.name)), split_by, found)
+
+
+def _row(root: Path, pair: Pair, split: str, diagnosis: Labels, mmse: Labels) -> ManifestRow:
+    none = Label("")
+    dx, score = diagnosis.of(pair.t1) or none, mmse.of(pair.t1) or none
+    return ManifestRow(
+        subject=pair.t1.subject,
+        session=pair.t1.session,
+        t1=pair.t1.path,
+        pet=pair.pet.path if pair.pet else None,
+        days_apart=pair.days_apart,
+        truth=_truth(root, pair.t1),
+        pet_truth=_truth(root, pair.pet) if pair.pet else None,
+        diagnosis=dx.value or None,
+        diagnosis_days=dx.days,
+        mmse=number(score.value),
+        mmse_days=score.days,
+        split=split,
+    )
+
+
+def passed_over_table(path: Path) -> Path:
+    """Where the images stand that a cohort's table leaves out: `cohort_passed_over.tsv`."""
+    return path.with_name(f"{path.stem}_passed_over.tsv")
 
 
 def write_cohort(manifest: Manifest, path: Path | str, **options: Any) -> dict[str, Any]:
-    """Writes a manifest as a table to keep, and `options` with the counts into the JSON beside it.
+    """Writes a manifest as a table to keep, and beside it a JSON file and what was left out.
+
+    The JSON holds `options`, the counts, and the way from the table's folder to the cohort's.
 
     Returns:
         The content of the JSON file.
@@ -172,15 +238,19 @@ def write_cohort(manifest: Manifest, path: Path | str, **options: Any) -> dict[s
     path = Path(path)
     if path.suffix != ".tsv":
         raise UsageError(f"{path}: a cohort's table must have a name that ends in .tsv")
+    found = manifest.found or Found([])
     record = {
-        "cohort": str(manifest.root),
+        "cohort": Path(os.path.relpath(manifest.root, path.parent.resolve())).as_posix(),
         "split_by": manifest.split_by,
         **options,
         "people": len({row.subject for row in manifest}),
         "people_in_several_splits": _in_several_splits(manifest),
         "splits": {split: _counts(manifest, split) for split in SPLITS},
+        "pet_steps": found.steps,
+        "left_out": counts(found.passed_over),
     }
     manifest.write(path)
+    write_passed_over(found.passed_over, passed_over_table(path))
     with written_whole(path.with_suffix(".json")) as part:
         part.write_text(json.dumps(record, indent=2) + "\n")
     return record
@@ -197,8 +267,9 @@ def load_manifest(data: Path | str, *, seed: int = 0) -> Manifest:
         return build_manifest(path, seed=seed)
     try:
         record = json.loads(path.with_suffix(".json").read_text())
-        root, split_by = Path(record["cohort"]), record["split_by"]
-    except (OSError, ValueError, KeyError):
+        root = Path(os.path.normpath(path.parent.resolve() / record["cohort"]))
+        split_by = record["split_by"]
+    except (OSError, ValueError, KeyError, TypeError):
         raise InputError(
             f"{path}: {path.with_suffix('.json').name} is missing beside it or damaged; "
             "make both again with mri2pet cohort build."

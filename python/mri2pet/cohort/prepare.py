@@ -17,6 +17,7 @@ from mri2pet.imaging.suvr.reference import CEREBELLUM, MINMAX, Reference, refere
 
 Shape = tuple[int, int, int]
 REGISTRATIONS = ("estimate", "truth")
+MIN_SPREAD = 0.01  # interquartile range over the median in the brain; 0.2 and more in real PETs
 
 
 @dataclass(frozen=True)
@@ -50,15 +51,29 @@ def prepare(
     that is the scale a simulated cohort knows, and a VOI is measured as in any PET.
 
     Raises:
-        InputError: a file that cannot be used; the message names it.
+        InputError: a file that cannot be used, or a PET that is the same all over the brain; the
+            message names it.
         ValueError: unknown `registration`.
     """
     reference = reference or Reference.of(CEREBELLUM)
     if registration == "truth":
-        return _prepare_with_truth(row, mri_shape, pet_shape, reference)
-    if registration == "estimate":
-        return _prepare_with_estimate(row, mri_shape, pet_shape, reference)
-    raise ValueError(f"registration {registration!r} is none of {', '.join(REGISTRATIONS)}")
+        subject = _prepare_with_truth(row, mri_shape, pet_shape, reference)
+    elif registration == "estimate":
+        subject = _prepare_with_estimate(row, mri_shape, pet_shape, reference)
+    else:
+        raise ValueError(f"registration {registration!r} is none of {', '.join(REGISTRATIONS)}")
+    if subject.pet is not None:
+        _refuse_without_spread(row, subject.pet, subject.brain)
+    return subject
+
+
+def _refuse_without_spread(row: ManifestRow, pet: np.ndarray, brain: np.ndarray) -> None:
+    low, middle, high = np.percentile(pet[brain > 0.5], (25, 50, 75))
+    if not high - low >= MIN_SPREAD * abs(middle) or middle <= 0:
+        raise InputError(
+            f"{row.pet}: has no spread in the brain (quartiles {low:.3g}, {middle:.3g} and "
+            f"{high:.3g}), so it is no PET; leave it out or export it again."
+        )
 
 
 def _prepare_with_truth(

@@ -21,7 +21,7 @@ from mri2pet.evaluation.figure import draw_figure
 from mri2pet.evaluation.methods import METHODS, compare, within_support
 from mri2pet.evaluation.rivals import Rivals, fit_rivals
 from mri2pet.evaluation.tables import markdown_table, summarise, write_metrics
-from mri2pet.files import write_tsv, written_whole
+from mri2pet.files import written_whole
 from mri2pet.imaging.suvr.reference import (
     CEREBELLUM,
     MINMAX,
@@ -29,6 +29,7 @@ from mri2pet.imaging.suvr.reference import (
     in_suvr,
     recorded_reference,
 )
+from mri2pet.tables import write_tsv
 
 FORMAT = 1
 SETTINGS = "settings.json"
@@ -101,7 +102,7 @@ def evaluate(
         cache, jobs, registration: see `build_cache`.
         device: where the model runs: auto, cpu or cuda.
         on_event: called as (kind, facts) with kind "prepare" or "subject" and facts
-            done, of, name, error.
+            done, of, name, error; or with "note" and text.
 
     Raises:
         UsageError: wrong options, another reference than the model's, or `out` holds an
@@ -154,8 +155,14 @@ def _cache_options(
     def prepared(done: int, of: int, name: str, error: str | None) -> None:
         notify("prepare", {"done": done, "of": of, "name": name, "error": error})
 
-    shapes = {"mri_shape": network.config.mri_shape, "pet_shape": network.config.pet_shape}
-    return {**shapes, "reference": reference, "jobs": jobs, "on_subject": prepared}
+    return {
+        "mri_shape": network.config.mri_shape,
+        "pet_shape": network.config.pet_shape,
+        "reference": reference,
+        "jobs": jobs,
+        "on_subject": prepared,
+        "on_note": lambda text: notify("note", {"text": text}),
+    }
 
 
 def _check_rows(split: str, limit: int | None) -> None:
@@ -188,10 +195,10 @@ def _open(
         "format": FORMAT,
         "model": network.name,
         "model_sha256": network.sha256,
-        "cohort": str(cohort.manifest.root),
+        "cohort": cohort.settings["cohort"],
         "registration": cohort.settings["registration"],
         "reference": cohort.settings["reference"],
-        "training_cohort": str(training.manifest.root),
+        "training_cohort": training.settings["cohort"],
         "training_rows_sha256": hashlib.sha256(names.encode()).hexdigest(),
         "split": split,
         "samples": sampling.samples,

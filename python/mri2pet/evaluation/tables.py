@@ -17,7 +17,7 @@ from mri2pet.evaluation.bootstrap import (
 )
 from mri2pet.evaluation.methods import METHODS
 from mri2pet.evaluation.metrics import DATA_RANGE_SUVR
-from mri2pet.files import write_tsv
+from mri2pet.tables import write_tsv
 
 COLUMNS = (
     "row",

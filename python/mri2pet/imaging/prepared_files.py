@@ -97,7 +97,8 @@ def _write(
 ) -> dict[str, Any]:
     import nibabel
 
-    from mri2pet.files import write_tsv, written_whole
+    from mri2pet.files import written_whole
+    from mri2pet.tables import write_tsv
 
     out.mkdir(parents=True, exist_ok=True)
     summary = {

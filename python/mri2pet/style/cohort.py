@@ -25,9 +25,10 @@ from mri2pet.cohort.cache import CohortCache
 from mri2pet.cohort.manifest import ManifestRow
 from mri2pet.cohort.on_ray import ray_map
 from mri2pet.errors import InputError, Mri2petError, UsageError
-from mri2pet.files import write_tsv, written_whole
+from mri2pet.files import written_whole
 from mri2pet.style.transfer import StyleOptions, Stylized, stylize, unit_range
 from mri2pet.style.vgg import Vgg19
+from mri2pet.tables import write_tsv
 
 FORMAT = 1
 STYLES = ("random", "mean")

@@ -14,7 +14,7 @@ from mri2pet.style.cohort import STYLES, StylizedCohort, stylize_cohort
 from mri2pet.style.transfer import StyleOptions
 from mri2pet.style.vgg import load_vgg
 
-#: ("prepare" or "stylize", {"done", "of", "name", "error"})
+#: ("prepare" or "stylize", {"done", "of", "name", "error"}), or ("note", {"text"})
 OnEvent = Callable[[str, dict[str, Any]], None]
 
 
@@ -67,6 +67,10 @@ def run_stylize(
 
         return on_subject
 
+    def note(text: str) -> None:
+        if on_event is not None:
+            on_event("note", {"text": text})
+
     prepared = build_cache(
         data,
         cache,
@@ -78,6 +82,7 @@ def run_stylize(
         ray=ray,
         include_unpaired=True,
         on_subject=tell("prepare"),
+        on_note=note,
     )
     return stylize_cohort(
         prepared,

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mri2pet.errors import InputError, UsageError
+from mri2pet.files import missing_target
 
 if TYPE_CHECKING:
     import nibabel
@@ -49,8 +50,9 @@ def find_inputs(inputs: Input | Sequence[Input], out: Path | None = None) -> lis
     """The subjects behind files, folders and nibabel images, in a stable order.
 
     A folder stands for its `*_T1w` images, or for all its NIfTI and MGZ images where none is
-    named so, at any depth. Derivatives, hidden folders, earlier results of this program and
-    the output folder `out` are left out. A file named twice counts once.
+    named so, at any depth, also below folders that are links. Derivatives, hidden folders,
+    earlier results of this program and the output folder `out` are left out. A file named twice
+    counts once, and so does a folder that two links lead to.
 
     Raises:
         InputError: a folder without a usable image.
@@ -100,18 +102,41 @@ def _search(folder: Path, out: Path | None) -> list[Path]:
     named = [path for path in images if re.search(r"_T1w\.", path.name)]
     if named or images:
         return named or images
-    dicom = any(path.suffix.lower() in (".dcm", ".ima") for path in folder.rglob("*"))
-    hint = "convert the DICOM series with dcm2niix first" if dicom else "name the image itself"
+    files = list(_files_below(folder))
+    missing = next(filter(None, map(missing_target, files)), None)
+    if any(path.suffix.lower() in (".dcm", ".ima") for path in files):
+        hint = "convert the DICOM series with dcm2niix first"
+    else:
+        hint = missing or "name the image itself"
     raise InputError(f"{folder}: no T1-weighted NIfTI or MGZ image in this folder; {hint}")
 
 
 def _images_below(folder: Path) -> Iterable[Path]:
-    for parent, folders, files in os.walk(folder):
+    for path in _files_below(folder):
+        usable = path.name.lower().endswith(FOLDER_SUFFIXES) and not path.name.startswith(".")
+        if usable and not OWN_OUTPUT.search(path.name):
+            yield path
+
+
+def _files_below(folder: Path) -> Iterable[Path]:
+    """The files of a folder in a stable order.
+
+    Links are followed, but not back up; each folder is seen once.
+    """
+    seen = {_identity(above) for above in folder.resolve().parents}
+    for parent, folders, files in os.walk(folder, followlinks=True):
+        if _identity(Path(parent)) in seen:
+            folders.clear()
+            continue
+        seen.add(_identity(Path(parent)))
         folders[:] = sorted(f for f in folders if f != "derivatives" and not f.startswith("."))
-        for name in sorted(files):
-            usable = name.lower().endswith(FOLDER_SUFFIXES) and not name.startswith(".")
-            if usable and not OWN_OUTPUT.search(name):
-                yield Path(parent) / name
+        yield from (Path(parent) / name for name in sorted(files))
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    """What a folder is, by whatever path it is reached."""
+    place = folder.stat()
+    return place.st_dev, place.st_ino
 
 
 def _image_in_memory(image: Any, number: int, total: int) -> SubjectInput:

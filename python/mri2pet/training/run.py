@@ -110,6 +110,7 @@ def train(
             on_subject=lambda done, of, name, error: notify(
                 "prepare", {"done": done, "of": of, "name": name, "error": error}
             ),
+            on_note=lambda text: notify("note", {"text": text}),
         )
         trainer = Trainer(run, config, cohort, reference, world, notify)
         trainer.resume()

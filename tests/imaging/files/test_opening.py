@@ -51,7 +51,7 @@ def test_a_link_without_content_is_named(tmp_path, kind):
     link = tmp_path / "sub-01_T1w.nii.gz"
     link.symlink_to("../.git/annex/objects/8p/zJ/SHA256E-s2--c3fd.nii.gz/SHA256E-s2--c3fd.nii.gz")
     message = refusal(link, kind)
-    assert "is a link whose target is missing (SHA256E-s2--c3fd.nii.gz)" in message
+    assert "is a link whose target is not there (SHA256E-s2--c3fd.nii.gz)" in message
     assert "datalad get" in message
     plain = tmp_path / "plain.nii.gz"
     plain.symlink_to("gone.nii.gz")
@@ -61,7 +61,7 @@ def test_a_link_without_content_is_named(tmp_path, kind):
 def test_a_linked_folder_without_content_is_named(tmp_path):
     (tmp_path / "sub-01").symlink_to(tmp_path / "archive")
     message = refusal(tmp_path / "sub-01" / "T1.nii.gz")
-    assert "lies below sub-01, a link whose target is missing (archive)" in message
+    assert "lies below sub-01, a link whose target is not there (archive)" in message
 
 
 def test_a_link_to_itself_a_pipe_and_a_folder_are_named(tmp_path):

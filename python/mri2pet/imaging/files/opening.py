@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from mri2pet.errors import InputError
+from mri2pet.files import missing_target
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -91,27 +92,14 @@ def check_file(path: Path) -> None:
     try:
         mode = path.stat().st_mode
     except (FileNotFoundError, NotADirectoryError):
-        raise InputError(_missing(path)) from None
+        absent = f"{path}: there is no such file; check the path."
+        raise InputError(missing_target(path) or absent) from None
     except OSError as error:
         raise InputError(f"{path}: {reason(error)}.") from None
     if stat.S_ISDIR(mode):
         raise InputError(f"{path}: is a folder; give the image file in it.")
     if not stat.S_ISREG(mode):
         raise InputError(f"{path}: is a device or a pipe, not a file; give an image file.")
-
-
-def _missing(path: Path) -> str:
-    """The sentence for a path that leads nowhere; a link without its content is named as such."""
-    link = next((p for p in (path, *path.parents) if p.is_symlink() and not p.exists()), None)
-    if link is None:
-        return f"{path}: there is no such file; check the path."
-    target = link.readlink()
-    if "annex" in target.parts:
-        advice = "get it with `datalad get` or `git annex get`"
-    else:
-        advice = "restore it, or name another file"
-    where = "is a link" if link == path else f"lies below {link.name}, a link"
-    return f"{path}: {where} whose target is missing ({target.name}); {advice}."
 
 
 def reason(error: OSError) -> str:
