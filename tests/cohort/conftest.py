@@ -72,7 +72,7 @@ def empty_image(path: Path, shape=(20, 20, 20), voxel_mm: float = 10.0, unit: st
 def add_subject(
     cohort: TinyCohort, subject: str, level: float, *, frames: int = 1, paired: bool = True
 ) -> None:
-    """One session: an MRI of value 100, a PET of SUVR `level` times `uptake`, the truth."""
+    """One session: an MRI of 100 in the brain, a PET of SUVR `level` times `uptake`, the truth."""
     session, name = "ses-01", f"{subject}_ses-01"
     rng = np.random.default_rng(int(subject[-4:]))
     shape, affine = (60, 72, 60), np.diag([3.0, 3.0, 3.0, 1.0])
@@ -81,7 +81,8 @@ def add_subject(
     t1_from_pet = rigid(tuple(rng.uniform(-8, 8, 3)), -0.1)
     brain = ellipsoid(shape, affine, template_from_t1)
     folder = cohort.root / subject / session
-    save(folder / "anat" / f"{name}_T1w.nii.gz", 100 * brain + 30 * ~brain, affine)
+    t1 = np.where(brain, 100.0, rng.uniform(20, 40, shape))
+    save(folder / "anat" / f"{name}_T1w.nii.gz", t1, affine)
     truth = cohort.root / "derivatives" / "truth" / subject / session
     save(truth / f"{name}_space-T1w_desc-brain_mask.nii.gz", brain, affine)
     if paired:

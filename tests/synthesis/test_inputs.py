@@ -91,7 +91,7 @@ def test_a_link_without_its_content_is_an_input_that_fails_later(tmp_path: Path)
 
 def test_a_folder_of_links_without_content_says_so(tmp_path: Path) -> None:
     (tmp_path / "sub-01").symlink_to("../absent")
-    with pytest.raises(InputError, match="datalad get"):
+    with pytest.raises(InputError, match="sub-01: is a link whose target is not there"):
         find_inputs(tmp_path)
 
 
