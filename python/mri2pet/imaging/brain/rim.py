@@ -6,7 +6,7 @@ from functools import cache
 
 import numpy as np
 
-from mri2pet.imaging.space.resampling import resample
+from mri2pet.imaging.space.resampling import bounding_box, crop_affine, resample
 from mri2pet.imaging.space.template import grid_around, template_wm
 from mri2pet.imaging.space.volume import Volume
 
@@ -14,7 +14,7 @@ RIM_MM = 3
 #: Fat and white matter are the brightest in a T1; this much brighter than white matter is fat.
 FAT_TO_WHITE = 1.15
 
-_MARGIN_MM = 16
+_MARGIN_MM = 12
 
 
 def bright_rim(brain: Volume, mask: np.ndarray, template_from_subject: np.ndarray) -> float:
@@ -32,17 +32,16 @@ def bright_rim(brain: Volume, mask: np.ndarray, template_from_subject: np.ndarra
 
     shape, affine = grid_around(_MARGIN_MM)
     back = np.linalg.inv(template_from_subject)
-
-    def moved(data: np.ndarray) -> np.ndarray:
-        values = data.astype(np.float32, copy=False)
-        return resample(values, brain.affine, shape, affine, back)
-
-    inside = moved(mask) > 0.5
+    near = mask.astype(np.float32)
+    inside = resample(near, brain.affine, shape, affine, back) > 0.5
+    box = bounding_box(inside, margin=1)
+    inside = inside[box]
     inner = binary_erosion(inside, iterations=RIM_MM)
-    rim, white = inside & ~inner, inner & _white()
+    rim, white = inside & ~inner, inner & _white()[box]
     if not rim.any() or not white.any():
         return 0.0
-    values = moved(brain.data)
+    there = crop_affine(affine, box)
+    values = resample(brain.data, brain.affine, inside.shape, there, back)
     return float(np.mean(values[rim] > FAT_TO_WHITE * np.median(values[white])))
 
 
