@@ -24,7 +24,8 @@ class Bright(torch.nn.Module):
     """Takes for brain what is brighter than CSF; the scalp, too, is another piece."""
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:
-        brain = (values > 0.6).to(values.dtype)
+        low, high = values.min(), values.max()
+        brain = (values > low + 0.2 * (high - low)).to(values.dtype)
         return torch.cat([1 - brain, brain], dim=1)
 
 

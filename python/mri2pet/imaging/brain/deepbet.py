@@ -74,6 +74,8 @@ def deepbet_brain(subject: Volume, template_from_subject: np.ndarray) -> Volume:
     back = np.linalg.inv(template_from_subject)
     head = resample(subject.data, subject.affine, shape, affine, back)
     mask = largest_piece(_mask(np.maximum(head, 0.0)))
+    if not mask.any():
+        return Volume(np.zeros((1, 1, 1), dtype=np.float32), back @ affine, "1")
     box = bounding_box(mask, margin=2)
     voxel_mm = 1.0 / np.cbrt(abs(np.linalg.det(template_from_subject[:3, :3])))
     return Volume(_eroded(mask[box], voxel_mm), back @ crop_affine(affine, box), "1")
