@@ -35,10 +35,10 @@ def template_wm(resolution_mm: int = 2) -> Volume:
 
 def grid_around(margin_mm: int) -> tuple[tuple[int, int, int], np.ndarray]:
     """The template's 1 mm grid with a margin on every side: its shape and its affine."""
-    mask = template_mask(1)
-    x, y, z = (n + 2 * margin_mm for n in mask.shape)
-    affine = mask.affine.copy()
-    affine[:3, 3] -= margin_mm
+    coarse = template_mask(2)
+    x, y, z = (2 * n - 1 + 2 * margin_mm for n in coarse.shape)
+    affine = np.eye(4)
+    affine[:3, 3] = coarse.affine[:3, 3] - margin_mm
     return (x, y, z), affine
 
 
