@@ -2,6 +2,11 @@
 
 The template's mask follows any pose of the head, but bulges into bright fat behind a thin
 skull, as children have it; deepbet's keeps out of the fat.
+
+`MAX_BRIGHT_RIM` stands between what was measured: at most 0.0002 on three real adult heads with
+either mask; 0.13 on a fourth, where letters burned into the image lie in the rim; and about 0.03
+expected of a child whose mask bulged by 21 ml, of which 27 % were as bright as fat (a rim of
+3 mm holds about 200 ml).
 """
 
 from __future__ import annotations
