@@ -50,6 +50,6 @@ def test_what_is_given_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
         "skull_stripped": False,
         "brain_mask": Path("b.nii"),
         "assume_ras": True,
-        "extractor": "template",
+        "extractor": "auto",
         "overwrite": True,
     }

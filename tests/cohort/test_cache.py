@@ -194,6 +194,29 @@ def test_known_transforms_take_any_reference(tiny_cohort, tmp_path):
 
 
 @pytest.mark.usefixtures("prepared_at_once")
+def test_a_deepbet_that_may_find_brains_is_part_of_the_key(
+    tiny_cohort, prepared_at_once, monkeypatch
+):
+    def build_with(version, registration="estimate"):
+        monkeypatch.setattr("mri2pet.imaging.brain.deepbet.version", lambda: version)
+        return build(tiny_cohort, registration=registration)
+
+    without, with_one = build_with(None), build_with("1.0.2")
+    assert "deepbet" not in without.settings
+    assert with_one.settings["deepbet"] == "1.0.2"
+    assert len({without.root, with_one.root, build_with("1.0.3").root}) == 3
+    assert build_with(None, "truth").root == build_with("1.0.2", "truth").root
+
+
+def test_a_worker_without_the_builders_deepbet_is_refused(
+    tiny_cohort, prepared_at_once, monkeypatch
+):
+    versions = iter(["1.0.2"])
+    monkeypatch.setattr("mri2pet.imaging.brain.deepbet.version", lambda: next(versions, None))
+    with pytest.raises(InputError, match=r"has deepbet \(none\), the cache was begun with 1\.0\.2"):
+        build(tiny_cohort, registration="estimate")
+
+
 def test_failures_are_listed_and_tried_again(tiny_cohort):
     pet = tiny_cohort.pet("sub-0003")
     whole = pet.read_bytes()

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from mri2pet.errors import InputError, UsageError
+from mri2pet.imaging.brain.choice import MAX_BRIGHT_RIM
 from mri2pet.imaging.pipeline import preprocess, read_t1
 from mri2pet.imaging.space.grid import grid_affine, to_kij
 from mri2pet.imaging.space.model_space import to_model_space
@@ -66,6 +67,9 @@ def test_the_figures_describe_a_good_registration(prepared, head):
     assert figures["correlation_with_template"] > 0.9
     assert figures["covered_fraction"] == 1.0
     assert figures["white_to_grey"] > 1.15
+    assert figures["extractor_used"] == "template"
+    assert figures["bright_rim"] < MAX_BRIGHT_RIM
+    assert prepared[0].warnings == []
 
 
 def test_every_stage_is_announced_and_timed(prepared):
@@ -179,7 +183,7 @@ def test_an_empty_mask_is_refused(head):
 def test_contradictory_options_are_misuse(head):
     with pytest.raises(UsageError, match="not both"):
         preprocess(head.image, brain_mask=head.brain_mask, skull_stripped=True, **SHAPES)
-    with pytest.raises(UsageError, match="none of template, hd-bet"):
+    with pytest.raises(UsageError, match="none of auto, template, deepbet, hd-bet"):
         preprocess(head.image, extractor="bet", **SHAPES)
 
 

@@ -27,7 +27,11 @@ def _sidecar() -> dict[str, Any]:
             "cortical_suvr": {"mean": 1.234, "std": 0.0341, "samples": [1.2, 1.21, 1.26, 1.27]},
             "cerebellum_suvr": {"mean": 1.002},
         },
-        "checks": {"mask_volume_ml": 1432.2, "dice_with_template": 0.951},
+        "checks": {
+            "extractor_used": "deepbet",
+            "mask_volume_ml": 1432.2,
+            "dice_with_template": 0.951,
+        },
         "seconds": {"read": 1.0, "sampling": 40.5},
         "device": "cpu (2 threads)",
         "peak_memory_mib": {"process": 2048},

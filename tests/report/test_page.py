@@ -77,6 +77,7 @@ def test_shows_the_numbers_and_the_provenance(page: str) -> None:
         "1.002",
         "0.951",
         "1432",
+        "from: deepbet",
         "ab" * 32,
         "cd" * 32,
         "seed 7",

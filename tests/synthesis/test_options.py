@@ -50,6 +50,21 @@ def test_the_brain_mask_belongs_to_the_settings(tmp_path: Path) -> None:
         SynthesisOptions(brain_mask=tmp_path / "gone.nii").settings()
 
 
+def test_a_deepbet_that_may_find_the_brain_belongs_to_the_settings(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for installed in (None, "1.0.2"):
+        monkeypatch.setattr("mri2pet.imaging.brain.deepbet.version", lambda v=installed: v)
+        assert SynthesisOptions().settings()["extractor"] == "auto"
+        assert SynthesisOptions().settings()["deepbet"] == installed
+        for without in ({"extractor": "template"}, {"skull_stripped": True}):
+            assert SynthesisOptions(**without).settings()["deepbet"] is None
+    assert SynthesisOptions(extractor="deepbet").settings()["deepbet"] == "1.0.2"
+    monkeypatch.setattr("mri2pet.imaging.brain.deepbet.version", lambda: None)
+    with pytest.raises(UsageError, match="not installed"):
+        SynthesisOptions(extractor="deepbet")
+
+
 def test_the_choices_are_those_of_the_sampling_loop() -> None:
     assert set(options.SAMPLERS) == set(samplers.SAMPLERS)
     assert len(samplers.spaced_timesteps(options.MAX_STEPS)) == options.MAX_STEPS

@@ -19,4 +19,12 @@ Cache = Annotated[
     Path | None, typer.Option(help="Cohort in model space; default: beside the cohort.")
 ]
 Jobs = Annotated[int, typer.Option("--jobs", "-j", help="Processes that prepare scans.")]
+Extractor = Annotated[
+    str,
+    typer.Option(
+        metavar="auto|template|deepbet|hd-bet",
+        help="How to find the brain. auto: by the template, and by deepbet where that is "
+        "installed and the template's mask fails or reaches into bright fat.",
+    ),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from mri2pet.cli.options import Quiet
+from mri2pet.cli.options import Extractor, Quiet
 
 
 def preprocess(
@@ -34,6 +34,7 @@ def preprocess(
     assume_ras: Annotated[
         bool, typer.Option("--assume-ras", help="Axes of an image without orientation are R, A, S.")
     ] = False,
+    extractor: Extractor = "auto",
     quiet: Quiet = False,
 ) -> None:
     """Bring a T1, and a PET of the same person, to the model's grids."""
@@ -56,6 +57,7 @@ def preprocess(
         brain_mask=brain_mask,
         skull_stripped=skull_stripped,
         assume_ras=assume_ras,
+        extractor=extractor,
         on_stage=on_stage,
     )
     for warning in (*done["warnings"], *(f"PET: {w}" for w in done.get("pet_warnings", ()))):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mri2pet.cli.options import SOME_FAILED
+from mri2pet.cli.options import SOME_FAILED, Extractor
 
 if TYPE_CHECKING:
     from mri2pet.synthesis import SynthesisResult
@@ -50,7 +50,6 @@ BrainMask = Annotated[
 AssumeRas = Annotated[
     bool, typer.Option("--assume-ras", help="Take an image without an affine as RAS+.")
 ]
-Extractor = Annotated[str, typer.Option(metavar="template|hd-bet", help="How to find the brain.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Redo subjects that are done.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
 MemoryPlan = Annotated[
@@ -77,7 +76,7 @@ def synthesize(
     skull_stripped: SkullStripped = False,
     brain_mask: BrainMask = None,
     assume_ras: AssumeRas = False,
-    extractor: Extractor = "template",
+    extractor: Extractor = "auto",
     overwrite: Overwrite = False,
     memory_plan: MemoryPlan = False,
     quiet: Quiet = False,

@@ -60,7 +60,8 @@ class CohortCache:
 
     Attributes:
         root: the folder of this cache's key.
-        settings: shapes, registration, reference and cohort that the key is the hash of.
+        settings: shapes, registration, reference, cohort and the version of deepbet, that the key
+            is the hash of.
         manifest: all rows of the cohort, also those that failed or are not cached.
         failures: row name → why it could not be prepared.
     """
@@ -198,6 +199,7 @@ def build_cache(
         "pet_shape": list(_shape(pet_shape)),
         "registration": registration,
         "reference": scaled_by.key,
+        **_extraction(registration),
     }
     root = Path(cache_dir or default_cache_dir(manifest.root)) / _key(settings)
     cache = CohortCache(root, settings, manifest)
@@ -222,6 +224,17 @@ def build_cache(
         name, reason = next(iter(failures.items()))
         raise InputError(f"{manifest.root}: no subject could be prepared; {name}: {reason}")
     return CohortCache(root, settings, manifest, failures)
+
+
+def _extraction(registration: str) -> dict[str, str]:
+    """What may find brains beside the template; nothing where their masks are known.
+
+    Part of the key: rows of which some had no deepbet to fall back on do not mix with others.
+    """
+    from mri2pet.imaging.brain import deepbet
+
+    version = deepbet.version() if registration == "estimate" else None
+    return {} if version is None else {"deepbet": version}
 
 
 def _key(settings: dict[str, Any]) -> str:
@@ -273,6 +286,12 @@ def _make_row(
     row, root, data, settings = task
     start = time.perf_counter()
     try:
+        here, asked = _extraction(settings["registration"]).get("deepbet"), settings.get("deepbet")
+        if here != asked:
+            raise InputError(
+                f"{row.t1}: this worker has deepbet {here or '(none)'}, the cache was begun with "
+                f"{asked or '(none)'}; install the same on all machines."
+            )
         inputs = _inputs(row, data)
         subject = prepare(
             row,

@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from mri2pet.errors import InputError, UsageError
 from mri2pet.imaging.brain import checks as checking
+from mri2pet.imaging.brain import choice, deepbet
 from mri2pet.imaging.brain.bias import bias_field
 from mri2pet.imaging.brain.causes import cause
 from mri2pet.imaging.brain.extraction import check_extractor, hd_bet_brain, template_brain
@@ -22,6 +23,7 @@ from mri2pet.imaging.brain.registration import (
     refine,
     working_volume,
 )
+from mri2pet.imaging.brain.rim import bright_rim
 from mri2pet.imaging.files.reading import T1Image, read_t1
 from mri2pet.imaging.space.model_space import (
     mask_to_model_space,
@@ -62,8 +64,10 @@ class Preprocessed:
         record: the way back to the subject's grid.
         t1: what was read.
         brain_mask: bool `[X, Y, Z]` on the subject's grid.
-        checks: registration figures (`checks.RegistrationChecks`) and `seconds` per stage.
-        doubts: what is doubtful beyond the image itself, one sentence each.
+        checks: `extractor_used` (what the brain mask comes from), registration figures
+            (`checks.RegistrationChecks`), `bright_rim` (where a mask was made here) and
+            `seconds` per stage.
+        doubts: what is doubtful about the place and the brain mask, one sentence each.
     """
 
     mri: np.ndarray
@@ -71,11 +75,11 @@ class Preprocessed:
     t1: T1Image
     brain_mask: np.ndarray
     checks: dict[str, Any]
-    doubts: tuple[str, ...] = ()
+    doubts: list[str] = field(default_factory=list)
 
     @property
     def warnings(self) -> list[str]:
-        """What was mended or is doubtful about the input, one sentence each."""
+        """What was mended or is doubtful about the input and its mask, one sentence each."""
         return [*self.t1.warnings, *self.doubts]
 
 
@@ -87,7 +91,7 @@ def preprocess(
     brain_mask: Any = None,
     skull_stripped: bool = False,
     assume_ras: bool = False,
-    extractor: str = "template",
+    extractor: str = "auto",
     on_stage: OnStage | None = None,
 ) -> Preprocessed:
     """Bring a T1 to model space.
@@ -103,7 +107,8 @@ def preprocess(
         brain_mask: file, nibabel image or bool array on the T1's grid; used as it is.
         skull_stripped: the image holds only brain.
         assume_ras: as in `read_t1`.
-        extractor: `"template"`, or `"hd-bet"` where HD-BET is installed.
+        extractor: `"template"`; `"deepbet"` or `"hd-bet"` where that is installed; `"auto"`
+            takes the template's mask, or deepbet's as `imaging.brain.choice` says.
         on_stage: called with a stage's name and None when it starts, with its seconds when
             it ends.
 
@@ -130,11 +135,15 @@ def preprocess(
             f"{t1.name}: registration to the template failed ({error}); look at the image, and "
             "give a brain mask or a better T1."
         ) from error
-    to_template = placed.template_from_subject
     with clock("checks"):
-        figures = checking.measure(placed.brain, placed.near, to_template, subject)
-        checking.refuse_failed(t1.name, figures, lambda: cause(subject, to_template))
-        doubts += checking.turned(to_template)
+        found = _measured(placed, subject, _source(brain_mask, skull_stripped, extractor))
+    if known is None:
+        found, more = _chosen(t1.name, subject, found, extractor, clock)
+        doubts += more
+    placed = found.placed
+    to_template = placed.template_from_subject
+    checking.refuse_failed(t1.name, found.figures, lambda: cause(subject, to_template))
+    doubts += checking.turned(to_template)
     with clock("resampling"):
         mri = to_model_space(placed.brain, to_template, placed.near, mri_shape)
     stored_mask = restore_order(placed.mask, order)
@@ -143,8 +152,8 @@ def preprocess(
         record=SpaceRecord(to_template, t1.grid, pet_shape, stored_mask),
         t1=t1,
         brain_mask=stored_mask,
-        checks={**figures.as_dict(), "seconds": clock.seconds},
-        doubts=tuple(doubts),
+        checks={**found.as_dict(), "seconds": clock.seconds},
+        doubts=doubts,
     )
 
 
@@ -181,6 +190,65 @@ def _place(name: str, subject: Volume, known: np.ndarray | None, clock: _Clock) 
             stripped = working_volume(Volume(brain.data * near, brain.affine))
             template_from_subject = refine(stripped, template_from_subject)
     return _Placed(mask, brain, near, template_from_subject)
+
+
+@dataclass(frozen=True, eq=False)
+class _Found:
+    """A brain with its figures and what its mask comes from."""
+
+    placed: _Placed
+    extractor_used: str
+    figures: checking.RegistrationChecks
+    bright_rim: float
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "extractor_used": self.extractor_used,
+            **self.figures.as_dict(),
+            "bright_rim": round(self.bright_rim, 4),
+        }
+
+
+def _measured(placed: _Placed, subject: Volume, extractor_used: str) -> _Found:
+    brain, near, to_template = placed.brain, placed.near, placed.template_from_subject
+    figures = checking.measure(brain, near, to_template, subject)
+    return _Found(placed, extractor_used, figures, bright_rim(brain, near, to_template))
+
+
+def _chosen(
+    name: str, subject: Volume, first: _Found, extractor: str, clock: _Clock
+) -> tuple[_Found, list[str]]:
+    """The template's brain, or deepbet's where that was asked for or is better; and doubts."""
+    if extractor == "template":
+        return first, []
+    if extractor == "auto":
+        if not choice.in_doubt(first.figures, first.bright_rim):
+            return first, []
+        if deepbet.version() is None:
+            return first, choice.rim_warning(first.bright_rim, installed=False)
+    to_template = first.placed.template_from_subject
+    with clock("deepbet"):
+        mask = _on_grid(subject, deepbet.deepbet_brain(subject, to_template))
+        reason = choice.why_not(mask, first.placed.mask, subject.voxel_volume_ml)
+        second = first
+        if reason is None:
+            placed = _Placed(mask, *_corrected_brain(name, subject, mask), to_template)
+            second = _measured(placed, subject, "deepbet")
+            if extractor == "auto":
+                reason = choice.no_better(second.bright_rim, first.bright_rim)
+    if reason is None:
+        return second, choice.rim_warning(second.bright_rim, installed=True)
+    refused = f"deepbet's brain mask was not taken ({reason}); the template's was."
+    return first, [refused, *choice.rim_warning(first.bright_rim, installed=True)]
+
+
+def _source(brain_mask: Any, skull_stripped: bool, extractor: str) -> str:
+    """What the first brain mask comes from."""
+    if brain_mask is not None:
+        return "brain mask given"
+    if skull_stripped:
+        return "skull-stripped image"
+    return "hd-bet" if extractor == "hd-bet" else "template"
 
 
 def _known_mask(
@@ -229,11 +297,15 @@ def _register_head(head: Volume, template_from_head: np.ndarray) -> tuple[Volume
 
 def _extract(subject: Volume, head: Volume, template_from_head: np.ndarray) -> np.ndarray:
     """Template-based brain extraction: bool `[X, Y, Z]` on the subject's grid."""
-    fraction = template_brain(head, template_from_head)
-    box = _box_around(subject, head, fraction)
+    return _on_grid(subject, Volume(template_brain(head, template_from_head), head.affine, "1"))
+
+
+def _on_grid(subject: Volume, fraction: Volume) -> np.ndarray:
+    """The mask of a brain fraction given on another grid: bool `[X, Y, Z]` on the subject's."""
+    box = _box_around(subject, fraction)
     mask = np.zeros(subject.shape, dtype=bool)
-    part = resample(fraction, head.affine, mask[box].shape, crop_affine(subject.affine, box))
-    mask[box] = part > 0.5
+    around = crop_affine(subject.affine, box)
+    mask[box] = resample(fraction.data, fraction.affine, mask[box].shape, around) > 0.5
     return mask
 
 
@@ -252,13 +324,13 @@ def _corrected_brain(name: str, subject: Volume, mask: np.ndarray) -> tuple[Volu
     return Volume(around.data / np.where(there > 0.1, there, 1.0), around.affine), inside
 
 
-def _box_around(subject: Volume, head: Volume, fraction: np.ndarray) -> tuple[slice, slice, slice]:
-    """The part of the subject's grid that a brain on the working grid can reach."""
-    box = bounding_box(fraction > 0.0, margin=1)
+def _box_around(subject: Volume, fraction: Volume) -> tuple[slice, slice, slice]:
+    """The part of the subject's grid that a brain fraction on another grid can reach."""
+    box = bounding_box(fraction.data > 0.0, margin=1)
     corners = np.array(
         [[x, y, z, 1.0] for x in _ends(box[0]) for y in _ends(box[1]) for z in _ends(box[2])]
     ).T
-    index = (np.linalg.inv(subject.affine) @ head.affine @ corners)[:3]
+    index = (np.linalg.inv(subject.affine) @ fraction.affine @ corners)[:3]
     low = np.clip(np.floor(index.min(axis=1)).astype(int), 0, None)
     high = np.minimum(np.ceil(index.max(axis=1)).astype(int) + 1, subject.shape)
     return slice(low[0], high[0]), slice(low[1], high[1]), slice(low[2], high[2])

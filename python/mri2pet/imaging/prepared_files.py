@@ -40,6 +40,7 @@ def preprocess_files(
     brain_mask: Path | str | None = None,
     skull_stripped: bool = False,
     assume_ras: bool = False,
+    extractor: str = "auto",
     on_stage: OnStage | None = None,
 ) -> dict[str, Any]:
     """Bring a T1, and a PET of the same person, to model space and write both.
@@ -50,7 +51,8 @@ def preprocess_files(
         pet: of one or several frames.
         reference: `cerebellum`, `minmax` or a VOI file in template space, see `Reference.of`.
         degrees_of_freedom: as in `pet.prepare_pet`.
-        brain_mask, skull_stripped, assume_ras, on_stage: as in `pipeline.preprocess`.
+        brain_mask, skull_stripped, assume_ras, extractor, on_stage: as in
+            `pipeline.preprocess`.
 
     Returns:
         The content of `preprocess.json`.
@@ -68,6 +70,7 @@ def preprocess_files(
         brain_mask=brain_mask,
         skull_stripped=skull_stripped,
         assume_ras=assume_ras,
+        extractor=extractor,
         on_stage=on_stage,
     )
     from_t1 = done.record.template_from_subject

@@ -31,7 +31,7 @@ def cards(sidecar: Mapping[str, Any]) -> str:
         _card(
             "Brain mask",
             f"{_number(checks.get('mask_volume_ml'), 0)} <small>ml</small>",
-            "volume in the subject's space",
+            escape(f"volume in the subject's space; from: {checks.get('extractor_used', '—')}"),
         ),
         _card(
             "Time",

@@ -40,7 +40,7 @@ class SynthesisOptions:
     skull_stripped: bool = False
     brain_mask: Path | None = None
     assume_ras: bool = False
-    extractor: str = "template"
+    extractor: str = "auto"
     overwrite: bool = False
 
     def __post_init__(self) -> None:
@@ -74,7 +74,15 @@ class SynthesisOptions:
             "brain_mask_sha256": _file_sha256(self.brain_mask) if self.brain_mask else None,
             "assume_ras": self.assume_ras,
             "extractor": self.extractor,
+            "deepbet": self._deepbet(),
         }
+
+    def _deepbet(self) -> str | None:
+        """The version of deepbet that may find the brain."""
+        from mri2pet.imaging.brain import deepbet
+
+        known = self.skull_stripped or self.brain_mask is not None
+        return None if known or self.extractor not in ("auto", "deepbet") else deepbet.version()
 
 
 def _require_choice(option: str, value: str, choices: tuple[str, ...]) -> None:

@@ -45,7 +45,7 @@ def synthesize(
     skull_stripped: bool = False,
     brain_mask: str | os.PathLike[str] | None = None,
     assume_ras: bool = False,
-    extractor: str = "template",
+    extractor: str = "auto",
     overwrite: bool = False,
     observer: Observer | None = None,
 ) -> list[SynthesisResult]:
@@ -66,7 +66,9 @@ def synthesize(
         skull_stripped: the image shows the brain alone.
         brain_mask: a mask file on the image's grid; for a single input.
         assume_ras: take an image without an affine as RAS+.
-        extractor: brain extraction, `template` or `hd-bet` (if installed).
+        extractor: brain extraction: `template`, `deepbet` or `hd-bet` (if installed), or `auto`:
+            the template's mask, or deepbet's where that is installed and the template's fails
+            or reaches into bright fat.
         overwrite: redo subjects that are done.
         observer: hears of the progress.
 

@@ -115,13 +115,13 @@ def refuse_failed(name: str, checks: RegistrationChecks, cause: Callable[[], str
     Raises:
         InputError: one sentence.
     """
-    failed = _failed(checks)
-    if failed is not None:
-        raise InputError(f"{name}: {cause() or failed}.")
+    wrong = failed(checks)
+    if wrong is not None:
+        raise InputError(f"{name}: {cause() or wrong}.")
 
 
-def _failed(checks: RegistrationChecks) -> str | None:
-    """The rest of the sentence about the first figures that are beyond their limits."""
+def failed(checks: RegistrationChecks) -> str | None:
+    """The first figures beyond their limits, as the rest of a sentence; None if none are."""
     low, high = MASK_VOLUME_ML
     advice = "look at the image, and give a brain mask or a better T1"
     if checks.covered_fraction < MIN_COVERAGE:

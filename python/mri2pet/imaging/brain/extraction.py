@@ -9,7 +9,7 @@ from mri2pet.imaging.brain.registration import fixed_template
 from mri2pet.imaging.space.itk import to_ants, warp_to_moving
 from mri2pet.imaging.space.volume import Volume
 
-EXTRACTORS = ("template", "hd-bet")
+EXTRACTORS = ("auto", "template", "deepbet", "hd-bet")
 SYN_ITERATIONS = (40, 20, 0)
 
 
@@ -19,8 +19,15 @@ def check_extractor(extractor: str) -> None:
     Raises:
         UsageError: with what to do.
     """
+    from mri2pet.imaging.brain import deepbet
+
     if extractor not in EXTRACTORS:
         raise UsageError(f"extractor {extractor!r} is none of {', '.join(EXTRACTORS)}.")
+    if extractor == "deepbet" and deepbet.version() is None:
+        raise UsageError(
+            "extractor 'deepbet' needs the package deepbet, which is not installed: "
+            f"`{deepbet.INSTALL}`, or use extractor 'auto'."
+        )
     if extractor == "hd-bet":
         from importlib.util import find_spec
 
@@ -50,7 +57,7 @@ def template_brain(head: Volume, template_from_head: np.ndarray) -> np.ndarray:
         fixed.mask,
         SYN_ITERATIONS,
     )
-    return fraction * _one_piece(fraction > 0.5, grow=2)
+    return in_one_piece(fraction)
 
 
 def hd_bet_brain(volume: Volume) -> np.ndarray:
@@ -84,6 +91,11 @@ def hd_bet_brain(volume: Volume) -> np.ndarray:
                 f"HD-BET could not extract the brain ({error}): use extractor 'template' or "
                 "give a brain mask."
             ) from error
+
+
+def in_one_piece(fraction: np.ndarray) -> np.ndarray:
+    """A brain fraction without what does not hang together with its largest piece."""
+    return fraction * _one_piece(fraction > 0.5, grow=2)
 
 
 def largest_piece(mask: np.ndarray) -> np.ndarray:

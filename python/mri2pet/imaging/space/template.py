@@ -33,6 +33,15 @@ def template_wm(resolution_mm: int = 2) -> Volume:
     return _load("load_mni152_wm_template", resolution_mm, "1")
 
 
+def grid_around(margin_mm: int) -> tuple[tuple[int, int, int], np.ndarray]:
+    """The template's 1 mm grid with a margin on every side: its shape and its affine."""
+    coarse = template_mask(2)
+    x, y, z = (2 * n - 1 + 2 * margin_mm for n in coarse.shape)
+    affine = np.eye(4)
+    affine[:3, 3] = coarse.affine[:3, 3] - margin_mm
+    return (x, y, z), affine
+
+
 @cache
 def _load(loader: str, resolution_mm: int, unit: str) -> Volume:
     if resolution_mm not in (1, 2):
