@@ -20,7 +20,7 @@ def why_unusable(path: Path) -> str | None:
     try:
         open_image(path)
     except InputError as error:
-        return str(error).removeprefix(f"{path}: ").rstrip(".")
+        return str(error).removeprefix(f"{path}: ").replace(str(path), path.name).rstrip(".")
     return None
 
 
