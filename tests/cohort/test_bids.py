@@ -41,6 +41,7 @@ def reasons(root: Path, *filters: str, **options) -> dict[str, str]:
     found = find_pairs(root, filters=Filters.of(filters), **options)
     assert {image.reason for image in found.passed_over} <= set(REASONS)
     assert all(image.sentence and not image.file.startswith("/") for image in found.passed_over)
+    assert not any(str(root) in image.sentence for image in found.passed_over)
     return {Path(image.file).name: image.reason for image in found.passed_over}
 
 
@@ -125,7 +126,7 @@ def test_the_header_tells_a_localizer_from_a_t1(tmp_path, shape, voxel_mm, unit,
 
 def test_an_image_that_cannot_be_opened_gives_way(tmp_path):
     put(tmp_path, "sub-01/anat/sub-01_run-3_T1w.nii.gz")
-    (tmp_path / "sub-01/anat/sub-01_run-1_T1w.nii.gz").write_bytes(b"")
+    (tmp_path / "sub-01/anat/sub-01_run-1_T1w.nii.gz").write_bytes(b"no image")
     (tmp_path / "sub-01/anat/sub-01_run-2_T1w.nii.gz").symlink_to("../.git/annex/objects/x")
     (tmp_path / "sub-01/anat/._sub-01_T1w.nii.gz").write_bytes(b"\x00\x05\x16\x07")
     (tmp_path / "._sub-01").write_bytes(b"\x00\x05\x16\x07")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 import torch
@@ -56,12 +57,13 @@ def anatomy() -> dict[float, tuple[np.ndarray, np.ndarray]]:
 def cohort_root(tmp_path: Path, anatomy, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A BIDS folder of 12 subjects whose preparation is replaced by template brains."""
     root = tmp_path / "cohort"
+    header_alone = nibabel.Nifti1Image(np.zeros((20, 20, 20), np.uint8), np.diag([10, 10, 10, 1.0]))
     for i in range(1, SUBJECTS + 1):
         subject = f"sub-{i:02d}"
         for kind, suffix in (("anat", "T1w"), ("pet", "trc-AV45_pet")):
             path = root / subject / kind / f"{subject}_{suffix}.nii.gz"
             path.parent.mkdir(parents=True)
-            path.write_bytes(b"replaced")
+            nibabel.save(header_alone, path)
         truth = root / "derivatives" / "truth" / subject / f"{subject}_truth.json"
         truth.parent.mkdir(parents=True)
         truth.write_text(json.dumps({"cortical_suvr": level_of(subject)}))

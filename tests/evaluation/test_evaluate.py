@@ -227,6 +227,9 @@ def test_the_command_prints_the_table(model_folder, cohort_root, tmp_path):
     quick = "--samples 1 --steps 1 --device cpu"
     result = CliRunner().invoke(app, [*options.split(), *quick.split()])
     assert result.exit_code == 0, result.output
+    assert "taken: 12 T1s and 12 AV45 PETs (step unknown)" in result.output
+    again = CliRunner().invoke(app, [*options.split(), *quick.split(), "--quiet"])
+    assert "taken" not in again.output
     assert "| one sample |" in result.output
     assert "mean of" not in result.output
     again = CliRunner().invoke(app, [*options.split(), *quick.split(), "--samples", "2"])

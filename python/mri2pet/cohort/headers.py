@@ -19,7 +19,7 @@ def why_unusable(path: Path) -> str | None:
         with opened(path):
             return None
     except InputError as error:
-        return str(error).removeprefix(f"{path}: ").rstrip(".")
+        return str(error).removeprefix(f"{path}: ").replace(str(path), path.name).rstrip(".")
 
 
 def why_no_t1(path: Path) -> str | None:
