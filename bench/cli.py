@@ -99,7 +99,8 @@ def sample(
     form: Annotated[
         list[str] | None,
         typer.Option(
-            help="authors, torch, torch-bf16, torch-tf32 or torch-fp16 (CUDA), or onnxruntime; "
+            help="authors, torch, torch-bf16, torch-tf32 or torch-fp16 (CUDA), onnxruntime, "
+            "tensorrt, or openvino; "
             "may be given again. Default: all that the device has."
         ),
     ] = None,
@@ -112,7 +113,10 @@ def sample(
     repeats: Repeats = 7,
     json_file: JsonFile = None,
 ) -> None:
-    """Whole sampling runs by engine, beside the paper's loop as its authors run it."""
+    """Whole sampling runs by engine, beside the paper's loop as its authors run it.
+
+    On the CPU each form runs in a process of its own.
+    """
     from mri2pet.bench.sample import bench_sample, default_forms, format_sample
 
     result = bench_sample(
@@ -125,6 +129,7 @@ def sample(
         steps=steps,
         threads=threads,
         repeats=repeats,
+        apart=not device.startswith("cuda"),
         on_row=lambda so_far: _write(so_far, json_file),
     )
     _show(format_sample(result), result, json_file)

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import gc
+import multiprocessing
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mri2pet.allocator import keep_freed_memory
 from mri2pet.bench.timing import (
     MINIMUM_REPEATS,
     describe,
@@ -39,19 +44,34 @@ FORMS = (
     "onnxruntime-fp16",
     "tensorrt",
     "tensorrt-fp16",
+    "openvino",
 )
-ON_CPU = ("authors", "torch", "torch-bf16", "onnxruntime")
+ON_CPU = ("authors", "torch", "torch-bf16", "onnxruntime", "openvino")
 # Relative, by precision; a TF32 convolution has the 11 bits of a half one.
 LARGEST_DIFFERENCE = {"fp32": 1e-3, "tf32": 3e-2, "bf16": 5e-2, "fp16": 3e-2}
 SLOW_RUN_S, SLOW_REPEATS = 2.0, 3  # a form whose run takes longer is timed less often
 
 
 def default_forms(device: str) -> tuple[str, ...]:
-    """What is worth timing on a device; TensorRT where it is installed."""
-    if not device.startswith("cuda"):
-        return ON_CPU
-    missing = "tensorrt" if find_spec("tensorrt") is None else None
-    return tuple(form for form in FORMS if _parts(form)[0] != missing)
+    """What is worth timing on a device; TensorRT and OpenVINO where they are installed."""
+    cuda = device.startswith("cuda")
+    forms = (form for form in FORMS if form != "openvino") if cuda else ON_CPU
+    missing = [name for name in ("tensorrt", "openvino") if find_spec(name) is None]
+    return tuple(form for form in forms if _parts(form)[0] not in missing)
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every form does."""
+
+    preset: str
+    settings: tuple[str, ...]
+    device: str
+    batch: int
+    sampler: str
+    steps: int
+    threads: int | None
+    repeats: int
 
 
 def bench_sample(
@@ -65,23 +85,25 @@ def bench_sample(
     steps: int = 5,
     threads: int | None = None,
     repeats: int = MINIMUM_REPEATS,
+    apart: bool = False,
     on_row: Callable[[dict[str, Any]], None] | None = None,
 ) -> dict[str, Any]:
     """Times whole sampling runs, with random weights; every form must give the same volume first.
 
     Forms: "authors" is the paper's loop as published (unfused plain torch, the MRI encoded again at
-    every step, float32 with torch's defaults, which are TF32 convolutions on CUDA); the others are
-    the engines in fp32, or in the precision after the dash ("torch-tf32", "torch-fp16" and TensorRT
-    on CUDA alone).
+    every step, float32 with torch's defaults, which are TF32 convolutions on CUDA); "openvino" is
+    an export in OpenVINO; the others are the engines in fp32, or in the precision after the dash
+    ("torch-tf32", "torch-fp16" and TensorRT on CUDA alone).
 
     Args:
+        apart: each form in a process of its own, so that none meets the threads of another.
         on_row: called with the result so far after each form.
 
     Returns:
         A JSON-ready tree: `environment` and `rows`, one a form, with seconds a volume and an
         evaluation, seconds a run of the paper's 999 evaluations would take by these, volumes a
         minute, median, min and max seconds of a run, what torch allocated at most during the first
-        run, which captures a CUDA graph (None for ONNX Runtime and TensorRT, which allocate for
+        run, which captures a CUDA graph (None for the engines of an export, which allocate for
         themselves), and the relative difference to the volume of the first form that ran. A form
         that cannot run here, or gives another volume, has a `reason` instead.
 
@@ -94,36 +116,70 @@ def bench_sample(
             raise UsageError(f"unknown form {form!r}; there are {', '.join(FORMS)}")
     if batch < 1:
         raise UsageError(f"batch {batch}: at least 1 volume is needed")
-    import torch
-
+    load_config(preset, settings)
     prepare(device, repeats, threads)
-
-    torch.manual_seed(0)
-    model = _model(preset, settings, device)
-    mri = torch.rand(1, 1, *model.config.mri_shape, device=device)
+    job = Job(preset, tuple(settings), device, batch, sampler, steps, threads, repeats)
     rows: list[dict[str, Any]] = []
-    how = {"preset": preset, "batch": batch, "sampler": sampler, "steps": steps}
+    how = {"preset": preset, "batch": batch, "sampler": sampler, "steps": steps, "apart": apart}
     result = {"benchmark": "sample", **how, "repeats": repeats, "environment": environment(device)}
     result["rows"] = rows
-    first: list[Tensor] = []
-    with tempfile.TemporaryDirectory() as folder:
-        for form in forms:
-            try:
-                with whole_float32(_precision(form, device) != "tf32"):
-                    run = _form(form, model, mri, Path(folder), batch, sampler, steps)
-                    row = _row(form, run, first, device, batch, steps, repeats)
-                del run  # its memory is free for the next form
-            except (Mri2petError, RuntimeError, ImportError) as error:
-                reason = str(error).strip() or type(error).__name__
-                row = {"form": form, "reason": reason.splitlines()[0]}
-            rows.append(row)
-            release_memory()
-            if on_row is not None:
-                on_row(result)
+    first: Tensor | None = None
+    for form in forms:
+        row, volume = _alone(job, form, first) if apart else _timed(job, form, first)
+        first = volume if first is None else first
+        rows.append(row)
+        if on_row is not None:
+            on_row(result)
     if all("reason" in row for row in rows):
         reasons = "; ".join(f"{row['form']}: {row['reason']}" for row in rows)
         raise Mri2petError(f"no form could be timed: {reasons}")
     return result
+
+
+def _alone(job: Job, form: str, first: Tensor | None) -> tuple[dict[str, Any], Tensor | None]:
+    """`_timed` in a process that ends with it."""
+    import torch
+
+    context = multiprocessing.get_context("spawn")
+    given = None if first is None else first.numpy()
+    with ProcessPoolExecutor(1, context) as pool:
+        try:
+            row, volume = pool.submit(_timed_apart, job, form, given).result()
+        except BrokenProcessPool:
+            return {"form": form, "reason": "its process was ended by the system"}, None
+    return row, None if volume is None else torch.from_numpy(volume)
+
+
+def _timed_apart(job: Job, form: str, first: Any) -> tuple[dict[str, Any], Any]:
+    """As commands run: with their allocator."""
+    import torch
+
+    keep_freed_memory()
+    prepare(job.device, job.repeats, job.threads)
+    row, volume = _timed(job, form, None if first is None else torch.from_numpy(first))
+    return row, None if volume is None else volume.cpu().numpy()
+
+
+def _timed(job: Job, form: str, first: Tensor | None) -> tuple[dict[str, Any], Tensor | None]:
+    """The row of a form, and its volume; None when it could not be made."""
+    import torch
+
+    torch.manual_seed(0)
+    model = _model(job.preset, job.settings, job.device)
+    mri = torch.rand(1, 1, *model.config.mri_shape, device=job.device)
+    try:
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            whole_float32(_precision(form, job.device) != "tf32"),
+        ):
+            run = _form(form, model, mri, Path(folder), job.batch, job.sampler, job.steps)
+            row, volume = _row(form, run, first, job)
+    except (Mri2petError, RuntimeError, ImportError) as error:
+        reason = str(error).strip() or type(error).__name__
+        row, volume = {"form": form, "reason": reason.splitlines()[0]}, None
+    run = None  # its memory is free for the next form
+    release_memory()
+    return row, volume
 
 
 def release_memory() -> None:
@@ -142,40 +198,35 @@ def _precision(form: str, device: str) -> str:
 
 
 def _row(
-    form: str,
-    run: Callable[[], Tensor],
-    first: list[Tensor],
-    device: str,
-    batch: int,
-    steps: int,
-    repeats: int,
-) -> dict[str, Any]:
-    """The times of a form whose volume is that of `first`; the first one's is put there."""
+    form: str, run: Callable[[], Tensor], first: Tensor | None, job: Job
+) -> tuple[dict[str, Any], Tensor]:
+    """The times of a form whose volume is that of `first`, and its volume."""
     volumes: list[Tensor] = []
-    exported = _parts(form)[0] in EXPORTED
     # The first run captures the CUDA graph, whose own memory no later run shows.
-    extra = extra_bytes(lambda: volumes.append(run()), device)
+    extra = extra_bytes(lambda: volumes.append(run()), job.device)
     volume = volumes[0]
-    first[:] = first or [volume]
-    difference = float((volume - first[0]).norm() / first[0].norm())
-    if not difference < LARGEST_DIFFERENCE[_precision(form, device)]:
+    like = volume if first is None else first.to(volume.device)
+    difference = float((volume - like).norm() / like.norm())
+    if not difference < LARGEST_DIFFERENCE[_precision(form, job.device)]:
         raise Mri2petError(f"it gives another volume: relative {difference:.1e}")
     start = time.perf_counter()
     run().cpu()
     slow = time.perf_counter() - start > SLOW_RUN_S
-    times = measure(run, device, repeats=SLOW_REPEATS if slow else repeats, warm_up=0)
-    seconds = times["median_s"] / batch
-    return {
+    repeats = SLOW_REPEATS if slow else job.repeats
+    times = measure(run, job.device, repeats=repeats, warm_up=0)
+    seconds = times["median_s"] / job.batch
+    row = {
         "form": form,
-        "precision": _precision(form, device),
+        "precision": _precision(form, job.device),
         "seconds_per_volume": seconds,
-        "seconds_per_evaluation": times["median_s"] / steps,
-        "seconds_per_volume_of_999_steps": seconds / steps * 999,
+        "seconds_per_evaluation": times["median_s"] / job.steps,
+        "seconds_per_volume_of_999_steps": seconds / job.steps * 999,
         "volumes_per_minute": 60 / seconds,
-        "extra_bytes": None if exported else extra,
+        "extra_bytes": None if _parts(form)[0] in (*EXPORTED, "openvino") else extra,
         "relative_difference": difference,
         **times,
     }
+    return row, volume
 
 
 def _model(preset: str, settings: Sequence[str], device: str) -> Model:
@@ -221,6 +272,10 @@ def _engine(form: str, model: Model, folder: Path, batch: int) -> Engine:
 
     export = export_tensorrt if name == "tensorrt" else export_onnx
     export(model, folder, precision=precision, batch=batch)
+    if name == "openvino":
+        from mri2pet.bench.openvino_engine import OpenVinoEngine
+
+        return OpenVinoEngine(folder)
     return load_engine(folder, engine=name, device=model.device.type)
 
 

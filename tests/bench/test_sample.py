@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 import torch
 
@@ -62,7 +64,8 @@ def test_the_memory_is_that_of_the_first_run():
         torch.empty(next(sizes, 1), dtype=torch.uint8)
         return torch.ones(8)
 
-    row = bench._row("torch", run, [], "cpu", 1, 1, 7)
+    job = bench.Job("compact", SETTINGS, "cpu", 1, "dpmpp", 1, None, 7)
+    row, _ = bench._row("torch", run, None, job)
     assert row["extra_bytes"] >= 2**22
 
 
@@ -78,8 +81,35 @@ def test_senseless_numbers_are_refused(wrong):
 
 
 def test_what_is_timed_by_default(monkeypatch):
-    assert default_forms("cpu") == ("authors", "torch", "torch-bf16", "onnxruntime")
+    everywhere = ("authors", "torch", "torch-bf16", "onnxruntime")
     monkeypatch.setattr("mri2pet.bench.sample.find_spec", lambda name: None)
-    assert set(default_forms("cuda")) == {f for f in FORMS if not f.startswith("tensorrt")}
+    assert default_forms("cpu") == everywhere
+    installable = {f for f in FORMS if f.startswith(("tensorrt", "openvino"))}
+    assert set(default_forms("cuda")) == set(FORMS) - installable
     monkeypatch.setattr("mri2pet.bench.sample.find_spec", lambda name: name)
-    assert default_forms("cuda:1") == FORMS
+    assert default_forms("cpu") == (*everywhere, "openvino")
+    assert set(default_forms("cuda:1")) == set(FORMS) - {"openvino"}
+
+
+def test_forms_apart_give_the_volumes_that_they_give_together():
+    """One that cannot run is a row all the same, and does not lead the others."""
+    forms = ("torch-fp16", "torch", "onnxruntime")
+    result = bench_sample("compact", forms=forms, settings=SETTINGS, steps=2, apart=True)
+    assert result["apart"]
+    half, first, second = result["rows"]
+    assert "needs a GPU" in half["reason"]
+    assert first["relative_difference"] == 0
+    assert 0 < second["relative_difference"] < 1e-4
+
+
+@pytest.mark.parametrize("preset", ["compact", "paper"])
+def test_openvino_gives_the_same_volume(preset):
+    pytest.importorskip("openvino", reason="OpenVINO is not installed")
+    result = bench_sample(preset, forms=("torch", "openvino"), settings=SETTINGS, steps=2)
+    assert result["rows"][1]["relative_difference"] < 1e-4
+
+
+def test_openvino_that_is_missing_is_a_row_with_its_reason(monkeypatch):
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    result = bench_sample("compact", forms=("torch", "openvino"), settings=SETTINGS, steps=2)
+    assert "OpenVINO is not installed" in result["rows"][1]["reason"]
