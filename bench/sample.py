@@ -126,6 +126,7 @@ def bench_sample(
     first: Tensor | None = None
     for form in forms:
         row, volume = _alone(job, form, first) if apart else _timed(job, form, first)
+        release_memory()  # for the next form
         first = volume if first is None else first
         rows.append(row)
         if on_row is not None:
@@ -173,13 +174,10 @@ def _timed(job: Job, form: str, first: Tensor | None) -> tuple[dict[str, Any], T
             whole_float32(_precision(form, job.device) != "tf32"),
         ):
             run = _form(form, model, mri, Path(folder), job.batch, job.sampler, job.steps)
-            row, volume = _row(form, run, first, job)
+            return _row(form, run, first, job)
     except (Mri2petError, RuntimeError, ImportError) as error:
         reason = str(error).strip() or type(error).__name__
-        row, volume = {"form": form, "reason": reason.splitlines()[0]}, None
-    run = None  # its memory is free for the next form
-    release_memory()
-    return row, volume
+        return {"form": form, "reason": reason.splitlines()[0]}, None
 
 
 def release_memory() -> None:
