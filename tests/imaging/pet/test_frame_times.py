@@ -39,6 +39,27 @@ def test_the_late_frames_are_chosen(starts, seconds, frames, told):
     assert told in choice.told[0]
 
 
+def test_times_count_from_the_injection_where_it_is_known():
+    early = times([3600, 3900, 4200, 4500], [300] * 4) | {"InjectionStart": 3600}
+    with pytest.raises(InputError, match=r"^its frames end 20 minutes after injection"):
+        choose_frames(4, early)
+    late = times([-1200, -900, -600, -300], [300] * 4) | {"InjectionStart": -4200}
+    assert choose_frames(4, late).frames == (0, 1, 2, 3)
+    assert "50 to 70 minutes count: 1, 2, 3, 4" in choose_frames(4, late).told[0]
+    unknown = times([0, 300], [300] * 2) | {"InjectionStart": None}
+    assert "taken as one 50 to 70 minutes" in choose_frames(2, unknown).told[0]
+
+
+def test_a_scan_of_the_perfusion_phase_is_refused_by_name(tmp_path):
+    path = tmp_path / "sub-01_pet.nii.gz"
+    data = 1 + np.random.default_rng(0).random((9, 10, 11, 2), np.float32)
+    nibabel.save(nibabel.Nifti1Image(data, np.eye(4)), path)
+    sidecar = times([0, 300], [300, 300]) | {"InjectionStart": 0}
+    (tmp_path / "sub-01_pet.json").write_text(json.dumps(sidecar))
+    with pytest.raises(InputError, match=r"sub-01_pet\.nii\.gz: its frames end 10 minutes after"):
+        read_pet(path)
+
+
 @pytest.mark.parametrize(
     ("sidecar", "told"),
     [
@@ -63,6 +84,9 @@ def test_without_usable_times_all_frames_count_equally(sidecar, told):
 
 def test_a_single_frame_needs_no_times():
     assert choose_frames(1, None).told == ()
+    assert choose_frames(1, times([0], [1200])).told == ()
+    with pytest.raises(InputError, match="perfusion"):
+        choose_frames(1, times([0], [1200]) | {"InjectionStart": 0})
 
 
 @pytest.mark.parametrize("name", ["a_pet.nii.gz", "a_pet.nii", "a_pet.NII.GZ", "a_pet.mgz"])

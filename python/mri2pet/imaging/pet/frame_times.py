@@ -1,7 +1,8 @@
 """Which frames of a PET make the static one, and how much each counts.
 
 Florbetapir is measured 50 to 70 minutes after injection (Joshi et al. 2012, J Nucl Med 53:378).
-Times stand in the sidecar, `FrameTimesStart` and `FrameDuration` in seconds, as in BIDS.
+Times stand in the sidecar: `FrameTimesStart`, `FrameDuration` and `InjectionStart` in seconds, as
+in BIDS. Without `InjectionStart`, a short scan whose times begin early counts from its own start.
 """
 
 from __future__ import annotations
@@ -13,9 +14,13 @@ from typing import Any
 
 import numpy as np
 
+from mri2pet.errors import InputError
+
 LATE_S = (50 * 60.0, 70 * 60.0)
 LATE_SCAN_S = 40 * 60.0
-"""A scan no longer than this is a late one whose times count from its own start."""
+"""A scan no longer than this, of unknown injection, is taken as late as a whole."""
+EARLY_S = 30 * 60.0
+"""What ends before shows perfusion, not amyloid."""
 
 
 @dataclass(frozen=True)
@@ -39,12 +44,16 @@ def choose_frames(count: int, sidecar: dict[str, Any] | None) -> FrameChoice:
     Args:
         count: of the file.
         sidecar: its JSON, or None without one.
+
+    Raises:
+        InputError: all frames end within half an hour after a known injection; the rest of a
+            sentence after the file's name.
     """
     everything = tuple(range(count))
-    if count == 1:
-        return FrameChoice(everything, (1.0,))
     times, trouble = _times(count, sidecar)
     if times is None:
+        if count == 1:
+            return FrameChoice(everything, (1.0,))
         return FrameChoice(
             everything,
             (1.0,) * count,
@@ -54,8 +63,19 @@ def choose_frames(count: int, sidecar: dict[str, Any] | None) -> FrameChoice:
             ),
         )
     starts, seconds = times
+    injected = sidecar.get("InjectionStart") if sidecar is not None else None
+    known = isinstance(injected, (int, float)) and bool(np.isfinite(injected))
+    starts = starts - float(injected or 0.0) if known else starts
     ends = starts + seconds
-    if float(ends.max() - starts.min()) <= LATE_SCAN_S and starts.min() < LATE_S[0]:
+    if known and ends.max() <= EARLY_S:
+        raise InputError(
+            f"its frames end {ends.max() / 60:.3g} minutes after injection, when florbetapir shows "
+            "perfusion; give the scan of 50 to 70 minutes."
+        )
+    if count == 1:
+        return FrameChoice(everything, (1.0,))
+    short = float(ends.max() - starts.min()) <= LATE_SCAN_S
+    if not known and short and starts.min() < LATE_S[0]:
         late = np.ones(count, dtype=bool)
         told = (
             f"The scan of {(ends.max() - starts.min()) / 60:.3g} minutes was taken as one 50 to "

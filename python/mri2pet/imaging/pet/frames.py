@@ -105,7 +105,10 @@ def read_pet(source: Any, *, assume_ras: bool = False) -> PetSeries:
     chosen: list[FrameChoice] = []
 
     def choose(count: int) -> tuple[int, ...]:
-        chosen.append(choose_frames(count, sidecar))
+        try:
+            chosen.append(choose_frames(count, sidecar))
+        except InputError as error:
+            raise InputError(f"{source}: {error}") from None
         return chosen[0].frames
 
     image = read_image(source, PET, assume_ras=assume_ras, choose=choose)
