@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import nibabel
 import numpy as np
 import pytest
 import torch
@@ -56,6 +55,7 @@ def anatomy() -> dict[float, tuple[np.ndarray, np.ndarray]]:
 @pytest.fixture
 def cohort_root(tmp_path: Path, anatomy, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A BIDS folder of 12 subjects whose preparation is replaced by template brains."""
+    nibabel = pytest.importorskip("nibabel")
     root = tmp_path / "cohort"
     header_alone = nibabel.Nifti1Image(np.zeros((20, 20, 20), np.uint8), np.diag([10, 10, 10, 1.0]))
     for i in range(1, SUBJECTS + 1):

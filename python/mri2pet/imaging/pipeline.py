@@ -142,7 +142,7 @@ def preprocess(
         doubts += more
     placed = found.placed
     to_template = placed.template_from_subject
-    checking.refuse_failed(t1.name, found.figures, lambda: cause(subject, to_template))
+    checking.refuse_failed(t1.name, found.figures, lambda: cause(subject))
     doubts += checking.turned(to_template)
     with clock("resampling"):
         mri = to_model_space(placed.brain, to_template, placed.near, mri_shape)

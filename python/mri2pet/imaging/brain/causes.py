@@ -7,29 +7,27 @@ import numpy as np
 from mri2pet.imaging.brain.checks import MASK_VOLUME_ML, MAX_LINEAR_SCALE
 from mri2pet.imaging.brain.registration import working_volume
 from mri2pet.imaging.brain.starts import OTHER_SIZES, SIZES, best_score
-from mri2pet.imaging.space.resampling import resample
 from mri2pet.imaging.space.template import template_mask
 from mri2pet.imaging.space.volume import Volume
 
 MIN_GAIN = 0.03
 MAX_BACKGROUND = 0.3
-MAX_EMPTY = 0.03
+AXES = ("left to right", "back to front", "bottom to top")
 
 
-def cause(subject: Volume, template_from_subject: np.ndarray) -> str | None:
+def cause(subject: Volume) -> str | None:
     """What is wrong with an image whose registration failed, as the rest of a sentence.
 
     Looked for in this order: a brain of another size than an adult's, a background as bright as
-    tissue, empty slices or a cut through the brain.
+    tissue, empty slices between others.
 
     Args:
         subject: the whole image, axes near R, A, S.
-        template_from_subject: 4 x 4, subject mm → template mm, as found.
 
     Returns:
         None when nothing of this is seen.
     """
-    return _size(subject) or _background(subject.data) or _empty(subject, template_from_subject)
+    return _size(subject) or _background(subject.data) or _empty(subject.data)
 
 
 def _size(subject: Volume) -> str | None:
@@ -67,19 +65,14 @@ def _background(data: np.ndarray) -> str | None:
     )
 
 
-def _empty(subject: Volume, template_from_subject: np.ndarray) -> str | None:
-    mask = template_mask(2)
-    nothing = resample(
-        (subject.data == 0).astype(np.float32),
-        subject.affine,
-        mask.shape,
-        mask.affine,
-        np.linalg.inv(template_from_subject),
-    )
-    share = float((nothing[mask.data > 0] > 0.5).mean())
-    if share < MAX_EMPTY:
-        return None
-    return (
-        f"{100 * share:.0f} % of the place of the brain holds zeros, so it is cut (by defacing, "
-        "or slices are missing); give a T1 with the whole brain"
-    )
+def _empty(data: np.ndarray) -> str | None:
+    for axis, name in enumerate(AXES):
+        others = tuple(a for a in range(3) if a != axis)
+        held = np.flatnonzero((data != 0).any(axis=others))
+        missing = int(held[-1] - held[0] + 1 - held.size) if held.size else 0
+        if missing:
+            return (
+                f"{missing} slices between others hold only zeros (from {name}), so slices are "
+                "missing; give a T1 with all of them"
+            )
+    return None
