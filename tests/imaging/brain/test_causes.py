@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from mri2pet.imaging.brain import causes
 from mri2pet.imaging.brain.causes import cause
 from mri2pet.imaging.space.template import template, template_mask
 from mri2pet.imaging.space.volume import Volume
@@ -20,14 +21,17 @@ def test_a_brain_of_an_adult_gives_no_cause(brain):
     assert cause(Volume(data, affine)) is None
 
 
-@pytest.mark.parametrize(("size", "word"), [(0.6, "small"), (1.7, "large")])
-def test_a_brain_of_another_size_is_named_with_its_volume(brain, size, word):
+def test_a_small_brain_is_named_with_its_volume(brain):
     data, affine = brain
-    shrunk = np.diag([size, size, size, 1.0]) @ affine
-    found = cause(Volume(data, shrunk))
-    assert f"brain is too {word}" in found
-    (told,) = [w for w in found.split("about ")[1].split() if w.isdigit()][:1]
-    assert float(told) == pytest.approx(1883 * size**3, rel=0.35)
+    found = cause(Volume(data, np.diag([0.6, 0.6, 0.6, 1.0]) @ affine))
+    assert "brain is too small for the template of adults" in found
+    told = float(found.split("(about ")[1].split()[0])
+    assert told == pytest.approx(1883 * 0.6**3, rel=0.35)
+
+
+def test_a_large_brain_is_named_with_its_volume(brain, monkeypatch):
+    monkeypatch.setattr(causes, "best_score", lambda head, size: 0.9 if size == 0.6 else 0.5)
+    assert "brain is too large for the template of adults (about 8718 ml" in cause(Volume(*brain))
 
 
 def test_a_background_as_bright_as_tissue_is_named(brain):
