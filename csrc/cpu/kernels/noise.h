@@ -15,24 +15,23 @@ struct Words {
 
 inline void philox(std::uint32_t first, std::uint32_t step, std::uint64_t subject,
                    std::uint32_t seed, std::uint32_t sample, Words& out) {
-  // All rounds of a block in registers; the loop over blocks is the one that is vectorised.
   for (int i = 0; i < kNoiseBlocks; ++i) {
-    std::uint32_t a = first + static_cast<std::uint32_t>(i), b = step;
-    auto c = static_cast<std::uint32_t>(subject);
-    auto d = static_cast<std::uint32_t>(subject >> 32);
-#pragma GCC unroll 10
-    for (std::uint32_t round = 0; round < 10; ++round) {
-      const std::uint64_t p = std::uint64_t{a} * 0xD2511F53u;
-      const std::uint64_t q = std::uint64_t{c} * 0xCD9E8D57u;
-      a = static_cast<std::uint32_t>(q >> 32) ^ b ^ (seed + round * 0x9E3779B9u);
-      b = static_cast<std::uint32_t>(q);
-      c = static_cast<std::uint32_t>(p >> 32) ^ d ^ (sample + round * 0xBB67AE85u);
-      d = static_cast<std::uint32_t>(p);
+    out.w[0][i] = first + static_cast<std::uint32_t>(i);
+    out.w[1][i] = step;
+    out.w[2][i] = static_cast<std::uint32_t>(subject);
+    out.w[3][i] = static_cast<std::uint32_t>(subject >> 32);
+  }
+  for (int round = 0; round < 10; ++round) {
+    for (int i = 0; i < kNoiseBlocks; ++i) {
+      const std::uint64_t p = std::uint64_t{out.w[0][i]} * 0xD2511F53u;
+      const std::uint64_t q = std::uint64_t{out.w[2][i]} * 0xCD9E8D57u;
+      out.w[0][i] = static_cast<std::uint32_t>(q >> 32) ^ out.w[1][i] ^ seed;
+      out.w[1][i] = static_cast<std::uint32_t>(q);
+      out.w[2][i] = static_cast<std::uint32_t>(p >> 32) ^ out.w[3][i] ^ sample;
+      out.w[3][i] = static_cast<std::uint32_t>(p);
     }
-    out.w[0][i] = a;
-    out.w[1][i] = b;
-    out.w[2][i] = c;
-    out.w[3][i] = d;
+    seed += 0x9E3779B9u;
+    sample += 0xBB67AE85u;
   }
 }
 
