@@ -15,6 +15,7 @@ from torch import Tensor
 from mri2pet.checkpoint import save_model
 from mri2pet.config import ModelConfig, Shape, parse_config
 from mri2pet.errors import ModelError
+from mri2pet.files import missing_target
 from mri2pet.nn import Network
 
 _LAYER = {"0": "conv1", "1": "norm1", "3": "conv2", "4": "norm2"}
@@ -98,7 +99,7 @@ def read_authors_checkpoint(path: str | Path) -> Mapping[str, Tensor]:
     path = Path(path)
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "there is no such file"
-        raise ModelError(f"{path}: {what}; give the authors' .pt file")
+        raise ModelError(missing_target(path) or f"{path}: {what}; give the authors' .pt file")
     with path.open("rb") as file:
         held = _other_content(file.read(512))
     if held is not None:

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from mri2pet.errors import ModelError, Mri2petError, UsageError
+from mri2pet.files import missing_target
 
 URL = "https://download.pytorch.org/models/vgg19-dcbb9e9d.pth"
 
@@ -196,7 +197,8 @@ def _random_vgg() -> Vgg19:
 
 def _from_file(path: Path, expected: str | None) -> Vgg19:
     if not path.is_file():
-        raise ModelError(f"{path}: there is no such file; give torchvision's vgg19-dcbb9e9d.pth.")
+        absent = f"{path}: there is no such file; give torchvision's vgg19-dcbb9e9d.pth."
+        raise ModelError(missing_target(path) or absent)
     found = _sha256(path)
     known = known_file(found)
     if known is None if expected is None else not found.startswith(expected):

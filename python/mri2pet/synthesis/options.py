@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from mri2pet.devices import DEVICES
 from mri2pet.errors import InputError, UsageError
+from mri2pet.files import missing_target
 
 if TYPE_CHECKING:
     from mri2pet.checkpoint import Model
@@ -94,4 +95,5 @@ def _file_sha256(path: Path) -> str:
     try:
         return hashlib.sha256(Path(path).read_bytes()).hexdigest()
     except OSError as error:
-        raise InputError(f"{path}: cannot read the brain mask ({error.strerror})") from None
+        cannot = f"{path}: cannot read the brain mask ({error.strerror})."
+        raise InputError(missing_target(path) or cannot) from None
