@@ -174,3 +174,18 @@ def test_on_a_gpu_a_training_step_stays_within_its_plan(precision):
 
     peak = peak_on_gpu(run)
     assert plan.peaks[4] / 4 < peak < plan.peaks[4] + memory.OVERHEAD_BYTES
+
+
+def test_files_in_the_cache_of_a_control_group_are_free_memory(tmp_path, monkeypatch):
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc/meminfo").write_text("MemTotal: 9000 kB\nMemAvailable: 8000 kB\n")
+    group = tmp_path / "sys/fs/cgroup"
+    group.mkdir(parents=True)
+    monkeypatch.setattr(memory, "_SYSTEM", tmp_path)
+    assert memory.available_bytes("cpu") == 8000 * 1024
+    (group / "memory.max").write_text("max")
+    assert memory.available_bytes("cpu") == 8000 * 1024
+    (group / "memory.max").write_text("5000000")
+    (group / "memory.current").write_text("4900000")
+    (group / "memory.stat").write_text("anon 900000\ninactive_file 3000000\n")
+    assert memory.available_bytes("cpu") == 5000000 - 4900000 + 3000000

@@ -33,7 +33,7 @@ def our_name(authors_name: str) -> str:
         return int(match[group]) - 1
 
     def double_conv(text: str) -> str:
-        return re.sub(r"double_conv\.(\d)", lambda m: _LAYER[m[1]], text)
+        return re.sub(r"double_conv\.(\d)", lambda m: _LAYER.get(m[1], m[0]), text)
 
     rules = (
         (r"contextEmbedding\.conv(\d)\.(.+)", lambda m: f"mri_encoder.conv.{number(m)}.{m[2]}"),
@@ -74,6 +74,12 @@ def network_from_authors_state(state: Mapping[str, Tensor], config: ModelConfig)
         raise ModelError(
             f"the checkpoint lacks {len(missing)} of {len(expected)} parameters "
             f"({_first(missing)}); it is not of the authors' network, or was cut"
+        )
+    unknown = [name for name in renamed if name not in expected]
+    if unknown:
+        raise ModelError(
+            f"the checkpoint holds {len(unknown)} parameters that the authors' network has not "
+            f"({_first(unknown)})"
         )
     wrong = [name for name, value in renamed.items() if value.shape != expected[name].shape]
     if wrong:

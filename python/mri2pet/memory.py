@@ -121,27 +121,40 @@ def _is_out_of_memory(error: RuntimeError) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or "allocate memory" in text
 
 
+_SYSTEM = Path("/")
+_MEMINFO_UNIT = 1024
+
+
 def available_bytes(device: str) -> int:
     """Free memory of a GPU, or of this machine (within the limit of its control group)."""
     if torch.device(device).type == "cuda":
         return int(torch.cuda.mem_get_info(torch.device(device))[0])
-    for line in Path("/proc/meminfo").read_text().splitlines():
-        if line.startswith("MemAvailable:"):
-            free = int(line.split()[1]) * 1024
-            break
-    limits = (
-        ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+    free = _MEMINFO_UNIT * _entry(_SYSTEM / "proc/meminfo", "MemAvailable:")
+    groups = _SYSTEM / "sys/fs/cgroup"
+    for limit, used, statistics, cached in (
+        ("memory.max", "memory.current", "memory.stat", "inactive_file"),
         (
-            "/sys/fs/cgroup/memory/memory.limit_in_bytes",
-            "/sys/fs/cgroup/memory/memory.usage_in_bytes",
+            "memory/memory.limit_in_bytes",
+            "memory/memory.usage_in_bytes",
+            "memory/memory.stat",
+            "total_inactive_file",
         ),
-    )
-    for limit, used in limits:
+    ):
         try:
-            free = min(free, int(Path(limit).read_text()) - int(Path(used).read_text()))
+            most = int((groups / limit).read_text())
+            taken = int((groups / used).read_text())
+            # Files that were read count as used, and go when the memory is needed.
+            taken -= _entry(groups / statistics, cached)
         except (OSError, ValueError):  # no such group, or "max": no limit
             continue
+        free = min(free, most - taken)
     return free
+
+
+def _entry(path: Path, name: str) -> int:
+    """The number behind a name in a file of the kernel."""
+    lines = (line.split() for line in path.read_text().splitlines())
+    return next(int(words[1]) for words in lines if words and words[0] == name)
 
 
 def count_bytes(run: Callable[[], Counted]) -> tuple[int, int]:

@@ -141,6 +141,16 @@ def test_missing_parameters_are_counted_and_three_are_named(tmp_path, network):
         convert_authors_checkpoint(tmp_path / "cut.pt", tmp_path / "model", **SHAPES)
 
 
+@pytest.mark.parametrize(
+    "name", ["inc.double_conv.7.weight", "down7.maxpool_conv.1.double_conv.0.weight"]
+)
+def test_parameters_that_the_network_has_not_are_named(tmp_path, network, name):
+    state = {authors_name(key): value for key, value in network.state_dict().items()}
+    torch.save({"model": state | {name: torch.zeros(1)}}, tmp_path / "more.pt")
+    with pytest.raises(ModelError, match=r"holds 1 parameters that the authors' network has not"):
+        convert_authors_checkpoint(tmp_path / "more.pt", tmp_path / "model", **SHAPES)
+
+
 def test_saved_models_load_and_corrupted_ones_do_not(tmp_path, network):
     folder = save_model(tmp_path / "model", network, pet_mean=1.0, pet_std=0.5)
     loaded = load_model(folder)

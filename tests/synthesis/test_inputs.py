@@ -136,3 +136,14 @@ def test_images_in_memory() -> None:
     assert names(image) == ["image"]
     other = nibabel.Nifti1Image(np.zeros((2, 2, 2), np.float32), np.eye(4))
     assert names([image, other]) == ["image-1", "image-2"]
+
+
+def test_a_link_to_itself_and_a_name_that_is_too_long_are_inputs_that_fail_later(
+    tmp_path: Path,
+) -> None:
+    touch(tmp_path, "sub-02/anat/sub-02_T1w.nii.gz")
+    loop = tmp_path / "sub-02/anat/sub-01_T1w.nii.gz"
+    loop.symlink_to(loop)
+    assert names(tmp_path) == ["sub-01", "sub-02"]
+    (found,) = find_inputs(tmp_path / ("a" * 300 + ".nii.gz"))
+    assert found.stem == "a" * 300

@@ -66,7 +66,7 @@ def find_inputs(inputs: Input | Sequence[Input], out: Path | None = None) -> lis
     for number, item in enumerate(inputs, start=1):
         if not isinstance(item, (str, os.PathLike)):
             subjects.append(_image_in_memory(item, number, len(inputs)))
-        elif (path := Path(item)).is_dir():
+        elif os.path.isdir(path := Path(item)):
             subjects.extend(
                 SubjectInput(found, output_stem(found), path) for found in _search(path, out)
             )
@@ -96,9 +96,9 @@ def output_stem(path: Path) -> str:
 
 
 def _search(folder: Path, out: Path | None) -> list[Path]:
-    own = out.resolve() if out is not None else None
-    skip = own if own is not None and folder.resolve() in own.parents else None
-    images = [path for path in _images_below(folder) if skip not in path.resolve().parents]
+    own = _real(out) if out is not None else None
+    skip = own if own is not None and _real(folder) in own.parents else None
+    images = [path for path in _images_below(folder) if skip not in _real(path).parents]
     named = [path for path in images if re.search(r"_T1w\.", path.name)]
     if named or images:
         return named or images
@@ -109,6 +109,11 @@ def _search(folder: Path, out: Path | None) -> list[Path]:
     else:
         hint = missing or "name the image itself"
     raise InputError(f"{folder}: no T1-weighted NIfTI or MGZ image in this folder; {hint}")
+
+
+def _real(path: Path) -> Path:
+    """Where a path leads; a link that leads back to itself stays as it is."""
+    return Path(os.path.realpath(path))
 
 
 def _images_below(folder: Path) -> Iterable[Path]:

@@ -9,6 +9,7 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from mri2pet.errors import InputError
+from mri2pet.imaging.brain import checks
 from mri2pet.imaging.brain.checks import (
     RegistrationChecks,
     apart,
@@ -128,6 +129,17 @@ def test_a_pet_is_less_sharp_than_a_t1():
     assert sharp.sharpness > 0.2 > 0.1 > soft.sharpness
     with pytest.raises(InputError, match="blurred as a PET"):
         refuse_failed("t1.nii", replace(soft, white_to_grey=1.3), nothing_seen)
+
+
+@pytest.mark.parametrize("sizes", [(1, 1, 3), (0.7, 1, 4), (2, 2, 2)])
+def test_thick_slices_keep_their_sharpness(sizes):
+    """A slab of few slices is not eroded away."""
+    shape = [round(150 / size) for size in sizes]
+    noise = np.random.default_rng(0).random(shape, np.float32)
+    mask = np.zeros(shape, bool)
+    mask[tuple(slice(n // 8, -n // 8) for n in shape)] = True
+    volume = Volume(noise, np.diag([*map(float, sizes), 1.0]))
+    assert checks._sharpness(volume, mask) > 0.9
 
 
 @pytest.mark.parametrize(("degrees", "told"), [(30, False), (60, True), (90, True)])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mri2pet.errors import InputError
-from mri2pet.imaging.files.kinds import PET, T1
+from mri2pet.imaging.files.kinds import PET, T1, VOI
 from mri2pet.imaging.files.mending import mend
 from mri2pet.imaging.files.reading import read_image, read_t1
 
@@ -119,5 +119,14 @@ def test_what_is_mended_is_a_copy(head):
     data = head[None].copy()
     data[0, 3, 3, 3] = np.nan
     before = data.copy()
-    mend("t1", data, nan_outside=False, offset=True)
+    mend("t1", data, T1)
     np.testing.assert_array_equal(data, before)
+
+
+def test_the_traces_of_an_interpolation_do_not_make_a_region(head):
+    """Its few ones are no outliers among thousands of voxels that are nearly 0."""
+    region = np.random.default_rng(0).uniform(0, 1e-7, SHAPE).astype(np.float32)
+    region[30:33, 30:33, 30:33] = 1.0
+    found = read_image(nibabel.Nifti1Image(region, AFFINE), VOI)
+    np.testing.assert_array_equal(found.frames[0], region)
+    assert found.warnings == []

@@ -103,6 +103,38 @@ def test_a_gzip_whose_checksum_or_length_is_wrong_is_refused(tmp_path, from_end)
     assert "is truncated or damaged" in refusal(tmp_path / "t1.nii.gz")
 
 
+def test_bytes_behind_a_whole_gzip_are_told(tmp_path):
+    content = gzip.compress(image().to_bytes(), 1) + b"left over"
+    (tmp_path / "t1.nii.gz").write_bytes(content)
+    found = read_image(tmp_path / "t1.nii.gz", T1)
+    assert found.warnings == ["Behind the gzip data stand other bytes, which were not read."]
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+def test_a_rounded_quaternion_does_not_matter_where_the_sform_counts(tmp_path, kind):
+    placed = image()
+    placed.set_qform(AFFINE, 1)
+    placed.set_sform(AFFINE, 1)
+    content = bytearray(placed.to_bytes())
+    content[256:268] = struct.pack("<3f", 0.0, 1.000001, 0.0)
+    (tmp_path / "t1.nii").write_bytes(bytes(content))
+    found = read_image(tmp_path / "t1.nii", kind)
+    assert "The qform is not valid; the sform was used." in found.warnings
+
+
+def test_an_analyze_image_in_memory_lies_where_it_was_put():
+    found = read_image(image(nibabel.Spm99AnalyzeImage), VOI)
+    np.testing.assert_allclose(found.placed.affine, AFFINE)
+
+
+def test_a_file_that_went_away_is_no_truncated_one(tmp_path):
+    nibabel.save(image(), tmp_path / "t1.nii")
+    lazy = nibabel.load(tmp_path / "t1.nii")
+    (tmp_path / "t1.nii").unlink()
+    with pytest.raises(InputError, match="could not be read from its disk or network"):
+        read_image(lazy, T1)
+
+
 def test_half_of_a_pair_is_named(tmp_path):
     nibabel.save(image(nibabel.Nifti1Pair), tmp_path / "t1.hdr")
     (tmp_path / "t1.img").unlink()
@@ -125,7 +157,7 @@ def test_a_header_that_promises_too_much_is_refused_before_anything_is_read(tmp_
 def test_an_image_beyond_the_free_memory_is_refused(tmp_path, monkeypatch):
     nibabel.save(image(), tmp_path / "t1.nii")
     monkeypatch.setattr("mri2pet.memory.available_bytes", lambda device: 10**6)
-    assert "60 x 64 x 56 voxels take 2.58 MB of memory and 1 MB are free" in refusal(
+    assert "60 x 64 x 56 voxels take 5.16 MB of memory and 1 MB are free" in refusal(
         tmp_path / "t1.nii"
     )
 

@@ -46,8 +46,9 @@ def test_times_count_from_the_injection_where_it_is_known():
     late = times([-1200, -900, -600, -300], [300] * 4) | {"InjectionStart": -4200}
     assert choose_frames(4, late).frames == (0, 1, 2, 3)
     assert "50 to 70 minutes count: 1, 2, 3, 4" in choose_frames(4, late).told[0]
-    unknown = times([0, 300], [300] * 2) | {"InjectionStart": None}
-    assert "taken as one 50 to 70 minutes" in choose_frames(2, unknown).told[0]
+    for unknown in ({"InjectionStart": None}, {"InjectionStart": 0, "ScanStart": 0}):
+        choice = choose_frames(2, times([0, 300], [300] * 2) | unknown)
+        assert "taken as one 50 to 70 minutes" in choice.told[0]
 
 
 def test_a_scan_of_the_perfusion_phase_is_refused_by_name(tmp_path):

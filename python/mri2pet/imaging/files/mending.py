@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mri2pet.errors import InputError
+from mri2pet.imaging.files.kinds import ImageKind
 
 MAX_MENDED_FRACTION = 1e-3
 OUTLIER_FACTOR = 10.0
@@ -29,22 +30,23 @@ class Mended:
     warnings: list[str]
 
 
-def mend(name: str, values: np.ndarray, *, nan_outside: bool, offset: bool) -> Mended:
+def mend(name: str, values: np.ndarray, kind: ImageKind) -> Mended:
     """Finite float32 values of a usual size, without outliers.
 
     Args:
         name: for messages.
         values: `[T, X, Y, Z]`, any real type.
-        nan_outside: NaN in one piece with the edge of the volume is background, as SPM writes it.
-        offset: a background that is a number other than 0 is taken off.
+        kind: where NaN in one piece with the edge of the volume is background, as SPM writes it;
+            whether a background other than 0 is taken off; a binary image is only made finite.
 
     Raises:
         InputError: more than 0.1 % of the other voxels are not finite.
     """
     warnings: list[str] = []
-    values = _finite(name, values, nan_outside, warnings)
-    values = _usual_size(_without_outliers(values, warnings), warnings)
-    if offset:
+    values = _finite(name, values, kind.nan_outside, warnings)
+    if not kind.binary:
+        values = _usual_size(_without_outliers(values, warnings), warnings)
+    if kind.offset:
         values = _without_offset(values, warnings)
     return Mended(np.ascontiguousarray(values, dtype=np.float32), warnings)
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MAX_DEFLATE_RATIO = 1032  # of zlib's format: more than this a compressed byte cannot hold
+MEMORY_A_VOXEL = 20  # bytes beside the file's own: float64 of a scaled image, float32, and a mask
 DAMAGED = (EOFError, zlib.error, gzip.BadGzipFile)
 
 _HEAD_BYTES = 1024
@@ -209,6 +210,8 @@ def _check_size(path: Path, image: Any, packed: bool) -> None:
     Raises:
         InputError: with both sizes.
     """
+    from nibabel import AnalyzeImage, MGHImage
+
     from mri2pet.memory import available_bytes
 
     name, shape = str(path), image.shape
@@ -226,12 +229,13 @@ def _check_size(path: Path, image: Any, packed: bool) -> None:
         raise InputError(_half(path, file.name))
     size = file.stat().st_size
     packed = packed or file.suffix.lower() in (".gz", ".bz2", ".zst", ".mgz")
-    if stored > size * (MAX_DEFLATE_RATIO if packed else 1):
+    plain = isinstance(image, (AnalyzeImage, MGHImage))  # others may pack their voxels
+    if stored > size * (MAX_DEFLATE_RATIO if packed or not plain else 1):
         raise InputError(
             f"{name}: is truncated or damaged (its header promises {sizes} voxels, "
             f"{_bytes(stored)}, the file has {_bytes(size)}); copy or export it again."
         )
-    needed, free = stored + 8 * voxels, available_bytes("cpu")
+    needed, free = stored + MEMORY_A_VOXEL * voxels, available_bytes("cpu")
     if needed > free:
         raise InputError(
             f"{name}: its {sizes} voxels take {_bytes(needed)} of memory and {_bytes(free)} are "

@@ -16,7 +16,7 @@ from mri2pet.errors import InputError
 from mri2pet.imaging.files import refusals
 from mri2pet.imaging.files.kinds import T1, ImageKind
 from mri2pet.imaging.files.mending import mend
-from mri2pet.imaging.files.opening import DAMAGED, opened, refusing_io, truncated
+from mri2pet.imaging.files.opening import DAMAGED, opened, reason, refusing_io, truncated
 from mri2pet.imaging.space.subject_grid import SubjectGrid
 from mri2pet.imaging.space.volume import Volume, reorder
 
@@ -91,11 +91,15 @@ def read_image(
     with opened(source) as (image, name):
         shape = refusals.frames_shape(name, tuple(map(int, image.shape)), kind)
         kept = list(choose(shape[0]))
-        values = _values(image, name, shape)[kept]
         doubts: list[str] = []
+        values = _values(image, name, shape, doubts)
+        values = values if len(kept) == len(values) else values[kept]
         grid = SubjectGrid.of(image, assume_ras=assume_ras, doubts=doubts)
     if grid is None and kind.needs_place:
-        also = ", or pass --assume-ras if its axes run right, anterior, superior"
+        also = (
+            ", or, to synthesize and preprocess, pass --assume-ras if its axes run right, "
+            "anterior, superior"
+        )
         raise InputError(
             f"{name}: its header does not say which side is left (no qform or sform code); "
             f"give {kind.name} whose header does{also if kind.head else ''}."
@@ -105,7 +109,7 @@ def read_image(
         refusals.check_affine(name, shape[1:], grid.affine, kind)
         if kind is T1:
             refusals.check_t1(name, values[0], grid)
-    mended = mend(name, values, nan_outside=kind.nan_outside, offset=kind.offset)
+    mended = mend(name, values, kind)
     return Image(name, mended.values, grid, [*doubts, *mended.warnings])
 
 
@@ -134,7 +138,9 @@ def file_sha256(path: Path | str) -> str:
         return hashlib.sha256(b"".join(file.read_bytes() for file in present)).hexdigest()
 
 
-def _values(image: Any, name: str, shape: tuple[int, int, int, int]) -> np.ndarray:
+def _values(
+    image: Any, name: str, shape: tuple[int, int, int, int], doubts: list[str]
+) -> np.ndarray:
     """Real numbers `[T, X, Y, Z]`, in the precision that holds them.
 
     Raises:
@@ -150,8 +156,17 @@ def _values(image: Any, name: str, shape: tuple[int, int, int, int]) -> np.ndarr
         with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore", RuntimeWarning)
             values = np.asanyarray(image.dataobj)
-            _check_end(image)
-    except (*DAMAGED, OSError, ValueError, TypeError):
+            _check_end(image, doubts)
+    except MemoryError:
+        raise InputError(
+            f"{name}: its {' x '.join(map(str, shape[1:]))} voxels do not fit into the memory; "
+            "crop or resample it, or use a machine with more memory."
+        ) from None
+    except OSError as error:
+        if error.errno is not None:
+            raise InputError(f"{name}: {reason(error)}.") from None
+        raise InputError(truncated(name)) from None
+    except (*DAMAGED, ValueError, TypeError):
         raise InputError(truncated(name)) from None
     if values.dtype.itemsize > 4 and not _fits_float32(values):
         values = values.astype(np.float64)
@@ -160,20 +175,28 @@ def _values(image: Any, name: str, shape: tuple[int, int, int, int]) -> np.ndarr
     return np.ascontiguousarray(np.moveaxis(values.reshape((*shape[1:], shape[0])), 3, 0))
 
 
-def _check_end(image: Any) -> None:
-    """Read on to the end of a gzip file, where its checksum is compared."""
+def _check_end(image: Any, doubts: list[str]) -> None:
+    """Read on to the end of a gzip file, where its checksum is compared.
+
+    Other bytes behind a whole one are told, as gzip itself does.
+    """
     holder = image.file_map.get("image")
     stream = holder.fileobj if holder is not None else None
     if isinstance(stream, gzip.GzipFile):
-        stream.read(1)
+        try:
+            stream.read(1)
+        except gzip.BadGzipFile as error:
+            if "Not a gzipped file" not in str(error):
+                raise
+            doubts.append("Behind the gzip data stand other bytes, which were not read.")
 
 
 def _fits_float32(values: np.ndarray) -> bool:
     """Whether no finite value overflows or is lost in float32."""
-    sizes = np.abs(values[np.isfinite(values)])
-    if sizes.size == 0:
-        return True
-    largest = float(sizes.max())
+    largest = 0.0
+    for part in values:  # a whole copy would double the memory
+        sizes = np.abs(part[np.isfinite(part)])
+        largest = max(largest, float(sizes.max())) if sizes.size else largest
     return largest == 0 or 1e-30 < largest < 1e38
 
 

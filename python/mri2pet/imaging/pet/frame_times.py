@@ -63,9 +63,9 @@ def choose_frames(count: int, sidecar: dict[str, Any] | None) -> FrameChoice:
             ),
         )
     starts, seconds = times
-    injected = sidecar.get("InjectionStart") if sidecar is not None else None
-    known = isinstance(injected, (int, float)) and bool(np.isfinite(injected))
-    starts = starts - float(injected or 0.0) if known else starts
+    injected = _injection(sidecar or {})
+    known = injected is not None
+    starts = starts - (injected or 0.0)
     ends = starts + seconds
     if known and ends.max() <= EARLY_S:
         raise InputError(
@@ -105,13 +105,24 @@ def read_sidecar(source: Any) -> dict[str, Any] | None:
         return None
     path = Path(source)
     stem = path.name
-    for suffix in (".gz", ".nii", ".img", ".hdr", ".mgz"):
+    for suffix in (".gz", ".bz2", ".zst", ".nii", ".img", ".hdr", ".mgz", ".mgh"):
         stem = stem[: -len(suffix)] if stem.lower().endswith(suffix) else stem
     try:
         content = json.loads(path.with_name(f"{stem}.json").read_bytes())
     except (OSError, ValueError):
         return None
     return content if isinstance(content, dict) else None
+
+
+def _injection(sidecar: dict[str, Any]) -> float | None:
+    """Seconds from the sidecar's zero to the injection; None where that is not known.
+
+    Converters write 0 for both the injection and the scan of which they know neither.
+    """
+    injected, scanned = (sidecar.get(key) for key in ("InjectionStart", "ScanStart"))
+    if not isinstance(injected, (int, float)) or not np.isfinite(injected):
+        return None
+    return None if injected == scanned else float(injected)
 
 
 def _times(

@@ -117,8 +117,10 @@ def _has_orientation(image: Any) -> bool:
     if "goodRASFlag" in getattr(header, "keys", list)():
         return int(header["goodRASFlag"]) > 0
     mat = getattr(image, "file_map", {}).get("mat")
-    if mat is not None:
-        return mat.filename is not None and Path(mat.filename).exists()
+    if mat is not None and mat.filename is not None:
+        return Path(mat.filename).exists()
+    if mat is not None and image.get_filename() is None:
+        return image.affine is not None  # made in memory, with the affine it was given
     return not _is_analyze(image)
 
 
@@ -156,7 +158,12 @@ def _warn_of_disagreement(image: Any, to_mm: float, doubts: list[str]) -> None:
     size = np.array(image.shape[:3]) - 1
     corners = np.array([[a, b, c, 1] for a in (0, 1) for b in (0, 1) for c in (0, 1)], float)
     corners[:, :3] *= size
-    apart = (header.get_sform() - header.get_qform()) @ corners.T
+    try:
+        qform = header.get_qform()
+    except ValueError:  # a quaternion longer than 1
+        doubts.append("The qform is not valid; the sform was used.")
+        return
+    apart = (header.get_sform() - qform) @ corners.T
     distance = to_mm * float(np.linalg.norm(apart[:3], axis=0).max())
     if distance > _FORM_DISAGREEMENT_MM:
         doubts.append(f"qform and sform disagree by up to {distance:.1f} mm; the sform was used.")
