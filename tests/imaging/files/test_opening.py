@@ -181,8 +181,8 @@ def test_errors_of_the_disk_are_told(tmp_path, monkeypatch):
     )
 
 
-def test_every_flipped_byte_of_a_header_is_refused_or_read(tmp_path):
-    """No traceback, whatever a header holds."""
+def test_no_flipped_bit_of_a_header_ends_in_a_traceback(tmp_path):
+    """The file is cut behind its header, so that every one of them is refused."""
     content = image().to_bytes()
     path = tmp_path / "t1.nii"
     for at in range(348):

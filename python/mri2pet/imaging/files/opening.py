@@ -8,7 +8,7 @@ import stat
 import zlib
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,7 +24,7 @@ DAMAGED = (EOFError, zlib.error, gzip.BadGzipFile)
 
 _HEAD_BYTES = 1024
 _GZIP = b"\x1f\x8b"
-_OTHER = (
+_OTHER_FORMATS = (
     (0, b"PK\x03\x04", "a zip archive", "unpack it"),
     (0, b"BZh", "a bzip2 file", "unpack it"),
     (0, b"\xfd7zXZ", "an xz file", "unpack it"),
@@ -43,7 +43,7 @@ _OTHER = (
     (0, b"/annex/objects", "a git-annex pointer without its content", "run datalad get"),
     (0, b"../.git/annex", "a git-annex pointer without its content", "run datalad get"),
 )  # fmt: skip
-_OTHER_NAMES = {
+_ADVICE = {
     errno.EACCES: "may not be read by you; ask for the right to read it",
     errno.EPERM: "may not be read by you; ask for the right to read it",
     errno.ELOOP: "is a link that leads back to itself; name the file it should lead to",
@@ -75,7 +75,7 @@ def opened(source: Any) -> Iterator[tuple[Any, str]]:
         stream: Any = gzip.GzipFile(fileobj=file) if packed else file
         file.seek(0)
         if packed:
-            head = _first_bytes(stream, str(path))
+            head = stream.read(_HEAD_BYTES)
             stream.seek(0)
         image = _from_stream(path, head, stream)
         if image is None:
@@ -105,7 +105,7 @@ def check_file(path: Path) -> None:
 
 def reason(error: OSError) -> str:
     """Why the system did not let a file be read, and what to do."""
-    told = _OTHER_NAMES.get(error.errno or 0)
+    told = _ADVICE.get(error.errno or 0)
     if told is not None:
         return told
     return (
@@ -130,13 +130,6 @@ def refusing_io(name: str) -> Iterator[None]:
         if error.errno is None:  # nibabel's own, when it gets fewer bytes than it asked for
             raise InputError(truncated(name)) from None
         raise InputError(f"{name}: {reason(error)}.") from None
-
-
-def _first_bytes(stream: BinaryIO, name: str) -> bytes:
-    try:
-        return stream.read(_HEAD_BYTES)
-    except DAMAGED:
-        raise InputError(truncated(name)) from None
 
 
 def _from_stream(path: Path, head: bytes, stream: Any) -> Any:
@@ -191,7 +184,7 @@ def _what(path: Path, head: bytes, error: Exception) -> str:
     if not head.strip(b"\0"):
         held = "it is empty" if not head else "it holds zeros alone"
         return f"is not an image that can be read ({held}); copy or export it again"
-    for start, magic, name, advice in _OTHER:
+    for start, magic, name, advice in _OTHER_FORMATS:
         if head[start : start + len(magic)] == magic:
             return f"is {name}, not an image that can be read; {advice}"
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
