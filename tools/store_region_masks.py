@@ -13,13 +13,13 @@ from mri2pet.imaging.suvr.regions import STORED, computed_masks
 
 
 def main() -> None:
-    cerebellum, composite, affine = computed_masks(1)
+    cerebellum, labels, affine = computed_masks(1)
     np.savez_compressed(
         STORED,
         shape=np.array(cerebellum.shape),
         affine=affine,
         cerebellum=np.packbits(cerebellum),
-        composite=np.packbits(composite),
+        labels=labels,
     )
     print(f"{STORED}: {STORED.stat().st_size / 1024:.0f} KiB")
 

@@ -9,12 +9,14 @@ from scipy import ndimage
 
 from mri2pet.imaging.suvr import regions
 from mri2pet.imaging.suvr.regions import (
+    GREY_REGIONS,
     cerebellum,
     cortical_composite,
     cortical_suvr,
     region_fractions,
     region_mean,
     region_weights,
+    regional_suvr,
 )
 
 SHAPE = (16, 32, 32)
@@ -92,6 +94,23 @@ def test_means_of_a_known_array():
     assert cortical_suvr(np.full(SHAPE, 3.0)) == pytest.approx(1.0)
     pet = np.ones(SHAPE) + region_fractions("cerebellum", SHAPE)
     assert cortical_suvr(pet) < 1.0
+
+
+def test_each_region_is_measured_by_itself():
+    pet = np.ones(SHAPE)
+    assert regional_suvr(pet) == pytest.approx(dict.fromkeys(("cortex", *GREY_REGIONS), 1.0))
+    pet = pet + region_fractions("frontal", SHAPE)
+    measured = regional_suvr(pet)
+    assert measured["frontal"] == max(measured.values()) > 1.3
+    assert measured["occipital"] == pytest.approx(1.0)
+    assert measured["cortex"] == pytest.approx(cortical_suvr(pet))
+
+
+def test_the_composite_is_made_of_its_regions():
+    parts = sum(region_fractions(name, SHAPE) for name in regions.COMPOSITE)
+    np.testing.assert_allclose(parts, region_fractions("cortex", SHAPE), atol=1e-6)
+    volumes_ml = {name: regions._mask(name, 1)[0].sum() / 1000 for name in GREY_REGIONS}
+    assert 15 < min(volumes_ml.values()) < max(volumes_ml.values()) < 130
 
 
 def test_wrong_calls():

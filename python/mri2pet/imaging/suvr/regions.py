@@ -157,6 +157,9 @@ def voxel_centres_mm(shape: tuple[int, int, int], affine: np.ndarray) -> np.ndar
 STORED = Path(__file__).with_name("regions_1mm.npz")
 """What `computed_masks(1)` gives, packed by `tools/store_region_masks.py`."""
 
+GREY_REGIONS = REGIONS[: REGIONS.index("brainstem")]
+"""Regions that are measured one by one: all but the brainstem, which is white matter to a PET."""
+
 
 @lru_cache(maxsize=4)
 def _masks(res_mm: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -165,28 +168,41 @@ def _masks(res_mm: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         return computed_masks(res_mm)
     with np.load(STORED) as stored:
         shape, affine = tuple(stored["shape"]), stored["affine"]
-        cerebellum, composite = (
-            np.unpackbits(stored[name], count=int(np.prod(shape))).astype(bool).reshape(shape)
-            for name in ("cerebellum", "composite")
-        )
-    return cerebellum, composite, affine
+        cerebellum = np.unpackbits(stored["cerebellum"], count=int(np.prod(shape)))
+        return cerebellum.astype(bool).reshape(shape), stored["labels"], affine
 
 
 def computed_masks(res_mm: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Cerebellum and composite masks bool [X, Y, Z] and their affine.
+    """Cerebellum mask bool [X, Y, Z], grey-matter labels uint8 [X, Y, Z] and their affine.
 
-    Both stay away from the surface, where the resolution of PET mixes in what lies outside.
+    A label is the place of the region in `REGIONS`, counted from 1; 0 is none. Both stay away
+    from the surface, where the resolution of PET mixes in what lies outside.
     """
     t1, gm, wm, affine = tissue_maps(res_mm)
     depth_mm = _depth_mm(t1 > 0, res_mm)
     xyz = voxel_centres_mm(gm.shape, affine)
     infratentorial = below_tentorium(xyz)
     cerebellum = infratentorial & (gm + wm > 0.7) & (depth_mm > 2.0)
-    cortex = (gm > 0.5) & ~infratentorial & (depth_mm > 6.0)
-    composite = np.zeros_like(cortex)
-    winner = np.argmax(region_weights(xyz[cortex]), axis=0)
-    composite[cortex] = np.isin(winner, [REGIONS.index(name) for name in COMPOSITE])
-    return cerebellum, composite, affine
+    grey = (gm > 0.5) & ~infratentorial & (depth_mm > 6.0)
+    labels = np.zeros(grey.shape, dtype=np.uint8)
+    labels[grey] = 1 + np.argmax(region_weights(xyz[grey]), axis=0)
+    return cerebellum, labels, affine
+
+
+def _mask(region: str, res_mm: int) -> tuple[np.ndarray, np.ndarray]:
+    """Mask bool [X, Y, Z] of "cerebellum", "cortex" or one of `GREY_REGIONS`, and its affine.
+
+    Raises:
+        ValueError: another region.
+    """
+    cerebellar, labels, affine = _masks(res_mm)
+    if region == "cerebellum":
+        return cerebellar, affine
+    names = COMPOSITE if region == "cortex" else (region,)
+    if not set(names) <= set(GREY_REGIONS):
+        known = ", ".join(("cerebellum", "cortex", *GREY_REGIONS))
+        raise ValueError(f"unknown region {region!r}; there are {known}")
+    return np.isin(labels, [1 + REGIONS.index(name) for name in names]), affine
 
 
 def _depth_mm(brain: np.ndarray, res_mm: int) -> np.ndarray:
@@ -210,8 +226,7 @@ def _volume(mask: np.ndarray, affine: np.ndarray) -> Volume:
 
 def cerebellum(res_mm: int) -> Volume:
     """Whole-cerebellum mask (0 or 1) on the template grid of 1 or 2 mm."""
-    mask, _, affine = _masks(res_mm)
-    return _volume(mask, affine)
+    return _volume(*_mask("cerebellum", res_mm))
 
 
 def cortical_composite(res_mm: int) -> Volume:
@@ -220,16 +235,15 @@ def cortical_composite(res_mm: int) -> Volume:
     The regions follow the Centiloid target (Klunk et al. 2015, Alzheimer's & Dementia 11:1–15)
     in idea, not in outline. Mask (0 or 1) on the template grid of 1 or 2 mm.
     """
-    _, mask, affine = _masks(res_mm)
-    return _volume(mask, affine)
+    return _volume(*_mask("cortex", res_mm))
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=32)
 def region_fractions(region: str, pet_shape: tuple[int, int, int]) -> np.ndarray:
     """Share of each model voxel that a region fills.
 
     Args:
-        region: "cerebellum" or "cortex".
+        region: "cerebellum", "cortex" (the composite) or one of `GREY_REGIONS`.
         pet_shape: (K, I, J) of the model grid.
 
     Returns:
@@ -238,10 +252,7 @@ def region_fractions(region: str, pet_shape: tuple[int, int, int]) -> np.ndarray
     Raises:
         ValueError: an unknown region.
     """
-    if region not in ("cerebellum", "cortex"):
-        raise ValueError(f"unknown region {region!r}: use 'cerebellum' or 'cortex'")
-    cerebellar, composite, affine = _masks(1)
-    mask = cerebellar if region == "cerebellum" else composite
+    mask, affine = _mask(region, 1)
     voxels = np.argwhere(mask)
     xyz = voxels @ affine[:3, :3].T + affine[:3, 3]
     lo = np.array([edge[0] for edge in MODEL_BOX_MM])
@@ -262,7 +273,7 @@ def region_mean(
 
     Args:
         pet_kij: [K, I, J].
-        region: "cerebellum" or "cortex".
+        region: as `region_fractions` knows them.
         pet_shape: (K, I, J); default the array's own shape.
 
     Raises:
@@ -278,3 +289,9 @@ def region_mean(
 def cortical_suvr(pet_kij: np.ndarray) -> float:
     """Cortical composite over whole cerebellum of a PET [K, I, J] on a model grid."""
     return region_mean(pet_kij, "cortex") / region_mean(pet_kij, "cerebellum")
+
+
+def regional_suvr(pet_kij: np.ndarray) -> dict[str, float]:
+    """SUVR over whole cerebellum of "cortex" and each of `GREY_REGIONS`, of a PET [K, I, J]."""
+    level = region_mean(pet_kij, "cerebellum")
+    return {name: region_mean(pet_kij, name) / level for name in ("cortex", *GREY_REGIONS)}
