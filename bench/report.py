@@ -163,8 +163,9 @@ def _read(path: Path) -> list[dict[str, Any]]:
 def _volume(
     engine: Engine, cohort: CohortCache, row: ManifestRow, sampler: str, steps: int
 ) -> dict[str, Any]:
-    from mri2pet.evaluation.evaluate import Sampling, draw
     from mri2pet.evaluation.methods import compare, within_support
+    from mri2pet.evaluation.rows import draw
+    from mri2pet.evaluation.settings import Sampling
 
     mri, brain = np.asarray(cohort.mri(row), dtype=np.float32), np.asarray(cohort.brain(row))
     measured = np.asarray(cohort.pet(row), dtype=np.float32)

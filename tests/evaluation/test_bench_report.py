@@ -10,7 +10,7 @@ import pytest
 from mri2pet.bench.report import bench_report
 from mri2pet.bench.report_figure import draw_report, format_report
 from mri2pet.errors import UsageError
-from mri2pet.evaluation import evaluate as evaluation
+from mri2pet.evaluation import rows as evaluation
 
 POINTS = (("dpmpp", 2), ("ddim", 3))
 

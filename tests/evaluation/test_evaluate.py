@@ -11,11 +11,13 @@ from mri2pet.cohort import cache as cache_module
 from mri2pet.descriptions import write_description
 from mri2pet.errors import InputError, ModelError, UsageError
 from mri2pet.evaluation import evaluate as module
-from mri2pet.evaluation.evaluate import Sampling, evaluate
+from mri2pet.evaluation.evaluate import evaluate
 from mri2pet.evaluation.methods import METHODS, within_support
 from mri2pet.evaluation.metrics import mean_absolute_error
+from mri2pet.evaluation.rivals import Rivals
+from mri2pet.evaluation.settings import Sampling
 from mri2pet.imaging.suvr.reference import Reference
-from mri2pet.imaging.suvr.regions import region_mean
+from mri2pet.imaging.suvr.regions import cortical_suvr, region_mean
 from mri2pet.tables import read_table
 
 from .conftest import level_of
@@ -26,7 +28,7 @@ QUICK = Sampling(samples=2, steps=2)
 @pytest.fixture
 def quick_warp(monkeypatch):
     """Registration is tested elsewhere."""
-    monkeypatch.setattr(module.Rivals, "warped_cohort_mean", lambda self, mri: self.mean_pet)
+    monkeypatch.setattr(Rivals, "warped_cohort_mean", lambda self, mri: self.mean_pet)
 
 
 def run(model_folder, cohort_root, out, **options):
@@ -45,9 +47,19 @@ def test_figures_are_those_of_the_predictions(model_folder, cohort_root, cohort_
     for row in rows:
         with np.load(out / "subjects" / f"{row.name}.npz") as arrays:
             mean = arrays["mean"].astype(np.float32)
-            assert arrays["spread"].max() > 0
+            spread, raw = arrays["spread"].astype(np.float64), arrays["one_sample"]
         pet = np.asarray(cohort_cache.pet(row), dtype=np.float32)
         brain = np.asarray(cohort_cache.brain(row)) > 0.5
+        record = json.loads((out / "subjects" / f"{row.name}.json").read_text())
+        assert np.mean(record["drawn"]["cortex"]) == pytest.approx(cortical_suvr(mean), abs=0.02)
+        assert record["measured"]["cortex"] == pytest.approx(cortical_suvr(pet))
+        assert {len(levels) for levels in record["drawn"].values()} == {2}
+        assert record["voxels"]["count"] == brain.sum()
+        variance = (spread[brain] ** 2).sum()
+        assert record["voxels"]["variance"] == pytest.approx(variance, rel=2e-3) != 0
+        squares = ((mean - pet)[brain] ** 2).sum()
+        assert record["voxels"]["squared_error"] == pytest.approx(squares, rel=5e-3)
+        assert raw[0, 0, 0] != 0, "as drawn, not cut to the brain"
         (line,) = (x for x in lines if x["row"] == row.name and x["method"] == "mean_of_samples")
         assert float(line["mae"]) == pytest.approx(mean_absolute_error(mean, pet, brain), rel=2e-3)
         assert float(line["true_cortical_suvr"]) == pytest.approx(level_of(row.subject))

@@ -50,8 +50,8 @@ def evaluate(
 ) -> None:
     """Compare a model's PETs, and trivial rivals, with the measured PETs of a cohort."""
     from mri2pet.cli.progress import CohortBars
-    from mri2pet.evaluation.evaluate import Sampling
     from mri2pet.evaluation.evaluate import evaluate as run
+    from mri2pet.evaluation.settings import Sampling
 
     with CohortBars("evaluating", quiet=quiet) as bars:
         result = run(

@@ -1,0 +1,122 @@
+"""One scan of an evaluation: the draws, the rivals, their figures, and how they are stored."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mri2pet.cohort.cache import CohortCache
+from mri2pet.cohort.manifest import ManifestRow
+from mri2pet.evaluation.methods import METHODS, compare, within_support
+from mri2pet.evaluation.rivals import Rivals
+from mri2pet.evaluation.settings import Sampling
+from mri2pet.files import written_whole
+from mri2pet.imaging.suvr.reference import in_suvr
+from mri2pet.imaging.suvr.regions import regional_suvr
+
+
+def noise_subject(row: ManifestRow) -> int:
+    """The 64-bit number that keys the sampling noise of a row: SHA-256 of its name."""
+    return int(hashlib.sha256(row.name.encode()).hexdigest()[:16], 16)
+
+
+def evaluate_row(
+    network: Any,
+    cohort: CohortCache,
+    row: ManifestRow,
+    rivals: Rivals,
+    out: Path,
+    sampling: Sampling,
+) -> dict[str, Any]:
+    """Predictions and figures of one row, written to `out/subjects/`.
+
+    `<row>.npz` gets float16 `[K, I, J]`, SUVR: mean, spread and cohort_mean_warped as the figures
+    take them, and one_sample as it was drawn. `<row>.json` is written last, so its presence says
+    that the row is done. It holds the regional SUVR of every sample too (`drawn`) and of the
+    measured PET (`measured`), and over the voxels of the brain their number, the sum of the
+    variance of the samples and that of the squared error of their mean (`voxels`).
+    """
+    mri, brain = np.asarray(cohort.mri(row), dtype=np.float32), np.asarray(cohort.brain(row))
+    start = time.perf_counter()
+    drawn = draw(network, mri, row, sampling)
+    pets = [within_support(pet, brain) for pet in drawn]
+    seconds = time.perf_counter() - start
+    predictions = {
+        "one_sample": pets[0],
+        "mean_of_samples": np.mean(pets, axis=0),
+        "cohort_mean": within_support(rivals.cohort_mean(), brain),
+        "cohort_mean_warped": within_support(rivals.warped_cohort_mean(mri), brain),
+        "linear_map": within_support(rivals.linear_map(mri), brain),
+    }
+    measured = np.asarray(cohort.pet(row), dtype=np.float32)
+    variance = np.var(pets, axis=0, ddof=1) if len(pets) > 1 else np.zeros_like(pets[0])
+    inside = brain > 0.5
+    error = predictions["mean_of_samples"][inside] - measured[inside]
+    regional = [regional_suvr(pet) for pet in pets]
+    record = {
+        "row": row.name,
+        "subject": row.subject,
+        "diagnosis": row.diagnosis,
+        "measured_cortical_suvr": compare(measured, measured, brain).cortical_suvr,
+        "true_cortical_suvr": _true_cortical_suvr(row),
+        "seconds": seconds,
+        "drawn": {name: [levels[name] for levels in regional] for name in regional[0]},
+        "measured": regional_suvr(measured),
+        "voxels": {
+            "count": int(inside.sum()),
+            "variance": float(variance[inside].sum(dtype=np.float64)),
+            "squared_error": float(np.square(error, dtype=np.float64).sum()),
+        },
+        "methods": {m: compare(predictions[m], measured, brain).as_dict() for m in METHODS},
+    }
+    arrays = {
+        "mean": predictions["mean_of_samples"],
+        "spread": np.sqrt(variance),
+        "one_sample": drawn[0],
+        "cohort_mean_warped": predictions["cohort_mean_warped"],
+    }
+    path = result_path(out, row)
+    with written_whole(path.with_suffix(".npz")) as part:
+        np.savez_compressed(part, **{k: v.astype(np.float16) for k, v in arrays.items()})  # type: ignore[arg-type]
+    with written_whole(path) as part:
+        part.write_text(json.dumps(record, indent=1) + "\n")
+    return record
+
+
+def draw(network: Any, mri: np.ndarray, row: ManifestRow, sampling: Sampling) -> np.ndarray:
+    """The model's PETs (SUVR) of one MRI `[K, I, J]`: float32 `[samples, K, I, J]`."""
+    import torch
+
+    from mri2pet.engines.sampling import sample
+
+    fastest = 2 if network.device.type == "cpu" else sampling.samples
+    drawn = sample(
+        network,
+        torch.from_numpy(mri)[None, None],
+        samples=sampling.samples,
+        sampler=sampling.sampler,
+        steps=sampling.steps,
+        seed=sampling.seed,
+        subject=noise_subject(row),
+        batch=sampling.batch or fastest,
+    )
+    learnt = (drawn * network.pet_std + network.pet_mean).cpu().numpy()[:, 0]
+    return in_suvr(learnt, network.provenance)
+
+
+def _true_cortical_suvr(row: ManifestRow) -> float | None:
+    """The value a simulated cohort was made with; None for a real one."""
+    if row.pet_truth is None:
+        return None
+    value = json.loads(row.pet_truth.read_text()).get("cortical_suvr")
+    return None if value is None else float(value)
+
+
+def result_path(out: Path, row: ManifestRow) -> Path:
+    """Where the figures of a row are."""
+    return out / "subjects" / f"{row.name}.json"

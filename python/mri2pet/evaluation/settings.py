@@ -1,0 +1,115 @@
+"""How an evaluation is made: the draws, their checks, and what its folder remembers of them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mri2pet.cohort.cache import CohortCache
+from mri2pet.cohort.splits import SPLITS
+from mri2pet.errors import UsageError
+from mri2pet.files import written_whole
+from mri2pet.imaging.suvr.reference import CEREBELLUM, MINMAX, Reference, recorded_reference
+
+FORMAT = 2
+SETTINGS = "settings.json"
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How the model's PETs are drawn.
+
+    `batch`: how many at once, which changes the time and not the result; None takes 2 on a CPU,
+    where that was fastest, and all of a subject's elsewhere.
+    """
+
+    samples: int = 8
+    sampler: str = "dpmpp"
+    steps: int = 25
+    seed: int = 0
+    batch: int | None = None
+
+
+SAMPLING = Sampling()
+"""How PETs are drawn unless told otherwise."""
+
+
+def check_rows(split: str, limit: int | None) -> None:
+    if split not in (*SPLITS, "all"):
+        raise UsageError(f"unknown split {split!r}; there are {', '.join(SPLITS)}, all")
+    if limit is not None and limit < 1:
+        raise UsageError(f"limit must be at least 1, not {limit}")
+
+
+def check_sampling(network: Any, sampling: Sampling) -> None:
+    from mri2pet.diffusion.samplers import make_table
+
+    make_table(sampling.sampler, network.config.prediction, sampling.steps)
+    for name, value in (("samples", sampling.samples), ("batch", sampling.batch)):
+        if value is not None and value < 1:
+            raise UsageError(f"{name} must be at least 1, not {value}")
+
+
+def model_reference(network: Any, setting: str | Path) -> Reference:
+    """The reference of a setting, if the model's PETs are SUVR by the same."""
+    reference, learnt = Reference.of(setting), recorded_reference(network.provenance)
+    drawn = CEREBELLUM if learnt["key"] == MINMAX else learnt["key"]
+    if reference.key != drawn:
+        name = learnt["name"] if drawn == learnt["key"] else CEREBELLUM
+        raise UsageError(
+            f"--reference {setting}: the model's PETs are SUVR by another region ({name}); "
+            "give that one"
+        )
+    return reference
+
+
+def open_folder(
+    out: Path,
+    network: Any,
+    cohort: CohortCache,
+    training: CohortCache,
+    split: str,
+    sampling: Sampling,
+) -> dict[str, Any]:
+    """Writes the settings of a new evaluation, or checks those of an old one."""
+    names = "\n".join(row.name for row in training.rows("train"))
+    settings = {
+        "format": FORMAT,
+        "model": network.name,
+        "model_sha256": network.sha256,
+        "ablation": training_ablation(network),
+        "cohort": cohort.settings["cohort"],
+        "registration": cohort.settings["registration"],
+        "reference": cohort.settings["reference"],
+        "training_cohort": training.settings["cohort"],
+        "training_rows_sha256": hashlib.sha256(names.encode()).hexdigest(),
+        "split": split,
+        "samples": sampling.samples,
+        "sampler": sampling.sampler,
+        "steps": sampling.steps,
+        "seed": sampling.seed,
+    }
+    path = out / SETTINGS
+    if path.is_file():
+        stored = json.loads(path.read_text())
+        other = sorted(k for k in settings if stored.get(k) != settings[k])
+        if other:
+            raise UsageError(
+                f"{out} holds an evaluation with another {', '.join(other)}; "
+                "give another folder or the same settings"
+            )
+    elif out.exists() and any(out.iterdir()):
+        raise UsageError(f"{out} is not empty and holds no evaluation; choose another folder")
+    else:
+        with written_whole(path) as part:
+            part.write_text(json.dumps(settings, indent=2) + "\n")
+    return settings
+
+
+def training_ablation(network: Any) -> str:
+    """The ablation that a model was trained with, `none` for the whole recipe."""
+    config = network.provenance.get("config", {})
+    return str(config.get("training", {}).get("ablation", "none"))
