@@ -82,3 +82,21 @@ def shared_data() -> Path:
 def shared_reference() -> Path:
     """Folder of reference numbers: reference_small.npz."""
     return _shared("reference")
+
+
+@pytest.fixture(scope="session")
+def torchvision_models():
+    """torchvision.models; beside a torch built for the CPU two operators need a declaration."""
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("PIL", reason="torchvision needs pillow")
+    declarations = []
+    for name, signature in (
+        ("nms", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"),
+        ("qnms", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"),
+    ):
+        if not hasattr(torch.ops.torchvision, name):
+            library = torch.library.Library("torchvision", "FRAGMENT")
+            library.define(name + signature)
+            declarations.append(library)
+    models = pytest.importorskip("torchvision.models", reason="torchvision is not installed")
+    return models

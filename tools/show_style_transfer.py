@@ -25,7 +25,7 @@ from mri2pet.config import load_config
 from mri2pet.imaging.space.resampling import to_pet_size
 from mri2pet.style.slicewise import stylize_slicewise
 from mri2pet.style.transfer import StyleOptions, Stylized, stylize, unit_range
-from mri2pet.style.vgg import TORCHVISION, Vgg19, load_vgg
+from mri2pet.style.vgg import STYLE_WEIGHTS, TORCHVISION, Vgg19, load_vgg
 
 HEIGHTS = (0.35, 0.5, 0.65)
 
@@ -91,7 +91,7 @@ def main() -> None:
     mri, style = scans(given.cohort)
     vgg = load_vgg(given.vgg_weights, random=given.vgg_weights is None)
     options = StyleOptions(given.steps)
-    weight, paper = options.weight_for(vgg.origin), TORCHVISION.style_weight
+    weight, paper = options.weight_for(vgg.origin), STYLE_WEIGHTS[TORCHVISION]
     seconds, result, apart = timed(mri, style, vgg, options, given.repeats)
     moved = to_pet_size(mri, style.shape)
     rows = {"MRI": moved, "PET (style)": style, f"weight {weight:g}": result.kij}

@@ -1,32 +1,14 @@
-"""VGG19's torchvision form where it can be imported, and small volumes."""
+"""VGG19 with random weights, and small volumes."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 
 from mri2pet.style.vgg import Vgg19, load_vgg
 
 PET_SHAPE = (4, 12, 16)
 MRI_SHAPE = (6, 18, 24)
-
-
-@pytest.fixture(scope="session")
-def torchvision_models():
-    """torchvision.models; beside a torch built for the CPU two operators need a declaration."""
-    pytest.importorskip("PIL", reason="torchvision needs pillow")
-    declarations = []
-    for name, signature in (
-        ("nms", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"),
-        ("qnms", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"),
-    ):
-        if not hasattr(torch.ops.torchvision, name):
-            library = torch.library.Library("torchvision", "FRAGMENT")
-            library.define(name + signature)
-            declarations.append(library)
-    models = pytest.importorskip("torchvision.models", reason="torchvision is not installed")
-    return models
 
 
 @pytest.fixture(scope="session")

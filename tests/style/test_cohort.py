@@ -14,7 +14,8 @@ from mri2pet.errors import InputError, UsageError
 from mri2pet.style import cohort as module
 from mri2pet.style.cohort import chosen_style, stylize_cohort
 from mri2pet.style.transfer import StyleOptions, stylize, unit_range
-from mri2pet.style.vgg import NORMALISED, WeightsOrigin
+from mri2pet.style.vgg import NORMALISED, STYLE_WEIGHTS
+from mri2pet.weights import WeightsOrigin
 
 from .conftest import MRI_SHAPE, PET_SHAPE, blobs
 
@@ -127,7 +128,7 @@ def test_the_weight_that_was_used_is_recorded(tmp_path, random_vgg, monkeypatch)
     origin = WeightsOrigin("normalised", NORMALISED.sha256, pretrained=True)
     monkeypatch.setattr(random_vgg, "origin", origin)
     made = make(tmp_path / "known", random_vgg, limit=1, options=StyleOptions(steps=1))
-    assert made.settings["style_weight"] == NORMALISED.style_weight
+    assert made.settings["style_weight"] == STYLE_WEIGHTS[NORMALISED]
 
 
 def test_the_mean_pet_can_be_the_style(tmp_path, random_vgg):

@@ -18,7 +18,8 @@ from mri2pet.style.transfer import (
     stylize,
     unit_range,
 )
-from mri2pet.style.vgg import NORMALISED, WeightsOrigin
+from mri2pet.style.vgg import NORMALISED, STYLE_WEIGHTS
+from mri2pet.weights import WeightsOrigin
 
 from .conftest import MRI_SHAPE, PET_SHAPE, blobs
 
@@ -118,12 +119,12 @@ def test_without_style_the_content_stays(mri, pet, random_vgg):
 def test_without_a_number_the_weights_file_decides(mri, pet, random_vgg):
     known = copy.copy(random_vgg)
     known.origin = WeightsOrigin("normalised", NORMALISED.sha256, pretrained=True)
-    assert StyleOptions().weight_for(known.origin) == NORMALISED.style_weight
+    assert StyleOptions().weight_for(known.origin) == STYLE_WEIGHTS[NORMALISED]
     assert StyleOptions().weight_for(random_vgg.origin) == 1000.0
     assert StyleOptions(style_weight=0.0).weight_for(known.origin) == 0.0
     first = [
         stylize(mri, pet, known, StyleOptions(steps=1, style_weight=weight)).loss_first
-        for weight in (None, NORMALISED.style_weight, 1000.0)
+        for weight in (None, STYLE_WEIGHTS[NORMALISED], 1000.0)
     ]
     np.testing.assert_array_equal(first[0], first[1])
     assert (first[0][1:] > 2 * first[2][1:]).all()

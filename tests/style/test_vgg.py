@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,14 +13,15 @@ from safetensors.torch import save_file
 from mri2pet.errors import ModelError, Mri2petError, UsageError
 from mri2pet.style.vgg import (
     CONVOLUTIONS,
-    KNOWN_FILES,
     NORMALISED,
+    SOURCE,
+    STYLE_WEIGHTS,
     TORCHVISION,
-    KnownFile,
     Vgg19,
-    known_file,
     load_vgg,
+    style_weight_of,
 )
+from mri2pet.weights import KnownFile, WeightsOrigin
 
 
 def other_weights() -> dict[str, torch.Tensor]:
@@ -61,24 +63,26 @@ def test_it_is_torchvisions_network(torchvision_models, tmp_path):
 
 
 def test_published_hash_is_torchvisions(torchvision_models):
-    from mri2pet.style.vgg import URL
-
-    assert torchvision_models.VGG19_Weights.IMAGENET1K_V1.url == URL
+    assert torchvision_models.VGG19_Weights.IMAGENET1K_V1.url == TORCHVISION.url
 
 
 def test_known_files_have_a_name_and_a_style_weight(tmp_path, monkeypatch):
-    assert known_file("dcbb9e9d" + 56 * "0") is TORCHVISION
-    assert known_file(NORMALISED.sha256) is NORMALISED
-    assert known_file(NORMALISED.sha256[:63] + "0") is None
+    def known(sha256):
+        return WeightsOrigin("file", sha256, pretrained=True).known(SOURCE.known)
+
+    assert known("dcbb9e9d" + 56 * "0") is TORCHVISION
+    assert known(NORMALISED.sha256) is NORMALISED
+    assert known(NORMALISED.sha256[:63] + "0") is None
     path = tmp_path / "mine.safetensors"
     save_file(other_weights(), path)
     vgg = load_vgg(path, sha256=sha256(path))
-    assert vgg.origin.style_weight is None
-    known = KnownFile("mine", sha256(path), 7.0)
-    monkeypatch.setattr("mri2pet.style.vgg.KNOWN_FILES", (*KNOWN_FILES, known))
+    assert style_weight_of(vgg.origin) is None
+    mine = KnownFile("mine", sha256(path))
+    monkeypatch.setattr("mri2pet.style.vgg.SOURCE", replace(SOURCE, known=(*SOURCE.known, mine)))
+    monkeypatch.setitem(STYLE_WEIGHTS, mine, 7.0)
     vgg = load_vgg(path)
-    assert (vgg.origin.source, vgg.origin.style_weight) == ("mine", 7.0)
-    assert load_vgg(random=True).origin.style_weight is None
+    assert (vgg.origin.source, style_weight_of(vgg.origin)) == ("mine", 7.0)
+    assert style_weight_of(load_vgg(random=True).origin) is None
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +98,7 @@ def test_the_normalised_file_is_known(normalised):
     assert vgg.origin.source == "VGG19 normalised (Oxford)"
     assert vgg.origin.sha256 == NORMALISED.sha256
     assert vgg.origin.pretrained
-    assert vgg.origin.style_weight == NORMALISED.style_weight
+    assert style_weight_of(vgg.origin) == STYLE_WEIGHTS[NORMALISED]
 
 
 def test_mean_activations_of_the_normalised_file_are_about_one(normalised):

@@ -73,7 +73,8 @@ def stylize(
     from mri2pet.cli.progress import CohortBars
     from mri2pet.style.run import run_stylize
     from mri2pet.style.transfer import StyleOptions
-    from mri2pet.style.vgg import WeightsOrigin
+    from mri2pet.style.vgg import style_weight_of
+    from mri2pet.weights import WeightsOrigin
 
     with CohortBars("style transfer", quiet=quiet) as bars:
         result = run_stylize(
@@ -100,7 +101,7 @@ def stylize(
     used = result.settings["style_weight"]
     typer.echo(f"{len(result.done)} PET-like MRIs in {result.root}, style weight {used:g}")
     origin = WeightsOrigin(**result.settings["vgg"])
-    if style_weight == AUTO and origin.pretrained and origin.style_weight is None:
+    if style_weight == AUTO and origin.pretrained and style_weight_of(origin) is None:
         text = f"no style weight is known for {origin.source}: the paper's is used; its features "
         typer.echo(f"{text}may have another scale, so look at the volumes", err=True)
     if random_vgg:

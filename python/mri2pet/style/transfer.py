@@ -18,7 +18,8 @@ from torch import Tensor
 from mri2pet.errors import UsageError
 from mri2pet.imaging.space.resampling import to_pet_size
 from mri2pet.style.lbfgs import minimise
-from mri2pet.style.vgg import TORCHVISION, Vgg19, WeightsOrigin
+from mri2pet.style.vgg import STYLE_WEIGHTS, TORCHVISION, Vgg19, style_weight_of
+from mri2pet.weights import WeightsOrigin
 
 Shape = tuple[int, int, int]
 
@@ -63,7 +64,7 @@ class StyleOptions:
         """The style weight with features of this origin."""
         if self.style_weight is not None:
             return self.style_weight
-        return origin.style_weight or TORCHVISION.style_weight
+        return style_weight_of(origin) or STYLE_WEIGHTS[TORCHVISION]
 
     def as_dict(self) -> dict[str, Any]:
         """What changes the result, for JSON."""
