@@ -24,7 +24,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from mri2pet.evaluation.bootstrap import Estimate, estimate, mean
+from mri2pet.evaluation.intervals import MEAN, Estimate, estimate
 from mri2pet.files import written_whole
 from mri2pet.tables import read_table
 
@@ -207,7 +207,7 @@ def figures(folder: Path, samples: int) -> dict[str, dict[str, float | str]]:
 
 def interval(rows: list[dict[str, float | str]], key: str) -> Estimate:
     subjects = [str(row["subject"]) for row in rows]
-    return estimate(mean, subjects, [float(row[key]) for row in rows])
+    return estimate(MEAN, subjects, [float(row[key]) for row in rows])
 
 
 def compare(

@@ -12,6 +12,7 @@ from mri2pet.descriptions import write_description
 from mri2pet.errors import InputError, ModelError, UsageError
 from mri2pet.evaluation import evaluate as module
 from mri2pet.evaluation.evaluate import evaluate
+from mri2pet.evaluation.features import KINDS, FeatureOptions
 from mri2pet.evaluation.methods import METHODS, within_support
 from mri2pet.evaluation.metrics import mean_absolute_error
 from mri2pet.evaluation.rivals import Rivals
@@ -67,10 +68,11 @@ def test_figures_are_those_of_the_predictions(model_folder, cohort_root, cohort_
     assert summary["rows"] == summary["subjects"] == 3
     maes = [float(x["mae"]) for x in lines if x["method"] == "linear_map"]
     assert summary["methods"]["linear_map"]["mae"]["value"] == pytest.approx(np.mean(maes), 1e-4)
-    table = (out / "table.md").read_text()
+    table = (out / "table1.md").read_text()
     assert table == result.table
-    assert "| mean of 2 samples |" in table
-    assert "2.5 SUVR" in table
+    assert "| MRI2PET: mean of 2 |" in table
+    assert "3 scans of 3 people" in table
+    assert "--inception-weights FILE" in table
     assert (out / "figure.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -98,6 +100,43 @@ def test_done_subjects_are_kept_and_more_can_be_added(
     assert len(seen) == 5
     assert all(p.stat().st_mtime_ns == date for p, date in done.items())
     assert len(read_table(out / "metrics.tsv")) == 4 * len(METHODS)
+
+
+@pytest.mark.usefixtures("quick_warp")
+def test_features_and_figures_as_in_the_paper_are_added_and_go_on(
+    model_folder, cohort_root, cohort_cache, tmp_path, monkeypatch
+):
+    def brightness(network, images):
+        return np.tile(images.mean((1, 2))[:, None], 2048).astype(np.float32)
+
+    monkeypatch.setattr("mri2pet.evaluation.features.features_of", brightness)
+    out = tmp_path / "out"
+    options = {"split": "test", "limit": 1, "as_paper": True, "training_data": cohort_root}
+    inception = FeatureOptions(random=True, every=8)
+    first = run(model_folder, cohort_root, out, **options, features=inception)
+    assert "FID, as in the paper" in first.table
+    assert "Random network" in first.table
+    (folder,) = (out / "features").iterdir()
+    assert folder.name.endswith("-every-8")
+    files = {p.relative_to(folder): p for p in folder.rglob("*.npy")}
+    (row,) = cohort_cache.rows("test")[:1]
+    kinds = ("measured", *KINDS, "as_paper/measured", "as_paper/one_sample")
+    assert {f"{kind}/{row.name}.npy" for kind in kinds} < {str(path) for path in files}
+    trained = json.loads((folder / "features.json").read_text())["training"]
+    assert len(trained) == 1
+    assert row.subject not in trained.values()
+    assert np.load(folder / "as_paper/measured" / f"{row.name}.npy").shape == (2, 2048)
+    dates = {path: file.stat().st_mtime_ns for path, file in files.items()}
+    lost = files.popitem()[1]
+    content = lost.read_bytes()
+    lost.unlink()
+    again = run(model_folder, cohort_root, out, **options, features=inception)
+    assert again.table == first.table
+    assert lost.read_bytes() == content
+    assert all(file.stat().st_mtime_ns == dates[path] for path, file in files.items())
+    figures = json.loads((out / "as_paper" / f"{row.name}.json").read_text())
+    assert set(figures) == set(KINDS)
+    assert 0 < figures["cohort_mean"]["ssim_volume"] < 1
 
 
 @pytest.mark.usefixtures("quick_warp")
@@ -242,7 +281,7 @@ def test_the_command_prints_the_table(model_folder, cohort_root, tmp_path):
     assert "taken: 12 T1s and 12 AV45 PETs (step unknown)" in result.output
     again = CliRunner().invoke(app, [*options.split(), *quick.split(), "--quiet"])
     assert "taken" not in again.output
-    assert "| one sample |" in result.output
+    assert "| MRI2PET: one sample |" in result.output
     assert "mean of" not in result.output
     again = CliRunner().invoke(app, [*options.split(), *quick.split(), "--samples", "2"])
     assert isinstance(again.exception, UsageError)

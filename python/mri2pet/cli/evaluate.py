@@ -46,13 +46,39 @@ def evaluate(
     device: Annotated[
         str, typer.Option(metavar="auto|cpu|cuda", help="Where the network runs.")
     ] = "auto",
+    as_paper: Annotated[
+        bool, typer.Option("--as-paper", help="Also figures as the paper's authors compute them.")
+    ] = False,
+    inception_weights: Annotated[
+        Path | None, typer.Option(help="torchvision's Inception v3 file, for FID and KID.")
+    ] = None,
+    inception_sha256: Annotated[
+        str | None, typer.Option(help="Of another file than torchvision's.")
+    ] = None,
+    download_inception: Annotated[
+        bool, typer.Option("--download-inception", help="Fetch torchvision's file.")
+    ] = False,
+    random_inception: Annotated[
+        bool, typer.Option("--random-inception", help="Random weights: for a test alone.")
+    ] = False,
+    inception_every: Annotated[int, typer.Option(help="Take every so-manieth slice.")] = 1,
     quiet: Quiet = False,
 ) -> None:
     """Compare a model's PETs, and trivial rivals, with the measured PETs of a cohort."""
     from mri2pet.cli.progress import CohortBars
     from mri2pet.evaluation.evaluate import evaluate as run
+    from mri2pet.evaluation.features import FeatureOptions
     from mri2pet.evaluation.settings import Sampling
 
+    features = None
+    if inception_weights or inception_sha256 or download_inception or random_inception:
+        features = FeatureOptions(
+            inception_weights,
+            inception_sha256,
+            download_inception,
+            random_inception,
+            inception_every,
+        )
     with CohortBars("evaluating", quiet=quiet) as bars:
         result = run(
             model,
@@ -68,6 +94,8 @@ def evaluate(
             cache=cache,
             jobs=jobs,
             device=device,
+            features=features,
+            as_paper=as_paper,
             on_event=bars.event,
         )
     typer.echo(result.table)

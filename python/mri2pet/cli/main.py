@@ -27,6 +27,7 @@ COMMANDS = (
     "runs",
     "phantom",
     "evaluate",
+    "compare",
     "convert",
     "export",
 )

@@ -6,15 +6,19 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mri2pet.cohort.cache import CohortCache, build_cache
 from mri2pet.cohort.manifest import ManifestRow
 from mri2pet.devices import choose_device
 from mri2pet.errors import InputError, Mri2petError
+from mri2pet.evaluation.as_paper import require_scikit_image
+from mri2pet.evaluation.compare import compare
+from mri2pet.evaluation.features import FeatureOptions, write_features
 from mri2pet.evaluation.figure import draw_figure
+from mri2pet.evaluation.layout import markdown
 from mri2pet.evaluation.rivals import fit_rivals
-from mri2pet.evaluation.rows import evaluate_row, result_path
+from mri2pet.evaluation.rows import evaluate_row, result_path, write_as_paper
 from mri2pet.evaluation.settings import (
     SAMPLING,
     Sampling,
@@ -23,10 +27,13 @@ from mri2pet.evaluation.settings import (
     model_reference,
     open_folder,
 )
-from mri2pet.evaluation.tables import markdown_table, summarise, write_metrics
+from mri2pet.evaluation.tables import summarise, write_metrics
 from mri2pet.files import written_whole
 from mri2pet.imaging.suvr.reference import CEREBELLUM, Reference
 from mri2pet.tables import write_tsv
+
+if TYPE_CHECKING:
+    from mri2pet.evaluation.inception import InceptionV3
 
 OnEvent = Callable[[str, dict[str, Any]], None]
 
@@ -36,9 +43,10 @@ class Evaluation:
     """What an evaluation found.
 
     Attributes:
-        out: the folder with metrics.tsv, summary.json, table.md, figure.png and subjects/.
+        out: the folder with subjects/, metrics.tsv, summary.json, figure.png and table1 in three
+            forms.
         summary: as in summary.json.
-        table: the Markdown table.
+        table: the table as Markdown.
         failures: row name → why it is not in the figures.
     """
 
@@ -63,6 +71,8 @@ def evaluate(
     cache: str | Path | None = None,
     jobs: int = 1,
     device: str = "auto",
+    features: FeatureOptions | None = None,
+    as_paper: bool = False,
     on_event: OnEvent | None = None,
 ) -> Evaluation:
     """Compares a model's PETs and trivial rivals with the measured PETs of a split.
@@ -81,7 +91,9 @@ def evaluate(
         limit: the first so many rows of the split; None for all.
         cache, jobs, registration: see `build_cache`.
         device: where the model runs: auto, cpu or cuda.
-        on_event: called as (kind, facts) with kind "prepare" or "subject" and facts
+        features: whose weights Inception has, for FID and KID; None leaves these out.
+        as_paper: also the figures as the paper's authors compute them.
+        on_event: called as (kind, facts) with kind "prepare", "subject" or "features" and facts
             done, of, name, error; or with "note" and text.
 
     Raises:
@@ -94,6 +106,9 @@ def evaluate(
 
     check_rows(split, limit)
     notify = on_event or (lambda kind, facts: None)
+    if as_paper:
+        require_scikit_image()
+    inception = None if features is None else features.load().to(choose_device(device))
     out, network = Path(out), load_model(model, choose_device(device))
     check_sampling(network, sampling)
     shared = _cache_options(network, model_reference(network, reference), jobs, notify)
@@ -106,9 +121,48 @@ def evaluate(
     try:
         settings = open_folder(out, network, cohort, training, split, sampling)
         failures = _evaluate_rows(network, cohort, training, wanted, out, sampling, notify)
-        return _report(out, settings, cohort, wanted, failures, sampling)
+        done = [row for row in wanted if result_path(out, row).is_file()]
+        extra = _Extra(inception, features.every if features else 1, as_paper)
+        named = extra.write(out, cohort, done, training, notify)
+        return _report(out, settings, cohort, wanted, failures, as_paper, named)
     except OSError as error:
         raise Mri2petError(f"{out}: cannot be written ({error.strerror}).") from error
+
+
+@dataclass(frozen=True)
+class _Extra:
+    """What is computed of the finished scans beside their own figures."""
+
+    inception: InceptionV3 | None
+    every: int
+    as_paper: bool
+
+    def write(
+        self,
+        out: Path,
+        cohort: CohortCache,
+        rows: list[ManifestRow],
+        training: CohortCache,
+        notify: OnEvent,
+    ) -> str | None:
+        """Writes what is missing of it; returns the name of the features' folder."""
+        if not rows or not (self.as_paper or self.inception):
+            return None
+        rivals = fit_rivals(training)
+        for row in rows if self.as_paper else ():
+            write_as_paper(out, cohort, row, rivals)
+        if self.inception is None:
+            return None
+
+        def told(done: int, of: int, name: str) -> None:
+            notify("features", {"done": done, "of": of, "name": name, "error": None})
+
+        return write_features(
+            *(out, self.inception, cohort, rows, training, rivals),
+            every=self.every,
+            paper=self.as_paper,
+            on_scan=told,
+        ).name
 
 
 def _cache_options(
@@ -164,7 +218,8 @@ def _report(
     cohort: CohortCache,
     wanted: list[ManifestRow],
     failures: dict[str, str],
-    sampling: Sampling,
+    as_paper: bool,
+    network: str | None,
 ) -> Evaluation:
     records = [
         json.loads(path.read_text()) for row in wanted if (path := result_path(out, row)).is_file()
@@ -178,8 +233,6 @@ def _report(
     summary = summarise(records, settings)
     with written_whole(out / "summary.json") as part:
         part.write_text(json.dumps(summary, indent=2) + "\n")
-    table = markdown_table(summary, sampling.samples)
-    with written_whole(out / "table.md") as part:
-        part.write_text(table)
+    comparison = compare([out], out / "table1", network=network, paper=as_paper)
     draw_figure(out / "figure.png", cohort, records, lambda name: out / "subjects" / f"{name}.npz")
-    return Evaluation(out, summary, table, failures)
+    return Evaluation(out, summary, markdown(comparison.table), failures)

@@ -15,6 +15,7 @@ from mri2pet.cohort.manifest import ManifestRow
 from mri2pet.evaluation.methods import METHODS, compare, within_support
 from mri2pet.evaluation.rivals import Rivals
 from mri2pet.evaluation.settings import Sampling
+from mri2pet.evaluation.stored import as_paper_path
 from mri2pet.files import written_whole
 from mri2pet.imaging.suvr.reference import in_suvr
 from mri2pet.imaging.suvr.regions import regional_suvr
@@ -120,3 +121,31 @@ def _true_cortical_suvr(row: ManifestRow) -> float | None:
 def result_path(out: Path, row: ManifestRow) -> Path:
     """Where the figures of a row are."""
     return out / "subjects" / f"{row.name}.json"
+
+
+def write_as_paper(out: Path, cohort: CohortCache, row: ManifestRow, rivals: Rivals) -> None:
+    """Figures of a row as the paper's authors compute them, where they are missing."""
+    from mri2pet.evaluation.as_paper import image_figures
+
+    path = as_paper_path(out, row.name)
+    if path.is_file():
+        return
+    measured = np.asarray(cohort.pet(row), dtype=np.float32)
+    predictions = stored_predictions(out, cohort, row, rivals)
+    figures = {method: image_figures(pet, measured) for method, pet in predictions.items()}
+    with written_whole(path) as part:
+        part.write_text(json.dumps(figures, indent=1) + "\n")
+
+
+def stored_predictions(
+    out: Path, cohort: CohortCache, row: ManifestRow, rivals: Rivals
+) -> dict[str, np.ndarray]:
+    """One sample as it was drawn, and the rivals, of a row that is done: float32 `[K, I, J]`."""
+    with np.load(result_path(out, row).with_suffix(".npz")) as arrays:
+        kept = {n: arrays[n].astype(np.float32) for n in ("one_sample", "cohort_mean_warped")}
+    mri, brain = np.asarray(cohort.mri(row), dtype=np.float32), np.asarray(cohort.brain(row))
+    return {
+        **kept,
+        "cohort_mean": within_support(rivals.cohort_mean(), brain),
+        "linear_map": within_support(rivals.linear_map(mri), brain),
+    }

@@ -1,0 +1,288 @@
+"""Evaluations beside each other: refusals, cells, tests and files."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+from mri2pet.errors import InputError, UsageError
+from mri2pet.evaluation.compare import compare
+from mri2pet.evaluation.features import KINDS
+from mri2pet.evaluation.settings import FORMAT
+from mri2pet.evaluation.table1 import FLOOR
+from mri2pet.tables import read_table
+
+ROWS = [f"sub-{i // 2:02d}_ses-{i % 2}" for i in range(24)]  # 12 people, two scans each
+NETWORK = "inception-abc"
+
+
+def write(out, *, error=0.1, ablation="none", rows=ROWS, shift=0.0, pretrained=True, **settings):
+    """An evaluation folder whose methods have known figures, and features of 4 slices a scan."""
+    out.mkdir()
+    given = {
+        "format": FORMAT,
+        "model": "m",
+        "ablation": ablation,
+        "samples": 4,
+        "cohort": "c",
+        "registration": "truth",
+        "reference": "cerebellum",
+        "split": "test",
+        **settings,
+    }
+    (out / "settings.json").write_text(json.dumps(given))
+    (out / "subjects").mkdir()
+    rng = np.random.default_rng(int(1000 * error))
+    for n, row in enumerate(rows):
+        level = 1 + 0.02 * n
+        figures = {
+            method: {
+                "mae": error * (1 + 0.1 * k) + 0.01 * rng.normal(),
+                "ssim": 0.9 - error + 0.005 * rng.normal(),
+                "psnr": 25 - 10 * error + 0.1 * rng.normal(),
+                "cortical_suvr": level + error * (-1) ** n,
+            }
+            for k, method in enumerate(
+                ("one_sample", "mean_of_samples", "cohort_mean", "cohort_mean_warped", "linear_map")
+            )
+        }
+        record = {
+            "row": row,
+            "subject": row[:6],
+            "measured_cortical_suvr": level,
+            "methods": figures,
+        }
+        (out / "subjects" / f"{row}.json").write_text(json.dumps(record))
+        for kind in ("measured", *KINDS):
+            features = rng.normal(shift if kind == "one_sample" else 0, 1, (4, 6))
+            save(out, kind, row, features)
+        for kind in ("as_paper/measured", "as_paper/one_sample"):
+            save(out, kind, row, rng.normal(size=(4, 6)))
+    training = {f"sub-t{i:02d}": f"sub-t{i:02d}" for i in range(10)}
+    for row in training:
+        save(out, "training", row, rng.normal(size=(4, 6)))
+    network = {"source": "test", "sha256": "abc", "pretrained": pretrained}
+    description = {"network": network, "every": 1, "training": training}
+    (out / "features" / NETWORK / "features.json").write_text(json.dumps(description))
+    return out
+
+
+def save(out, kind, row, features):
+    path = out / "features" / NETWORK / kind / f"{row}.npy"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.save(path, features.astype(np.float32))
+
+
+def as_paper(out, rows=ROWS):
+    (out / "as_paper").mkdir()
+    for n, row in enumerate(rows):
+        figures = {"ssim_volume": 0.8 + 0.001 * n, "ssim_slices": 0.7, "psnr": 20.0}
+        record = dict.fromkeys(KINDS, figures)
+        (out / "as_paper" / f"{row}.json").write_text(json.dumps(record))
+
+
+def test_one_table_of_two_evaluations(tmp_path):
+    good = write(tmp_path / "good")
+    bad = write(tmp_path / "bad", error=0.2, ablation="no-style", shift=2.0)
+    result = compare([good, bad], tmp_path / "table")
+    names = [row.name for row in result.table.rows]
+    assert names[:4] == [
+        "MRI2PET: one sample",
+        "MRI2PET: mean of 4",
+        "w/o Style Transfer: one sample",
+        "w/o Style Transfer: mean of 4",
+    ]
+    assert names[-1] == FLOOR
+    cells = {row.name: row.cells for row in result.table.rows}
+    first, other = cells[names[0]], cells[names[2]]
+    assert first["mae"].value == pytest.approx(0.1, abs=0.01)
+    assert first["mae"].low < first["mae"].value < first["mae"].high
+    assert first["suvr_error"].value == pytest.approx(0.1)
+    assert (other["mae"].stars, other["mae"].better) == ("***", False)
+    assert other["suvr_error"].stars == "", "equal for everybody: no spread, no test"
+    assert other["fid"].value > 4 > first["fid"].value
+    assert other["kid"].value > first["kid"].value
+    assert math.isfinite(first["fid_infinity"].value)
+    assert first["paper.psnr"].value == 24.771
+    assert other["paper.fid"].value == 62.569
+    assert "fid" not in cells[names[1]], "a mean of samples is no sample"
+    assert cells[FLOOR].keys() == {"fid", "fid_infinity", "kid"}
+    notes = " ".join(result.table.notes)
+    assert "24 scans of 12 people" in notes
+    assert "BCa" in notes
+    assert "mostly bias" in notes
+    assert {path.name for path in result.files} == {
+        "table.md",
+        "table.tex",
+        "table.csv",
+        "table_tests.tsv",
+    }
+    tests = read_table(result.files[-1])
+    (line,) = (
+        t for t in tests if (t["metric"], t["first"], t["second"]) == ("mae", names[0], names[2])
+    )
+    assert float(line["p_holm"]) >= float(line["p"])
+    assert float(line["high"]) < 0
+    assert line["better"] == names[0]
+    (line,) = (
+        t for t in tests if (t["metric"], t["first"], t["second"]) == ("fid", names[0], names[2])
+    )
+    assert (line["interval"], line["stars"]) == ("jackknife", "")
+    assert float(line["high"]) < 0
+
+
+def test_the_same_table_again(tmp_path):
+    good = write(tmp_path / "good")
+    texts = []
+    for _ in range(2):
+        files = compare([good], tmp_path / "table").files
+        texts.append([path.read_bytes() for path in files])
+    assert texts[0] == texts[1]
+
+
+def test_as_in_the_paper(tmp_path):
+    out = write(tmp_path / "out")
+    with pytest.raises(UsageError, match="again with --as-paper"):
+        compare([out], tmp_path / "table", paper=True)
+    assert not (tmp_path / "table.md").exists()
+    as_paper(out)
+    cells = compare([out], tmp_path / "table", paper=True).table.rows[0].cells
+    assert cells["as_paper.ssim_volume"].value == pytest.approx(0.8115, abs=1e-3)
+    assert cells["as_paper.fid"].plus_minus > 0
+    text = (tmp_path / "table.md").read_text()
+    assert "SSIM (3D), as in the paper" in text
+    assert "is not an interval" in text
+
+
+def test_what_not_all_have_is_left_out_and_counted(tmp_path):
+    whole, part = write(tmp_path / "whole"), write(tmp_path / "part", rows=ROWS[:20])
+    result = compare([whole, part], tmp_path / "table")
+    assert result.left_out == 4
+    assert "4 scans are left out" in " ".join(result.table.notes)
+    assert [row.name for row in result.table.rows][:3:2] == [
+        "MRI2PET (whole): one sample",
+        "MRI2PET (part): one sample",
+    ]
+
+
+@pytest.mark.parametrize("key", ["cohort", "registration", "reference", "split"])
+def test_evaluations_of_other_scans_are_refused(tmp_path, key):
+    one, other = write(tmp_path / "one"), write(tmp_path / "other", **{key: "another"})
+    with pytest.raises(UsageError, match=f"differ in {key}"):
+        compare([one, other], tmp_path / "table")
+    assert not (tmp_path / "table.md").exists()
+
+
+def test_other_people_and_nothing_in_common_are_refused(tmp_path):
+    one, other = write(tmp_path / "one"), write(tmp_path / "other")
+    apart = write(tmp_path / "apart", rows=["sub-99_ses-0"])
+    path = other / "subjects" / f"{ROWS[0]}.json"
+    path.write_text(path.read_text().replace('"sub-00"', '"sub-77"'))
+    with pytest.raises(UsageError, match="of other people"):
+        compare([one, other], tmp_path / "table")
+    with pytest.raises(UsageError, match="no scan in common"):
+        compare([one, apart], tmp_path / "table")
+
+
+def test_folders_without_an_evaluation_are_refused(tmp_path):
+    with pytest.raises(InputError, match="holds no evaluation"):
+        compare([tmp_path], tmp_path / "table")
+    old = write(tmp_path / "old", format=1)
+    with pytest.raises(InputError, match="another version"):
+        compare([old], tmp_path / "table")
+    empty = write(tmp_path / "empty", rows=[])
+    with pytest.raises(InputError, match="not one scan"):
+        compare([empty], tmp_path / "table")
+    (tmp_path / "cut").mkdir()
+    (tmp_path / "cut" / "settings.json").write_text('{"format"')
+    with pytest.raises(InputError, match="cannot be read"):
+        compare([tmp_path / "cut"], tmp_path / "table")
+
+
+def test_features_that_are_missing_leave_their_columns_out(tmp_path):
+    out = write(tmp_path / "out")
+    (out / "features" / NETWORK / "one_sample" / f"{ROWS[3]}.npy").unlink()
+    result = compare([out], tmp_path / "table")
+    assert "fid" not in {column.key for column in result.table.columns}
+    assert "--inception-weights" in " ".join(result.table.notes)
+    with pytest.raises(UsageError, match=r"not all evaluations hold .*all have: none"):
+        compare([out], tmp_path / "table", network=NETWORK)
+
+
+def test_a_random_network_has_no_meaning_and_says_so(tmp_path):
+    result = compare([write(tmp_path / "out", pretrained=False)], tmp_path / "table")
+    assert "Random network: FID and KID have no meaning." in result.table.notes
+
+
+def test_few_people_and_nan(tmp_path):
+    out = write(tmp_path / "out", rows=ROWS[:2])
+    path = out / "subjects" / f"{ROWS[0]}.json"
+    record = json.loads(path.read_text())
+    record["methods"]["linear_map"]["ssim"] = math.nan
+    path.write_text(json.dumps(record))
+    result = compare([out], tmp_path / "table")
+    assert "one person gives no interval" in " ".join(result.table.notes)
+    (line,) = (x for x in (tmp_path / "table.md").read_text().splitlines() if "linearly" in x)
+    assert line.split("|")[2].strip() == "–"
+
+
+def npz(path, seed, people, d=5, **more):
+    rng = np.random.default_rng(seed)
+    subject = np.repeat([f"p{i}" for i in people], 3)
+    np.savez(path, features=rng.normal(size=(len(subject), d)), subject=subject, **more)
+    return path
+
+
+def test_features_of_another_network(tmp_path):
+    from mri2pet.evaluation.feature_files import compare_features
+
+    real = npz(tmp_path / "real.npz", 0, range(12))
+    same, others = npz(tmp_path / "a.npz", 1, range(12)), npz(tmp_path / "b.npz", 2, range(20, 30))
+    for fake in (same, others):
+        table, files = compare_features(real, fake, tmp_path / "out")
+        assert math.isfinite(table.rows[0].cells["kid"].value)
+        assert len(files) == 3
+    for fake, message in (
+        (npz(tmp_path / "c.npz", 3, range(6, 18)), "share some people"),
+        (npz(tmp_path / "d.npz", 3, range(12), d=4), "5 features a row"),
+        (tmp_path / "absent.npz", "no such file"),
+    ):
+        with pytest.raises(InputError, match=message):
+            compare_features(real, fake, tmp_path / "none")
+    np.savez(tmp_path / "e.npz", features=np.full((4, 5), np.nan), subject=list("abcd"))
+    np.savez(tmp_path / "f.npz", features=np.zeros((4, 5)), subject=list("abc"))
+    np.savez(tmp_path / "g.npz", features=np.zeros((1, 5)), subject=["a"])
+    (tmp_path / "h.npz").write_text("no archive")
+    for name, message in (
+        ("e", "not finite"),
+        ("f", "do not fit"),
+        ("g", "1 rows"),
+        ("h", r"is no \.npz"),
+    ):
+        with pytest.raises(InputError, match=message):
+            compare_features(real, tmp_path / f"{name}.npz", tmp_path / "none")
+    assert not list(tmp_path.glob("none*"))
+
+
+def test_the_command(tmp_path):
+    import typer
+    from typer.testing import CliRunner
+
+    from mri2pet.cli.compare import compare as command
+
+    app = typer.Typer()
+    app.command()(command)
+    out = write(tmp_path / "out")
+    done = CliRunner().invoke(app, [str(out), "-o", str(tmp_path / "t")])
+    assert done.exit_code == 0, done.output
+    assert "| MRI2PET: one sample |" in done.output
+    assert "t_tests.tsv" in done.output
+    nothing = CliRunner().invoke(app, ["-o", str(tmp_path / "t")])
+    assert isinstance(nothing.exception, UsageError)
+    real, fake = npz(tmp_path / "r.npz", 0, range(12)), npz(tmp_path / "f.npz", 1, range(12))
+    words = ["--features", str(real), str(fake), "-o", str(tmp_path / "u")]
+    done = CliRunner().invoke(app, words)
+    assert "f.npz against r.npz" in done.output

@@ -1,0 +1,91 @@
+"""One table in Markdown, LaTeX and CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import shutil
+import subprocess
+
+import pytest
+
+from mri2pet.evaluation.layout import (
+    Cell,
+    Column,
+    Row,
+    Table,
+    csv_text,
+    latex,
+    markdown,
+    write_table,
+)
+from mri2pet.evaluation.table1 import paper_table1
+
+
+@pytest.fixture
+def table() -> Table:
+    return Table(
+        "A & B",
+        [Column("ssim", "SSIM", 3, "high"), Column("mae", "MAE", 2, "low"), Column("x", "X_1", 1)],
+        [
+            Row("ours", {"ssim": Cell(0.9, 0.8, 0.95), "mae": Cell(0.2), "x": Cell(math.nan)}),
+            Row("near", {"ssim": Cell(0.85, stars="**", better=False), "mae": Cell(0.31)}),
+            Row("far", {"ssim": Cell(0.5, plus_minus=0.01), "mae": Cell(0.1)}, ruled=True),
+            Row("floor", {"ssim": Cell(0.99)}, ranked=False),
+        ],
+        ["100 % of 3 people."],
+    )
+
+
+def test_markdown(table):
+    text = markdown(table)
+    assert "|  | SSIM ↑ | MAE ↓ | X_1 |" in text
+    assert "| ours | **0.900 [0.800, 0.950]** | 0.20 | – |" in text
+    assert r"| near | **0.850 \*\*▼** | 0.31 | – |" in text
+    assert "| far | 0.500 ± 0.010 | **0.10** | – |" in text
+    assert "100 % of 3 people." in text
+
+
+def test_bold_is_the_best_and_what_lies_in_its_interval(table):
+    assert table.bold() == {("ours", "ssim"), ("near", "ssim"), ("far", "mae")}
+
+
+def test_csv_holds_all_numbers_unrounded(table):
+    table.rows[0].cells["ssim"] = Cell(1 / 3, 0.1, 0.7)
+    rows = list(csv.DictReader(io.StringIO(csv_text(table))))
+    assert len(rows) == 12
+    assert float(rows[0]["value"]) == 1 / 3
+    assert rows[2] == {**dict.fromkeys(rows[0], ""), "row": "ours", "column": "x", "bold": "false"}
+    assert (rows[3]["stars"], rows[3]["better"]) == ("**", "false")
+
+
+def test_latex_escapes_and_compiles(table, tmp_path):
+    text = latex(table)
+    assert r"A \& B" in text
+    assert r"\midrule" in text.split("far")[0].rsplit("near", 1)[1]
+    if shutil.which("pdflatex") is None:
+        pytest.skip("pdflatex is not installed")
+    page = r"\documentclass{article}\usepackage{booktabs}\begin{document}" + text
+    (tmp_path / "page.tex").write_text(page + r"\end{document}")
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "page.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-2000:]
+
+
+def test_three_files_are_written(table, tmp_path):
+    paths = write_table(tmp_path / "sub" / "v1.0", table)
+    assert [p.name for p in paths] == ["v1.0.md", "v1.0.tex", "v1.0.csv"]
+    assert paths[0].read_text() == markdown(table)
+
+
+def test_the_paper_s_numbers():
+    paper = paper_table1()
+    assert len(paper["rows"]) == 11
+    assert paper["columns"] == ["fid", "ssim", "psnr"]
+    assert paper["rows"]["MRI2PET"] == [[61.735, 0.032], [0.857, 0.004], [24.771, 0.123]]
+    assert min(paper["rows"], key=lambda name: paper["rows"][name][0][0]) == "w/o Loss"
+    assert set(paper["names"].values()) < set(paper["rows"])
+    from mri2pet.stages import ABLATIONS
+
+    assert set(paper["names"]) == set(ABLATIONS)
