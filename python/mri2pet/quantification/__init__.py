@@ -1,0 +1,1 @@
+"""Numbers of PET volumes: means over an atlas, a cortical composite, Centiloid, status."""
