@@ -27,6 +27,7 @@ COMMANDS = (
     "runs",
     "phantom",
     "evaluate",
+    "quantify",
     "convert",
     "export",
 )

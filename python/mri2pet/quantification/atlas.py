@@ -118,9 +118,7 @@ def _whole_numbers(path: Path, values: np.ndarray) -> np.ndarray:
     return whole.astype(np.int32)
 
 
-def _named(
-    path: Path, volume: Volume, table: Path, names: dict[int, str]
-) -> dict[int, str]:
+def _named(path: Path, volume: Volume, table: Path, names: dict[int, str]) -> dict[int, str]:
     """The names of the labels that the image holds."""
     present = [int(i) for i in np.unique(volume.data) if i > 0]
     nameless = [i for i in present if i not in names]

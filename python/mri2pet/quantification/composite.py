@@ -21,13 +21,15 @@ class Composite:
 
     Attributes:
         key: `built-in`, or the hashes of both VOI files; equal for equal composites alone.
-        name: for people.
+        name: for people, with the hashes of both files.
+        label: the same without hashes.
         reference: what is 1 SUVR, of all regions too.
         files: `target` and `reference`, each with `file` and `sha256`; empty for the built-in.
     """
 
     key: str
     name: str
+    label: str
     reference: Reference
     files: dict[str, dict[str, str]]
     _voi: Volume | None = None
@@ -41,7 +43,8 @@ class Composite:
         """
         if target is None and reference is None:
             whole = Reference.of(CEREBELLUM)
-            return cls(BUILT_IN, "built-in cortex over whole cerebellum", whole, {})
+            name = "built-in cortex over whole cerebellum"
+            return cls(BUILT_IN, name, name, whole, {})
         if target is None or reference is None:
             raise UsageError("--target and --reference belong together: give both VOIs, or none")
         files = {}
@@ -51,8 +54,10 @@ class Composite:
                 raise InputError(missing_target(path) or advice)
             files[role] = {"file": path.name, "sha256": file_sha256(path)}
         key = ", ".join(f"{role} sha256:{entry['sha256']}" for role, entry in files.items())
-        name = f"{files['target']['file']} over {files['reference']['file']}"
-        return cls(key, name, Reference.of(Path(reference)), files, placed_voi(Path(target)))
+        label = " over ".join(entry["file"] for entry in files.values())
+        name = " over ".join(f"{e['file']} (sha256 {e['sha256']})" for e in files.values())
+        voi = placed_voi(Path(target))
+        return cls(key, name, label, Reference.of(Path(reference)), files, voi)
 
     @cached_property
     def target(self) -> Volume:

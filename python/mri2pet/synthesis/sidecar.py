@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import platform
 import sys
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from mri2pet import WARNING, __version__
+from mri2pet import WARNING
+from mri2pet.build import versions
 
 if TYPE_CHECKING:
     from mri2pet.engines import Engine
@@ -106,15 +106,3 @@ def device_name(device: str) -> str:
     if device == "cuda":
         return f"cuda ({torch.cuda.get_device_name()})"
     return f"{device} ({torch.get_num_threads()} threads)"
-
-
-def versions() -> dict[str, str | None]:
-    """Versions of this program, of what it was built from, and of the libraries that compute."""
-    from mri2pet.build import native_build, package_versions
-
-    return {
-        "mri2pet": __version__,
-        "git_revision": native_build()["revision"],
-        "python": platform.python_version(),
-        **package_versions(),
-    }
