@@ -80,22 +80,22 @@ def _image(path: Path, t1: Path | None) -> Source:
             f"{path}: is a synthetic PET, which is no measurement; give its folder "
             "instead, so that the table says so."
         )
-    return Source("file", path, *_person(path), t1)
+    return Source("file", path, *person_of(path), t1)
 
 
 def _in_folder(folder: Path) -> list[Source]:
     if (folder / PREPARED).is_file():
-        return [Source("prepared", folder, *_person(folder))]
+        return [Source("prepared", folder, *person_of(folder))]
     sidecars = sorted([*folder.glob(RESULT), *folder.glob(f"*/{RESULT}")])
     if not sidecars:
         raise InputError(
             f"{folder}: holds no result of mri2pet synthesize and no {PREPARED} of mri2pet "
             "preprocess; give such a folder, or PET images."
         )
-    return [Source("result", path, *_person(path)) for path in sidecars]
+    return [Source("result", path, *person_of(path)) for path in sidecars]
 
 
-def _person(path: Path) -> tuple[str, str | None]:
+def person_of(path: Path) -> tuple[str, str | None]:
     """Subject and session by the BIDS entities of the name or of the folders above it."""
     for name in (path.name, *reversed(path.absolute().parts[-4:-1])):
         entities = BidsName.of(name)

@@ -143,7 +143,7 @@ def kept(stored: Any, what: Quantification) -> list[Region] | None:
     if not isinstance(stored, dict):
         return None
     asked = what.record()
-    if stored.get("composite") != asked["composite"]["key"]:
+    if stored.get("composite", {}).get("key") != asked["composite"]["key"]:
         return None
     same_atlas = (stored.get("atlas") or {}).get("sha256") == (asked["atlas"] or {}).get("sha256")
     if asked["atlas"] is not None and not same_atlas:

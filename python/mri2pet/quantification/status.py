@@ -61,20 +61,21 @@ class Threshold:
 
 @dataclass(frozen=True)
 class Probability:
-    """A probability, never without how it came about."""
+    """A probability, never without how it came about; `value` is None where there is none."""
 
-    value: float
+    value: float | None
     calibrated: bool
     note: str
 
     def as_dict(self) -> dict[str, Any]:
         """As JSON takes it."""
-        return {"p": round(self.value, 4), "calibrated": self.calibrated, "note": self.note}
+        p = None if self.value is None else round(self.value, 4)
+        return {"p": p, "calibrated": self.calibrated, "note": self.note}
 
 
 def probability_above(
     samples: Sequence[float], threshold: Threshold, residuals: Sequence[float] | None = None
-) -> Probability | None:
+) -> Probability:
     """P(measured SUVR > threshold) of one person.
 
     Without residuals it is the share of the samples, which is too sure where the model's samples
@@ -87,7 +88,7 @@ def probability_above(
             the same settings and composite.
 
     Returns:
-        None for fewer than two samples without residuals.
+        A value of None for a single sample without residuals.
 
     Raises:
         ValueError: no samples, or an empty calibration.
@@ -97,7 +98,7 @@ def probability_above(
     values = np.asarray(samples, dtype=np.float64)
     if residuals is None:
         if len(values) < 2:
-            return None
+            return Probability(None, False, "one sample tells no probability")
         share = float((values > threshold.suvr).mean())
         return Probability(
             share, False, f"share of {len(values)} samples, not calibrated against measured PETs"

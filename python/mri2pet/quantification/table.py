@@ -9,9 +9,9 @@ from typing import Any
 
 from mri2pet import WARNING
 from mri2pet.build import versions
-from mri2pet.quantification.measure import Region
+from mri2pet.quantification.measure import OF_THE_MEAN, Region
 from mri2pet.quantification.settings import Quantification
-from mri2pet.quantification.status import probability_above
+from mri2pet.quantification.status import Probability, Threshold, probability_above
 from mri2pet.tables import tsv_text
 
 COLUMNS = {
@@ -69,16 +69,25 @@ def values(person: Measured, what: Quantification) -> dict[str, Any]:
             "heading": what.centiloid.heading(value.calibrated),
             **value.as_dict(),
         }
-    if what.threshold is not None and person.synthetic and composite.suvr:
-        p = probability_above(composite.suvr, what.threshold)
-        if p is not None:
-            heading = what.threshold.heading(p.calibrated)
-            found["status"] = {
-                "heading": heading,
-                "question": what.threshold.question,
-                **p.as_dict(),
-            }
+    if what.threshold is not None:
+        p = _probability(person, what.threshold)
+        found["status"] = {
+            "heading": what.threshold.heading(p.calibrated),
+            "question": what.threshold.question,
+            **p.as_dict(),
+        }
     return found
+
+
+def _probability(person: Measured, threshold: Threshold) -> Probability:
+    composite = person.regions[0]
+    if not person.synthetic:
+        return Probability(None, False, "measured, so there is no probability to tell")
+    if not composite.suvr:
+        return Probability(None, False, "the composite was not measured")
+    if composite.note == OF_THE_MEAN:
+        return Probability(None, False, "the mean of the samples tells no probability")
+    return probability_above(composite.suvr, threshold)
 
 
 def table(people: Sequence[Measured], what: Quantification) -> str:
@@ -115,8 +124,9 @@ def description(
     people: Sequence[Measured], what: Quantification, failures: dict[str, str] | None = None
 ) -> str:
     """The JSON beside a table: what was measured how, on what, and what the values are worth."""
+    synthetic = any(person.synthetic for person in people)
     tree = {
-        "warning": WARNING,
+        "warning": WARNING if synthetic else WARNING.partition(".")[0] + ".",
         **what.record(),
         "columns": COLUMNS,
         "values": [
@@ -140,6 +150,6 @@ def for_sidecar(person: Measured, what: Quantification) -> dict[str, Any]:
     """All of one person, with the values of every sample, to be read again."""
     return {
         **what.record(),
-        **values(person, what),
+        "values": values(person, what),
         "regions": [region.as_dict() for region in person.regions],
     }

@@ -26,6 +26,8 @@ def make_sidecar(
     warnings: list[str],
     seconds: Mapping[str, float],
     outputs: Mapping[str, str],
+    template_from_subject: Any,
+    quantification: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """A tree of plain JSON values; keys with BIDS names have their BIDS meaning."""
     return {
@@ -47,6 +49,11 @@ def make_sidecar(
         },
         "settings": dict(settings),
         "measurements": plain(measurements),
+        "quantification": plain(quantification),
+        "space": {
+            "template": "MNI152NLin2009aSym",
+            "template_from_subject": plain(template_from_subject),
+        },
         "checks": plain(checks),
         "warnings": list(warnings),
         "seconds": {name: round(float(value), 3) for name, value in seconds.items()},
