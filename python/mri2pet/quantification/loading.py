@@ -99,7 +99,8 @@ def _prepared(source: Source, what: Quantification) -> Measured:
         "warnings": summary.get("pet_warnings", []),
     }
     regions = measure(source.path.name, [read.volume("SUVR")], template_from_pet, what)
-    return Measured(source.subject, source.session, False, False, regions, details)
+    simulated = bool(summary.get("pet_simulated", False))
+    return Measured(source.subject, source.session, False, simulated, regions, details)
 
 
 def _result(source: Source, what: Quantification) -> Measured:

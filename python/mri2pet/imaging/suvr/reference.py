@@ -203,7 +203,7 @@ def check_place(name: str, what: str, region: Volume) -> None:
     if inside < MIN_INSIDE_BRAIN:
         raise InputError(
             f"{name}: only {100 * inside:.0f} % of this {what} lies in the template's brain "
-            f"where its header puts it; give a {what} in MNI space."
+            f"where its header puts it; give one in MNI space."
         )
 
 
