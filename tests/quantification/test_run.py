@@ -21,9 +21,20 @@ from mri2pet.quantification.inputs import find_sources
 
 from .conftest import NAMES, save_image
 
-BASE = (
-    "subject session source region index volume_ml mean_suvr sd_samples low high level covered"
-).split()
+BASE = [
+    "subject",
+    "session",
+    "source",
+    "region",
+    "index",
+    "volume_ml",
+    "mean_suvr",
+    "sd_samples",
+    "low",
+    "high",
+    "level",
+    "covered",
+]
 
 
 def rows(path: Path) -> list[dict[str, str]]:

@@ -18,7 +18,9 @@ def found() -> dict[str, Any]:
         "threshold": {"note": "An MRI alone tells little."},
         "values": {
             "centiloid": {
-                "heading": "Centiloid (x, uncalibrated)", "centiloid": 31.4, "note": "not calibrated",
+                "heading": "Centiloid (x, uncalibrated)",
+                "centiloid": 31.4,
+                "note": "not calibrated",
             },
             "status": {"heading": "P(SUVR > lab 1.2)", "p": None, "note": "one sample",
                        "question": "probability of more"},

@@ -142,7 +142,7 @@ def test_a_bad_atlas_is_refused_before_any_work(
     head_file: Path, tmp_path: Path, quick: Quick, atlas: dict[str, Path]
 ) -> None:
     (tmp_path / "few.tsv").write_text("index\tname\n1\tfront\n")
-    with pytest.raises(InputError, match="have no name in few.tsv"):
+    with pytest.raises(InputError, match=r"have no name in few\.tsv"):
         mri2pet.synthesize(
             head_file, tmp_path / "out", atlas=atlas["atlas"], labels=tmp_path / "few.tsv", **quick
         )

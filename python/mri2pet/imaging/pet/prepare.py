@@ -156,7 +156,7 @@ def prepare_pet(
     if reference.key == MINMAX:
         kij = minmax(kij)
     count = len(series.frames)
-    frames = {
+    frames: dict[str, list[float]] = {
         "numbers": list(series.numbers or range(count)),
         "seconds": list(series.seconds or (1.0,) * count),
     }
