@@ -22,18 +22,8 @@ from mri2pet.quantification.inputs import find_sources
 from .conftest import NAMES, save_image
 
 BASE = [
-    "subject",
-    "session",
-    "source",
-    "region",
-    "index",
-    "volume_ml",
-    "mean_suvr",
-    "sd_samples",
-    "low",
-    "high",
-    "level",
-    "covered",
+    *("subject", "session", "source", "region", "index", "volume_ml", "mean_suvr"),
+    *("sd_samples", "low", "high", "level", "covered"),
 ]
 
 
