@@ -16,6 +16,7 @@ WITH_NIBABEL = (
     "export/test_embedding.py",
     "export/test_triton_client.py",
     "imaging",
+    "quantification",
     "report/test_planes.py",
     "synthesis",
     "training/test_run.py",

@@ -5,9 +5,9 @@ usage: python tools/measure_levels.py MODEL COHORT RESULT.json PICTURE.png [--re
 The level is the mean SUVR over the cortex of the measured PET. At step t it is seen in x_t through
 noise of deviation σ_t = √((1 − ᾱ_t)/ᾱ_t)·|w|, w the region's weights: thousands of voxels share it,
 so it shows until late. Of a person whose MRI makes one expect m, wrong by s (as the network at the
-last step is), the best linear estimate from x_t is m + g (z − m) with the gain g = s²/(s² + σ_t²) and
-an error of s √(1 − g). The network's own gain is the regression of its x̃_0's level less m on z − m;
-a gain below g means that it does not read what is there, and its samples fall back on m.
+last step is), the best linear estimate from x_t is m + g (z − m) with the gain g = s²/(s² + σ_t²)
+and an error of s √(1 − g). The network's own gain is the regression of its x̃_0's level less m on
+z − m; a gain below g means that it does not read what is there, and its samples fall back on m.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from mri2pet.diffusion.schedule import add_noise, alpha_bar, noise_from_output, 
 from mri2pet.files import written_whole
 from mri2pet.imaging.suvr.regions import region_fractions
 
-STEPS = (600, 700, 800, 850, 900, 920, 940, 960, 980, 999)
+STEPS = (50, 100, 200, 300, 400, 500, 600, 700, 800, 900, 950, 999)
 
 
 def main() -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import platform
 from importlib import import_module, metadata
 from typing import Any
+
+from mri2pet import __version__
 
 PACKAGES = ("torch", "numpy", "scipy", "nibabel", "antspyx", "nilearn", "safetensors")
 
@@ -35,3 +38,13 @@ def package_versions() -> dict[str, str | None]:
         except metadata.PackageNotFoundError:
             versions[name] = None
     return versions
+
+
+def versions() -> dict[str, str | None]:
+    """Versions of this program, of what it was built from, and of the libraries that compute."""
+    return {
+        "mri2pet": __version__,
+        "git_revision": native_build()["revision"],
+        "python": platform.python_version(),
+        **package_versions(),
+    }

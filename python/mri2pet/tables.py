@@ -67,12 +67,19 @@ def read_table(path: Path) -> list[dict[str, str]]:
 
 
 def write_tsv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
-    """Writes rows in the given column order; None is written as `n/a`. Whole or not at all."""
-    with written_whole(path) as part, part.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, delimiter="\t", lineterminator="\n")
-        writer.writerow(columns)
-        for row in rows:
-            writer.writerow([_cell_written(row.get(column)) for column in columns])
+    """Writes what `tsv_text` gives, whole or not at all."""
+    with written_whole(path) as part:
+        part.write_bytes(tsv_text(columns, rows).encode())
+
+
+def tsv_text(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
+    """Rows in the given column order; None is written as `n/a`."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, delimiter="\t", lineterminator="\n")
+    writer.writerow(columns)
+    for row in rows:
+        writer.writerow([_cell_written(row.get(column)) for column in columns])
+    return text.getvalue()
 
 
 def number(text: str | None) -> float | None:

@@ -34,7 +34,10 @@ def test_what_is_given_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mri2pet.synthesis.synthesize", synthesize)
     options = "--samples 2 --sampler ddim --steps 7 --seed 5 --model m --device cpu"
     more = "--engine torch --precision bf16 --brain-mask b.nii --assume-ras --overwrite -q"
-    code = main(["synthesize", "a.nii", "b.nii", "-o", "out", *options.split(), *more.split()])
+    regions = "--atlas l.nii --labels l.tsv --target t.nii --reference r.nii"
+    named = ["--centiloid", "royse2021-fbp", "--threshold", "our lab=1.2"]
+    command = ["synthesize", "a.nii", "b.nii", "-o", "out", *options.split(), *more.split()]
+    code = main([*command, *regions.split(), *named])
     assert code == 0
     assert given == {
         "inputs": [Path("a.nii"), Path("b.nii")],
@@ -52,4 +55,10 @@ def test_what_is_given_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
         "assume_ras": True,
         "extractor": "auto",
         "overwrite": True,
+        "atlas": Path("l.nii"),
+        "labels": Path("l.tsv"),
+        "target": Path("t.nii"),
+        "reference": Path("r.nii"),
+        "centiloid": "royse2021-fbp",
+        "threshold": "our lab=1.2",
     }

@@ -28,3 +28,35 @@ Extractor = Annotated[
     ),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
+AtlasFile = Annotated[
+    Path | None,
+    typer.Option("--atlas", metavar="FILE", help="Integer labels in template (MNI) space."),
+]
+AtlasNames = Annotated[
+    Path | None,
+    typer.Option("--labels", metavar="TSV", help="Names of the labels: columns index, name."),
+]
+TargetVoi = Annotated[
+    Path | None,
+    typer.Option("--target", metavar="FILE", help="Cortical VOI in template space."),
+]
+ReferenceVoi = Annotated[
+    Path | None,
+    typer.Option("--reference", metavar="FILE", help="Reference VOI, together with --target."),
+]
+CentiloidName = Annotated[
+    str | None,
+    typer.Option(
+        "--centiloid",
+        metavar="royse2021-fbp|navitsky2018-avid|navitsky2018-standard|custom=FILE",
+        help="Add Centiloid by this equation, marked as uncalibrated.",
+    ),
+]
+ThresholdText = Annotated[
+    str | None,
+    typer.Option(
+        "--threshold",
+        metavar="NAME=SUVR",
+        help="Add the probability that a measured PET would exceed it.",
+    ),
+]

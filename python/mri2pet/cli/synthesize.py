@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mri2pet.cli.options import SOME_FAILED, Extractor
+from mri2pet.cli.options import (
+    SOME_FAILED,
+    AtlasFile,
+    AtlasNames,
+    CentiloidName,
+    Extractor,
+    ReferenceVoi,
+    TargetVoi,
+    ThresholdText,
+)
 
 if TYPE_CHECKING:
     from mri2pet.synthesis import SynthesisResult
@@ -78,6 +87,12 @@ def synthesize(
     assume_ras: AssumeRas = False,
     extractor: Extractor = "auto",
     overwrite: Overwrite = False,
+    atlas: AtlasFile = None,
+    labels: AtlasNames = None,
+    target: TargetVoi = None,
+    reference: ReferenceVoi = None,
+    centiloid: CentiloidName = None,
+    threshold: ThresholdText = None,
     memory_plan: MemoryPlan = False,
     quiet: Quiet = False,
 ) -> None:

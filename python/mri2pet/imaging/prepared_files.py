@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from mri2pet.errors import Mri2petError
+from mri2pet.imaging.pet.frame_times import read_sidecar
 from mri2pet.imaging.pet.frames import FrameMotion, read_pet
 from mri2pet.imaging.pet.prepare import OnStage, PreparedPet, prepare_pet
 from mri2pet.imaging.pipeline import Preprocessed, preprocess
@@ -90,13 +91,17 @@ def preprocess_files(
             on_stage=on_stage,
         )
     try:
-        return _write(Path(out), done, brain, prepared, None if pet is None else Path(pet).name)
+        return _write(Path(out), done, brain, prepared, {} if pet is None else _origin(pet))
     except OSError as error:
         raise Mri2petError(f"{out}: cannot be written ({error.strerror}).") from error
 
 
 def _write(
-    out: Path, done: Preprocessed, brain: np.ndarray, pet: PreparedPet | None, pet_name: str | None
+    out: Path,
+    done: Preprocessed,
+    brain: np.ndarray,
+    pet: PreparedPet | None,
+    origin: dict[str, Any],
 ) -> dict[str, Any]:
     import nibabel
 
@@ -107,7 +112,8 @@ def _write(
     summary = {
         "t1": Path(done.t1.name).name,
         "t1_sha256": done.t1.sha256,
-        "pet": pet_name,
+        "pet": None,
+        **origin,
         "mri_shape": list(done.mri.shape),
         "pet_shape": list(brain.shape),
         "template_from_t1": done.record.template_from_subject.tolist(),
@@ -130,7 +136,7 @@ def _write(
         image.header["intent_name"] = b"SUVR"
         with written_whole(out / SUVR_FILES[0]) as part:
             part.write_bytes(_gzipped(image))
-        sidecar = {"Sources": [pet_name], "Units": "SUVR", **pet.details()}
+        sidecar = {"Sources": [origin["pet"]], "Units": "SUVR", **pet.details()}
         with written_whole(out / SUVR_FILES[1]) as part:
             part.write_text(json.dumps(sidecar, indent=2) + "\n")
     if pet is not None and pet.motion:
@@ -138,6 +144,12 @@ def _write(
     with written_whole(out / "preprocess.json") as part:
         part.write_text(json.dumps(summary, indent=2) + "\n")
     return summary
+
+
+def _origin(pet: Path | str) -> dict[str, Any]:
+    """Which PET it was, and whether its sidecar says that no person was scanned."""
+    simulated = bool((read_sidecar(pet) or {}).get("Simulated", False))
+    return {"pet": Path(pet).name, "pet_simulated": simulated}
 
 
 _MOTION_COLUMNS = (

@@ -10,6 +10,7 @@ from importlib import resources
 from string import Template
 from typing import TYPE_CHECKING, Any
 
+from mri2pet.report.regions import regions_section
 from mri2pet.report.tables import cards, notes, tables
 
 if TYPE_CHECKING:
@@ -60,7 +61,15 @@ def make_report(content: ReportInput) -> str:
         f"{sidecar['created'].replace('T', ' ').replace('+00:00', ' UTC')}"
     )
     viewer, script = _viewer(scan)
-    body = [cards(sidecar), _planes(scan), viewer, _montage(scan), _checks(scan), tables(sidecar)]
+    body = [
+        cards(sidecar),
+        regions_section(sidecar.get("quantification")),
+        _planes(scan),
+        viewer,
+        _montage(scan),
+        _checks(scan),
+        tables(sidecar),
+    ]
     return Template(_asset("page.html")).substitute(
         title=escape(content.title),
         style=_asset("page.css"),

@@ -13,6 +13,7 @@ from mri2pet.files import missing_target
 
 if TYPE_CHECKING:
     from mri2pet.checkpoint import Model
+    from mri2pet.quantification import Quantification
 
 SAMPLERS = ("dpmpp", "ddim", "ddpm")
 ENGINES = ("auto", "torch", "onnxruntime", "tensorrt")
@@ -43,6 +44,12 @@ class SynthesisOptions:
     assume_ras: bool = False
     extractor: str = "auto"
     overwrite: bool = False
+    atlas: Path | None = None
+    labels: Path | None = None
+    target: Path | None = None
+    reference: Path | None = None
+    centiloid: str | None = None
+    threshold: str | None = None
 
     def __post_init__(self) -> None:
         _require_choice("sampler", self.sampler, SAMPLERS)
@@ -77,6 +84,20 @@ class SynthesisOptions:
             "extractor": self.extractor,
             "deepbet": self._deepbet(),
         }
+
+    def quantification(self) -> Quantification | None:
+        """What is to be measured beside the built-in composite; None where nothing is asked.
+
+        Raises:
+            UsageError, InputError: what `Quantification.of` raises.
+        """
+        names = ("atlas", "labels", "target", "reference", "centiloid", "threshold")
+        asked = {name: getattr(self, name) for name in names}
+        if all(value is None for value in asked.values()):
+            return None
+        from mri2pet.quantification import Quantification
+
+        return Quantification.of(**asked)
 
     def _deepbet(self) -> str | None:
         """The version of deepbet that may find the brain."""

@@ -35,6 +35,7 @@ class OutputPaths:
     std: Path
     sidecar: Path
     report: Path
+    regions: Path
 
     @classmethod
     def of(cls, out: Path, stem: str) -> OutputPaths:
@@ -46,6 +47,7 @@ class OutputPaths:
             std=folder / f"{base}std_pet.nii.gz",
             sidecar=folder / f"{base}_pet.json",
             report=folder / "report.html",
+            regions=folder / f"{base}_regions.tsv",
         )
 
 

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from mri2pet.engines import Engine
     from mri2pet.imaging.pipeline import Preprocessed
+    from mri2pet.quantification import Quantification
+    from mri2pet.quantification.measure import Region
 
 HEADER_DESCRIPTION = b"synthetic AV45 SUVR"
 CEREBELLUM_TOLERANCE = 0.15
@@ -28,12 +30,14 @@ class SyntheticPet:
         std: [X, Y, Z] float32, standard deviation over the samples in SUVR (n - 1); None for one.
         measurements: cortical and cerebellar SUVR, per sample and over the samples.
         seconds: wall time of the stages here, by name.
+        regions: composite and regions of every sample, where they were asked for.
     """
 
     mean: np.ndarray
     std: np.ndarray | None
     measurements: dict[str, Any]
     seconds: dict[str, float]
+    regions: list[Region] | None = None
 
 
 def synthetic_pet(
@@ -42,11 +46,13 @@ def synthetic_pet(
     subject: int,
     options: SynthesisOptions,
     observer: Observer,
+    what: Quantification | None = None,
 ) -> SyntheticPet:
     """Sample synthetic PET volumes and bring their mean and spread back to the subject's grid.
 
     Args:
         subject: number of the image that keys the noise, beside the seed.
+        what: to be measured in every sample beside the built-in composite.
     """
     seconds: dict[str, float] = {}
     with stage("sampling", seconds, observer):
@@ -55,7 +61,11 @@ def synthetic_pet(
         mean, std = _way_back(suvr, prepared)
     with stage("measurements", seconds, observer):
         measurements = measure(suvr)
-    return SyntheticPet(mean, std, measurements, seconds)
+        regions = None
+        if what is not None:
+            cortical = measurements["cortical_suvr"]["samples"]
+            regions = _regions(prepared.t1.name, suvr, cortical, what)
+    return SyntheticPet(mean, std, measurements, seconds, regions)
 
 
 def measure(suvr: np.ndarray) -> dict[str, Any]:
@@ -74,6 +84,23 @@ def measure(suvr: np.ndarray) -> dict[str, Any]:
         },
         "cerebellum_suvr": {"mean": float(np.mean(cerebellum))},
     }
+
+
+def _regions(
+    name: str, suvr: np.ndarray, cortical: list[float], what: Quantification
+) -> list[Region]:
+    """Of samples [S, K, I, J], which lie in template space."""
+    import numpy as np
+
+    from mri2pet.imaging.space.grid import grid_affine, to_xyz
+    from mri2pet.imaging.space.volume import Volume
+    from mri2pet.quantification.composite import BUILT_IN
+    from mri2pet.quantification.measure import measure as measure_regions
+
+    place = grid_affine(suvr.shape[1:])
+    samples = [Volume(to_xyz(kij), place, "SUVR") for kij in suvr]
+    known = cortical if what.composite.key == BUILT_IN else None
+    return measure_regions(name, samples, np.eye(4), what, composite_suvr=known)
 
 
 def doubts(measurements: dict[str, Any], reference: dict[str, str]) -> list[str]:

@@ -47,6 +47,12 @@ def synthesize(
     assume_ras: bool = False,
     extractor: str = "auto",
     overwrite: bool = False,
+    atlas: str | os.PathLike[str] | None = None,
+    labels: str | os.PathLike[str] | None = None,
+    target: str | os.PathLike[str] | None = None,
+    reference: str | os.PathLike[str] | None = None,
+    centiloid: str | None = None,
+    threshold: str | None = None,
     observer: Observer | None = None,
 ) -> list[SynthesisResult]:
     """Synthetic AV45 PET volumes in SUVR from T1-weighted images, on the images' own grids.
@@ -70,6 +76,11 @@ def synthesize(
             the template's mask, or deepbet's where that is installed and the template's fails
             or reaches into bright fat.
         overwrite: redo subjects that are done.
+        atlas, labels: integer labels in template space and the table of their names; the mean of
+            every region and sample goes into the sidecar, a table and the report.
+        target, reference: VOIs in template space in the place of the built-in composite.
+        centiloid: name of an equation, see `mri2pet.quantification.centiloid`.
+        threshold: `NAME=SUVR`: how probable it is that a measured PET would exceed it.
         observer: hears of the progress.
 
     Returns:
@@ -92,12 +103,22 @@ def synthesize(
         engine=engine,
         precision=precision,
         skull_stripped=skull_stripped,
-        brain_mask=Path(brain_mask) if brain_mask is not None else None,
+        brain_mask=_path(brain_mask),
         assume_ras=assume_ras,
         extractor=extractor,
         overwrite=overwrite,
+        atlas=_path(atlas),
+        labels=_path(labels),
+        target=_path(target),
+        reference=_path(reference),
+        centiloid=centiloid,
+        threshold=threshold,
     )
     return _run(inputs, Path(out) if out is not None else None, options, observer or Observer())
+
+
+def _path(name: str | os.PathLike[str] | None) -> Path | None:
+    return None if name is None else Path(name)
 
 
 def _run(
@@ -123,9 +144,11 @@ def _run_all(
 ) -> list[SynthesisResult]:
     observer.run_started(len(subjects))
     settings = options.settings()
+    what = options.quantification()
+    settings["quantification"] = None if what is None else what.record()
     engine = _loaded(options)
     settings["precision"] = engine.precision
-    runner = SubjectRunner(engine, options, settings, out, observer)
+    runner = SubjectRunner(engine, options, settings, out, observer, what)
     results = []
     for subject in subjects:
         observer.subject_started(subject.label)

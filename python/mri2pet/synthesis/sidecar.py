@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import platform
 import sys
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from mri2pet import WARNING, __version__
+from mri2pet import WARNING
+from mri2pet.build import versions
 
 if TYPE_CHECKING:
     from mri2pet.engines import Engine
@@ -26,6 +26,8 @@ def make_sidecar(
     warnings: list[str],
     seconds: Mapping[str, float],
     outputs: Mapping[str, str],
+    template_from_subject: Any,
+    quantification: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """A tree of plain JSON values; keys with BIDS names have their BIDS meaning."""
     return {
@@ -47,6 +49,11 @@ def make_sidecar(
         },
         "settings": dict(settings),
         "measurements": plain(measurements),
+        "quantification": plain(quantification),
+        "space": {
+            "template": "MNI152NLin2009aSym",
+            "template_from_subject": plain(template_from_subject),
+        },
         "checks": plain(checks),
         "warnings": list(warnings),
         "seconds": {name: round(float(value), 3) for name, value in seconds.items()},
@@ -106,15 +113,3 @@ def device_name(device: str) -> str:
     if device == "cuda":
         return f"cuda ({torch.cuda.get_device_name()})"
     return f"{device} ({torch.get_num_threads()} threads)"
-
-
-def versions() -> dict[str, str | None]:
-    """Versions of this program, of what it was built from, and of the libraries that compute."""
-    from mri2pet.build import native_build, package_versions
-
-    return {
-        "mri2pet": __version__,
-        "git_revision": native_build()["revision"],
-        "python": platform.python_version(),
-        **package_versions(),
-    }

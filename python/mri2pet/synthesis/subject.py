@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
     from mri2pet.engines import Engine
     from mri2pet.imaging.pipeline import Preprocessed
+    from mri2pet.quantification import Quantification
+    from mri2pet.quantification.table import Measured
     from mri2pet.synthesis.pet import SyntheticPet
 
 
@@ -41,6 +43,7 @@ class SubjectRunner:
     settings: dict[str, Any]
     out: Path | None
     observer: Observer
+    what: Quantification | None = None
 
     def run(self, subject: SubjectInput) -> SynthesisResult:
         """Synthesise one subject, or return its finished result of an earlier run.
@@ -78,7 +81,7 @@ class SubjectRunner:
             on_stage=on_stage,
         )
         number = int(t1.sha256[:16], 16)
-        pet = synthetic_pet(prepared, self.model, number, self.options, self.observer)
+        pet = synthetic_pet(prepared, self.model, number, self.options, self.observer, self.what)
         seconds.update(pet.seconds)
         return self._finish(subject, image, prepared, pet, seconds, paths)
 
@@ -96,6 +99,7 @@ class SubjectRunner:
         from mri2pet.synthesis.sidecar import make_sidecar
 
         reference = recorded_reference(self.model.provenance)
+        person = _person(subject.stem, pet)
         sidecar = make_sidecar(
             image=image,
             model=self.model,
@@ -105,6 +109,8 @@ class SubjectRunner:
             warnings=[*prepared.warnings, *doubts(pet.measurements, reference)],
             seconds=seconds,
             outputs=_output_names(paths, pet) if paths is not None else {},
+            template_from_subject=prepared.record.template_from_subject,
+            quantification=self._quantified(person),
         )
         images = _images(prepared, pet)
         with ThreadPoolExecutor(2) as pool:
@@ -119,12 +125,30 @@ class SubjectRunner:
                     subject.label, "done", images["pet"], images.get("std"), sidecar, page
                 )
             with stage("write", seconds, self.observer):
-                _write(paths, packed, page, sidecar)
+                _write(paths, packed, page, sidecar, self._table(person))
         return _from_files(subject.label, "done", paths, sidecar)
+
+    def _quantified(self, person: Measured | None) -> dict[str, Any] | None:
+        if self.what is None or person is None:
+            return None
+        from mri2pet.quantification.table import for_sidecar
+
+        return for_sidecar(person, self.what)
+
+    def _table(self, person: Measured | None) -> str | None:
+        if self.what is None or person is None:
+            return None
+        from mri2pet.quantification.table import table
+
+        return table([person], self.what)
 
 
 def _write(
-    paths: OutputPaths, packed: dict[str, Future[bytes]], page: str, sidecar: dict[str, Any]
+    paths: OutputPaths,
+    packed: dict[str, Future[bytes]],
+    page: str,
+    sidecar: dict[str, Any],
+    regions: str | None,
 ) -> None:
     """Write all files; the sidecar comes last and says how long the others took."""
     start = time.perf_counter()
@@ -137,11 +161,14 @@ def _write(
         {
             **{getattr(paths, name): packed_writer(image) for name, image in packed.items()},
             paths.report: text_writer(page),
+            **({} if regions is None else {paths.regions: text_writer(regions)}),
             paths.sidecar: finish,
         }
     )
     if "std" not in packed:
         paths.std.unlink(missing_ok=True)
+    if regions is None:
+        paths.regions.unlink(missing_ok=True)
 
 
 def _place_of(subject: SubjectInput) -> str:
@@ -152,8 +179,19 @@ def _place_of(subject: SubjectInput) -> str:
 
 
 def _output_names(paths: OutputPaths, pet: SyntheticPet) -> dict[str, str]:
-    names = ["pet", "report"] if pet.std is None else ["pet", "std", "report"]
+    there = {"std": pet.std is not None, "regions": pet.regions is not None}
+    names = ["pet", "report", *(name for name, is_there in there.items() if is_there)]
     return {name: getattr(paths, name).name for name in names}
+
+
+def _person(stem: str, pet: SyntheticPet) -> Measured | None:
+    if pet.regions is None:
+        return None
+    from mri2pet.quantification.inputs import person_of
+    from mri2pet.quantification.table import Measured
+
+    name, session = person_of(Path(stem))
+    return Measured(name, session, synthetic=True, simulated=False, regions=pet.regions)
 
 
 def _images(prepared: Preprocessed, pet: SyntheticPet) -> dict[str, nibabel.Nifti1Image]:

@@ -15,7 +15,8 @@ from mri2pet.imaging.pet.frames import PetSeries
 from mri2pet.imaging.pet.prepare import prepare_pet
 from mri2pet.imaging.space.template import template, template_mask
 from mri2pet.imaging.space.volume import Volume
-from mri2pet.imaging.suvr.reference import read_voi, region_mean_mm
+from mri2pet.imaging.suvr.means import region_mean_mm
+from mri2pet.imaging.suvr.reference import read_voi
 
 from ..pet_phantom import rigid, uptake
 

@@ -13,7 +13,8 @@ from mri2pet.imaging.pet.to_t1 import register_to_t1
 from mri2pet.imaging.space.model_space import mask_to_model_space
 from mri2pet.imaging.space.template import template, template_mask
 from mri2pet.imaging.space.volume import Volume
-from mri2pet.imaging.suvr.reference import Reference, region_mean_mm
+from mri2pet.imaging.suvr.means import region_mean_mm
+from mri2pet.imaging.suvr.reference import Reference
 from mri2pet.imaging.suvr.regions import cerebellum, region_mean
 
 from ..pet_phantom import error, frame, pet_grid, rigid, save_voi, uptake

@@ -10,13 +10,13 @@ from mri2pet.errors import InputError, ModelError
 from mri2pet.imaging.space.model_space import mask_to_model_space
 from mri2pet.imaging.space.template import template_mask
 from mri2pet.imaging.space.volume import Volume
+from mri2pet.imaging.suvr.means import region_mean_mm
 from mri2pet.imaging.suvr.reference import (
     Reference,
     in_suvr,
     read_voi,
     recorded_reference,
     reference_level,
-    region_mean_mm,
 )
 from mri2pet.imaging.suvr.regions import cerebellum, region_mean
 

@@ -13,6 +13,7 @@ from mri2pet.cohort.phantom.fields import sample
 from mri2pet.cohort.phantom.grids import Grid
 from mri2pet.cohort.phantom.people import Person, Visit, generator
 from mri2pet.cohort.phantom.template import template_fields
+from mri2pet.imaging.suvr.equations import STANDARD
 
 TRACER = "trc-18FAV45"
 _SHAPE, _MRI, _TRACER, _PET, _SCAN = 1, 2, 3, 4, 5
@@ -110,9 +111,7 @@ def _latent_values(person: Person, visit: Visit, result: dict[str, Any]) -> dict
         "severity": visit.severity,
         "amyloid": visit.amyloid,
         "cortical_suvr": suvr,
-        # Florbetapir over whole cerebellum to Centiloid: Navitsky et al. 2018,
-        # Alzheimer's & Dementia 14:1565–1571.
-        "centiloid_like": 175.4 * suvr - 182.3,
+        "centiloid_like": STANDARD.centiloid(suvr),
         "template_from_t1": None,
         "t1_from_pet": None,
         "pet_scale_to_suvr": None,

@@ -18,7 +18,8 @@ class ImageKind:
             grid is up to the reader's caller.
         nan_outside: NaN at the edge of the volume is background.
         offset: a background other than 0 is taken off.
-        binary: says yes or no, so all its voxels may be one number other than 0.
+        as_stored: holds labels, or yes and no: all its voxels may be one number other than 0, and
+            none is an outlier.
     """
 
     name: str
@@ -28,10 +29,11 @@ class ImageKind:
     needs_place: bool = True
     nan_outside: bool = False
     offset: bool = False
-    binary: bool = False
+    as_stored: bool = False
 
 
 T1 = ImageKind("a T1", head=True, offset=True)
 PET = ImageKind("a PET", head=True, frames=True, min_voxels=8, nan_outside=True)
-MASK = ImageKind("a brain mask", needs_place=False, nan_outside=True, binary=True)
-VOI = ImageKind("a VOI", nan_outside=True, binary=True)
+MASK = ImageKind("a brain mask", needs_place=False, nan_outside=True, as_stored=True)
+VOI = ImageKind("a VOI", nan_outside=True, as_stored=True)
+ATLAS = ImageKind("an atlas", nan_outside=True, as_stored=True)

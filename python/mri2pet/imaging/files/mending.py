@@ -37,14 +37,14 @@ def mend(name: str, values: np.ndarray, kind: ImageKind) -> Mended:
         name: for messages.
         values: `[T, X, Y, Z]`, any real type.
         kind: where NaN in one piece with the edge of the volume is background, as SPM writes it;
-            whether a background other than 0 is taken off; a binary image is only made finite.
+            whether a background other than 0 is taken off; one of labels is only made finite.
 
     Raises:
         InputError: more than 0.1 % of the other voxels are not finite.
     """
     warnings: list[str] = []
     values = _finite(name, values, kind.nan_outside, warnings)
-    if not kind.binary:
+    if not kind.as_stored:
         values = _usual_size(_without_outliers(values, warnings), warnings)
     if kind.offset:
         values = _without_offset(values, warnings)

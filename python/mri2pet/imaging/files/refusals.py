@@ -113,7 +113,7 @@ def check_values(name: str, values: np.ndarray, kept: Sequence[int], kind: Image
         if finite.size == 0:
             raise InputError(f"{name}: {which} holds no finite number; export it again.")
         low, high = float(finite.min()), float(finite.max())
-        if low == high and not (kind.binary and low != 0):
+        if low == high and not (kind.as_stored and low != 0):
             what = "all its voxels are zero" if low == 0 else f"all its voxels are {low:g}"
             raise InputError(f"{name}: {which} is empty ({what}); give {kind.name}.")
 

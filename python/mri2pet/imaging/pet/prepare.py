@@ -1,7 +1,11 @@
-"""A measured PET in model space: static, on its MRI, scaled to SUVR: `prepare_pet`."""
+"""A measured PET in model space: static, on its MRI, scaled to SUVR: `prepare_pet`.
+
+`place_pet` is the part of it that model space has nothing to do with.
+"""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from mri2pet.imaging.pet.fit import PetFit, measure_fit, refuse_misfit
-from mri2pet.imaging.pet.frames import FrameMotion, PetSeries, read_pet, static_pet
+from mri2pet.imaging.pet.frames import FrameMotion, PetSeries, StaticPet, read_pet, static_pet
 from mri2pet.imaging.space.model_space import pet_to_model_space
 from mri2pet.imaging.space.volume import Volume
 from mri2pet.imaging.suvr.reference import CEREBELLUM, MINMAX, Reference, reference_level
@@ -59,6 +63,47 @@ class PreparedPet:
         }
 
 
+@dataclass(frozen=True, eq=False)
+class PlacedPet:
+    """A static PET that fits its T1: what was read, its mean over time, its transform and fit."""
+
+    series: PetSeries
+    static: StaticPet
+    t1_from_pet: np.ndarray
+    fit: PetFit
+
+
+def place_pet(
+    source: Any,
+    t1: Volume,
+    brain_mask: np.ndarray,
+    *,
+    degrees_of_freedom: int = 12,
+    on_stage: OnStage | None = None,
+) -> PlacedPet:
+    """Align and average the frames of a PET, and register it to the T1 of the same person.
+
+    Args: as of `prepare_pet`.
+
+    Raises:
+        InputError: the PET cannot be used, or does not fit the T1; one sentence.
+    """
+    from mri2pet.imaging.pet.to_t1 import register_to_t1
+
+    series = source
+    if not isinstance(source, PetSeries):
+        series = _timed(on_stage, "read PET", lambda: read_pet(source))
+    static = _timed(on_stage, "PET motion", lambda: static_pet(series))
+    t1_from_pet = _timed(
+        on_stage,
+        "PET to T1",
+        lambda: register_to_t1(static.volume, t1, brain_mask, degrees_of_freedom),
+    )
+    fit = measure_fit(static.volume, t1, brain_mask, t1_from_pet)
+    refuse_misfit(series.name, fit)
+    return PlacedPet(series, static, t1_from_pet, fit)
+
+
 def prepare_pet(
     source: Any,
     t1: Volume,
@@ -91,36 +136,18 @@ def prepare_pet(
     Raises:
         InputError: the PET cannot be used, or does not fit the T1; one sentence.
     """
-    import time
-
-    from mri2pet.imaging.pet.to_t1 import register_to_t1
-
     reference = reference or Reference.of(CEREBELLUM)
-
-    def timed(stage: str, work: Callable[[], Any]) -> Any:
-        if on_stage is None:
-            return work()
-        on_stage(stage, None)
-        began = time.perf_counter()
-        result = work()
-        on_stage(stage, time.perf_counter() - began)
-        return result
-
-    series = (
-        source if isinstance(source, PetSeries) else timed("read PET", lambda: read_pet(source))
+    placed = place_pet(
+        source, t1, brain_mask, degrees_of_freedom=degrees_of_freedom, on_stage=on_stage
     )
-    static = timed("PET motion", lambda: static_pet(series))
-    t1_from_pet = timed(
-        "PET to T1", lambda: register_to_t1(static.volume, t1, brain_mask, degrees_of_freedom)
-    )
-    fit = measure_fit(static.volume, t1, brain_mask, t1_from_pet)
-    refuse_misfit(series.name, fit)
+    series, static, t1_from_pet = placed.series, placed.static, placed.t1_from_pet
     template_from_pet = template_from_t1 @ t1_from_pet
     volume, scale = static.volume, None
     if reference.key != MINMAX:
         scale = 1.0 / reference_level(series.name, volume, reference, template_from_pet)
         volume = Volume(volume.data * np.float32(scale), volume.affine, "SUVR")
-    kij = timed(
+    kij = _timed(
+        on_stage,
         "PET to model space",
         lambda: pet_to_model_space(
             volume, template_from_pet, brain_kij, pet_shape, interpolation="sinc"
@@ -129,13 +156,31 @@ def prepare_pet(
     if reference.key == MINMAX:
         kij = minmax(kij)
     count = len(series.frames)
-    frames = {
+    frames: dict[str, list[float]] = {
         "numbers": list(series.numbers or range(count)),
         "seconds": list(series.seconds or (1.0,) * count),
     }
     return PreparedPet(
-        kij, volume, t1_from_pet, scale, reference, static.motion, fit, frames, series.warnings
+        kij,
+        volume,
+        t1_from_pet,
+        scale,
+        reference,
+        static.motion,
+        placed.fit,
+        frames,
+        series.warnings,
     )
+
+
+def _timed(on_stage: OnStage | None, stage: str, work: Callable[[], Any]) -> Any:
+    if on_stage is None:
+        return work()
+    on_stage(stage, None)
+    began = time.perf_counter()
+    result = work()
+    on_stage(stage, time.perf_counter() - began)
+    return result
 
 
 def minmax(values: np.ndarray) -> np.ndarray:

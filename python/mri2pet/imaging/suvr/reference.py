@@ -17,8 +17,9 @@ import numpy as np
 from mri2pet.errors import InputError, ModelError
 from mri2pet.imaging.files.kinds import VOI
 from mri2pet.imaging.files.reading import file_sha256, read_image
-from mri2pet.imaging.space.resampling import bounding_box, crop_affine, resample
+from mri2pet.imaging.space.resampling import bounding_box, crop_affine
 from mri2pet.imaging.space.volume import Volume
+from mri2pet.imaging.suvr.means import region_mean_mm
 
 CEREBELLUM, MINMAX = "cerebellum", "minmax"
 NAMES = {
@@ -59,10 +60,7 @@ class Reference:
                 f"{setting}: there is no such file; a PET's reference is {CEREBELLUM}, {MINMAX} "
                 "or a VOI file in template space."
             )
-        voi = read_voi(path)
-        _check_place(path, voi)
-        box = bounding_box(voi.data > 0)
-        voi = Volume(voi.data[box], crop_affine(voi.affine, box), voi.unit)
+        voi = placed_voi(path)
         digest = file_sha256(path)
         return cls(f"sha256:{digest}", f"{path.name}, sha256 {digest}", voi)
 
@@ -131,14 +129,21 @@ def in_suvr(drawn: np.ndarray, provenance: Mapping[str, Any]) -> np.ndarray:
 
 
 def reference_level(
-    name: str, pet: Volume, reference: Reference, template_from_pet: np.ndarray
+    name: str,
+    pet: Volume,
+    reference: Reference,
+    template_from_pet: np.ndarray,
+    seen: np.ndarray | None = None,
 ) -> float:
     """Mean of a PET (its own unit) in a reference region of template space.
+
+    Args:
+        seen: as in `means.region_mean_mm`.
 
     Raises:
         InputError: the PET does not cover the region, or has no signal in it; names the PET.
     """
-    mean, covered = region_mean_mm(pet, reference.region, template_from_pet)
+    mean, covered = region_mean_mm(pet, reference.region, template_from_pet, seen)
     if covered < MIN_COVERED:
         raise InputError(
             f"{name}: its field of view holds only {100 * covered:.0f} % of the reference region "
@@ -150,35 +155,6 @@ def reference_level(
             "registration; check that this PET and MRI are of one person."
         )
     return mean
-
-
-def region_mean_mm(
-    pet: Volume, region: Volume, region_from_pet: np.ndarray | None = None
-) -> tuple[float, float]:
-    """Mean of a PET over a region that lies on another grid.
-
-    The PET is read at the region's voxel centres by linear interpolation; the region's values
-    are weights.
-
-    Args:
-        pet: any unit.
-        region: weights 0 to 1.
-        region_from_pet: 4 x 4, PET RAS mm → region RAS mm; None for the same space.
-
-    Returns:
-        The mean, in the PET's unit, over the voxels inside the PET's field of view, and the
-        share of the region that is inside.
-    """
-    between = np.eye(4) if region_from_pet is None else np.linalg.inv(region_from_pet)
-    box = bounding_box(region.data > 0)
-    weights = np.asarray(region.data[box], dtype=np.float64)
-    place = (pet.affine, weights.shape, crop_affine(region.affine, box), between)
-    values = resample(pet.data, *place)
-    inside = resample(np.ones(pet.shape, dtype=np.float32), *place) > 0.5
-    total, seen = float(weights.sum()), float((weights * inside).sum())
-    if total <= 0 or seen <= 0:
-        return 0.0, 0.0
-    return float((values * weights * inside).sum()) / seen, seen / total
 
 
 def read_voi(path: Path | str) -> Volume:
@@ -202,14 +178,39 @@ def read_voi(path: Path | str) -> Volume:
     return Volume(weights, image.placed.affine, "1")
 
 
-def _check_place(path: Path, voi: Volume) -> None:
-    """Refuse a VOI that lies outside the template's brain: it is of another space."""
+def placed_voi(path: Path) -> Volume:
+    """As `read_voi`, cropped to what is not 0, and certain to lie in the template's brain.
+
+    Raises:
+        InputError: what `read_voi` raises, or the VOI is of another space.
+    """
+    voi = read_voi(path)
+    check_place(str(path), "VOI", voi)
+    box = bounding_box(voi.data > 0)
+    return Volume(voi.data[box], crop_affine(voi.affine, box), voi.unit)
+
+
+def check_place(name: str, what: str, region: Volume) -> None:
+    """Refuse a region that lies outside the template's brain: it is of another space.
+
+    Args:
+        what: the region's kind, for the sentence.
+
+    Raises:
+        InputError: with the share that lies inside.
+    """
+    inside = share_in_brain(region)
+    if inside < MIN_INSIDE_BRAIN:
+        raise InputError(
+            f"{name}: only {100 * inside:.0f} % of this {what} lies in the template's brain "
+            f"where its header puts it; give one in MNI space."
+        )
+
+
+def share_in_brain(region: Volume) -> float:
+    """Share of a region (weights in template space) that lies in the template's brain."""
     from mri2pet.imaging.space.template import template_mask
 
     mask = template_mask(2)
-    mean, seen = region_mean_mm(Volume(mask.data.astype(np.float32), mask.affine), voi)
-    if mean * seen < MIN_INSIDE_BRAIN:
-        raise InputError(
-            f"{path}: only {100 * mean * seen:.0f} % of this VOI lies in the template's brain "
-            "where its sform puts it; give a VOI in MNI space."
-        )
+    mean, covered = region_mean_mm(Volume(mask.data.astype(np.float32), mask.affine), region)
+    return mean * covered
