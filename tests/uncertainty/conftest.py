@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+
+REGIONS = ("cortex", "frontal", "thalamus")
 
 
 def wave(name: str, shape: tuple[int, ...], scale: float, offset: float, seed: int) -> np.ndarray:
@@ -34,3 +37,61 @@ def people(reference: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
     centre = wave("centre", (count,), 0.18, 1.25, seed)
     measured = centre + wave("truth_error", (count,), 0.12, 0.0, seed)
     return centre[:, None] + wave("draws", (count, samples), 0.05, 0.02, seed), measured
+
+
+@pytest.fixture(scope="session")
+def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder with random weights on a small grid."""
+    import torch
+
+    from mri2pet.checkpoint import save_model
+    from mri2pet.config import ModelConfig
+    from mri2pet.nn import Network
+
+    torch.manual_seed(0)
+    shape = (16, 32, 32)
+    config = ModelConfig(mri_shape=shape, pet_shape=shape, prediction="v", cond="concat")
+    folder = tmp_path_factory.mktemp("models") / "small"
+    return save_model(folder, Network(config), pet_mean=1.2, pet_std=0.3)
+
+
+@pytest.fixture
+def evaluated(tmp_path: Path, model_folder: Path) -> Callable[..., Path]:
+    """Writes the folder of an evaluation of made-up people."""
+
+    def write(
+        people: int = 24, samples: int = 4, name: str = "evaluation", seed: int = 0, **settings: Any
+    ) -> Path:
+        draw, out = np.random.default_rng(seed), tmp_path / name
+        (out / "subjects").mkdir(parents=True)
+        lines = ["row\tmethod"]
+        for number in range(people):
+            row = f"sub-{number:03d}_ses-01"
+            lines.append(f"{row}\tone_sample")
+            centre = dict(zip(REGIONS, draw.normal(1.3, 0.2, 3), strict=True))
+            record = {
+                "row": row,
+                "subject": f"sub-{number:03d}",
+                "true_cortical_suvr": 1.3,
+                "drawn": {k: draw.normal(v, 0.03, samples).tolist() for k, v in centre.items()},
+                "measured": {k: draw.normal(v, 0.1) for k, v in centre.items()},
+                "voxels": {"count": 100, "variance": 1.0, "squared_error": 4.0},
+            }
+            (out / "subjects" / f"{row}.json").write_text(json.dumps(record))
+        (out / "metrics.tsv").write_text("\n".join(lines) + "\n")
+        described = {
+            "model": "small",
+            "model_sha256": json.loads((model_folder / "model.json").read_text())["sha256"],
+            "cohort": "c0ffee",
+            "registration": "estimate",
+            "reference": "cerebellum",
+            "split": "val",
+            "samples": samples,
+            "sampler": "dpmpp",
+            "steps": 25,
+            "seed": 0,
+        }
+        (out / "settings.json").write_text(json.dumps(described | settings))
+        return out
+
+    return write

@@ -27,6 +27,7 @@ COMMANDS = (
     "runs",
     "phantom",
     "evaluate",
+    "calibrate",
     "convert",
     "export",
 )

@@ -9,11 +9,14 @@ another cohort.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from fractions import Fraction
+from typing import Literal
 
 import numpy as np
 
 LEVELS = (0.5, 0.8, 0.9, 0.95)
+Kind = Literal["plain", "scaled"]
 CHOICE_LEVEL = 0.9  # of the interval score that chooses between the two kinds of score
 
 
@@ -85,11 +88,14 @@ def half_width_scaled(
     return q * max(new, floor) if math.isfinite(q) else math.inf
 
 
-HALF_WIDTH = {"plain": half_width_plain, "scaled": half_width_scaled}
+HALF_WIDTH: dict[Kind, Callable[..., float]] = {
+    "plain": half_width_plain,
+    "scaled": half_width_scaled,
+}
 
 
 def left_out_half_widths(
-    kind: str, mean: np.ndarray, spread: np.ndarray, measured: np.ndarray, level: float
+    kind: Kind, mean: np.ndarray, spread: np.ndarray, measured: np.ndarray, level: float
 ) -> np.ndarray:
     """Half the interval of each person, `[P]`, from all the others."""
     everyone = np.arange(len(mean))
@@ -101,20 +107,30 @@ def left_out_half_widths(
     return np.array(widths)
 
 
-def choose_score(mean: np.ndarray, spread: np.ndarray, measured: np.ndarray) -> str:
-    """`plain`, or `scaled` where its mean interval score at 90 % is lower, each left out in turn.
-
-    With too few people for a finite interval it is `plain`.
-    """
-    scores = {}
+def left_out_scores(
+    mean: np.ndarray, spread: np.ndarray, measured: np.ndarray
+) -> dict[Kind, float]:
+    """Kind of score → mean interval score at 90 %, SUVR, each person left out in turn."""
+    scores: dict[Kind, float] = {}
     for kind in HALF_WIDTH:
         half = left_out_half_widths(kind, mean, spread, measured, CHOICE_LEVEL)
         score = interval_score(mean - half, mean + half, measured, CHOICE_LEVEL)
         scores[kind] = float(score.mean())
+    return scores
+
+
+def choose_score(mean: np.ndarray, spread: np.ndarray, measured: np.ndarray) -> Kind:
+    """`plain`, or `scaled` where its interval score is lower.
+
+    With too few people for a finite interval it is `plain`.
+    """
+    scores = left_out_scores(mean, spread, measured)
     return "scaled" if scores["scaled"] < scores["plain"] else "plain"
 
 
-def probability_above(mean: float, residuals: np.ndarray, threshold: float) -> float:
+def probability_above(
+    mean: float, residuals: Sequence[float] | np.ndarray, threshold: float
+) -> float:
     """P(a measured SUVR > threshold): the share of m + residual above it.
 
     A conformal predictive system (Vovk et al. 2019, Machine Learning 108:445). It never says
