@@ -52,6 +52,7 @@ def evaluate(
     from mri2pet.cli.progress import CohortBars
     from mri2pet.evaluation.evaluate import evaluate as run
     from mri2pet.evaluation.settings import Sampling
+    from mri2pet.uncertainty.evaluated import write_uncertainty
 
     with CohortBars("evaluating", quiet=quiet) as bars:
         result = run(
@@ -72,6 +73,15 @@ def evaluate(
         )
     typer.echo(result.table)
     typer.echo(f"written to {result.out}")
+    line = write_uncertainty(
+        result.out,
+        model,
+        training_data=data if training_data is None else training_data,
+        training_registration=registration if training_data is None else training_registration,
+        reference=reference,
+        cache=cache,
+    )
+    typer.echo(line)
     if result.failures:
         typer.echo(
             f"{len(result.failures)} scans could not be evaluated, see "
