@@ -17,7 +17,7 @@ from mri2pet.uncertainty.calibration import CALIBRATION, write_calibration
 from mri2pet.uncertainty.evaluated import write_uncertainty
 from mri2pet.uncertainty.people import read_people
 from mri2pet.uncertainty.scores import crps
-from mri2pet.uncertainty.summary import summarise, training_suvr
+from mri2pet.uncertainty.summary import Climatology, climatology_of, summarise
 from mri2pet.uncertainty.tables import markdown
 
 FILES = ("uncertainty.md", "uncertainty.tsv", "uncertainty.png")
@@ -27,9 +27,10 @@ FILES = ("uncertainty.md", "uncertainty.tsv", "uncertainty.png")
 def training(monkeypatch):
     """A training cohort of 50 people, without its files."""
     values = np.random.default_rng(9).normal(1.3, 0.25, 50)
-    known = dict.fromkeys(("cortex", "frontal", "thalamus"), values)
+    suvr = dict.fromkeys(("cortex", "frontal", "thalamus"), values)
+    known = Climatology("lab", [f"sub-{number:03d}" for number in range(50)], suvr)
     monkeypatch.setattr(module, "find_cache", lambda *args, **options: None)
-    monkeypatch.setattr(module, "training_suvr", lambda cohort: known)
+    monkeypatch.setattr(module, "climatology_of", lambda cohort: known)
     return known
 
 
@@ -136,7 +137,7 @@ def test_status_is_scored_where_a_threshold_is_named(calibrated, evaluated, trai
 
 
 def test_without_training_people_there_is_no_skill(evaluated):
-    summary = summarise(read_people(evaluated(5)), {})
+    summary = summarise(read_people(evaluated(5)))
     assert math.isnan(summary.regions["cortex"].skill)
     assert "| – | – |" in markdown(summary, "")
 
@@ -147,10 +148,28 @@ def test_climatology_is_of_the_training_peoples_first_scans():
 
     rows = [SimpleNamespace(subject=s, level=v) for s, v in (("a", 1.0), ("a", 5.0), ("b", 2.0))]
     asked = []
-    cohort = SimpleNamespace(rows=lambda split: asked.append(split) or rows, pet=pet)
-    found = training_suvr(cohort)
+    settings = {"cohort": "lab"}
+    cohort = SimpleNamespace(
+        rows=lambda split: asked.append(split) or rows, pet=pet, settings=settings
+    )
+    found = climatology_of(cohort)
     assert asked == ["train"]
-    assert len(found["cortex"]) == 2
-    assert found["cortex"][0] == pytest.approx(found["cortex"][1])
-    empty = SimpleNamespace(rows=lambda split: [], pet=pet)
-    assert training_suvr(empty) == {}
+    assert (found.cohort, sorted(found.subjects)) == ("lab", ["a", "b"])
+    assert found.suvr["cortex"][0] == pytest.approx(found.suvr["cortex"][1])
+    assert climatology_of(SimpleNamespace(rows=lambda split: [], pet=pet)) is None
+
+
+def test_nobodys_own_value_is_in_the_climatology(evaluated):
+    people = read_people(evaluated(10))
+    own = Climatology("c0ffee", people.subjects, people.measured)
+    elsewhere = Climatology("beef", people.subjects, people.measured)
+    y = people.measured["cortex"]
+    distances = np.abs(y[:, None] - y[None])
+    left_out = [
+        distances[i, np.arange(10) != i].sum() / 9
+        - np.delete(np.delete(distances, i, 0), i, 1).sum() / (2 * 9 * 8)
+        for i in range(10)
+    ]
+    found = summarise(people, own).regions["cortex"].crps_climatology
+    assert found == pytest.approx(np.mean(left_out))
+    assert summarise(people, elsewhere).regions["cortex"].crps_climatology < found

@@ -19,7 +19,7 @@ from mri2pet.uncertainty.calibration import (
 )
 from mri2pet.uncertainty.figure import draw_figure
 from mri2pet.uncertainty.people import MIN_SAMPLES, People, read_people
-from mri2pet.uncertainty.summary import summarise, training_suvr
+from mri2pet.uncertainty.summary import climatology_of, summarise
 from mri2pet.uncertainty.tables import COLUMNS, markdown, rows
 
 
@@ -62,7 +62,7 @@ def write_uncertainty(
     )
     calibration = read_calibration(model, network.sha256)
     usable, note = _usable(calibration, people, network.provenance)
-    summary = summarise(people, training_suvr(cohort), usable, threshold)
+    summary = summarise(people, climatology_of(cohort), usable, threshold)
     try:
         with written_whole(out / "uncertainty.md") as part:
             part.write_text(markdown(summary, note))

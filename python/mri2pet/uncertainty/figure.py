@@ -56,7 +56,7 @@ def _levels(axis: Any, region: RegionSummary) -> None:
     axis.set_ylim(0, 1.02)
     axis.set_xlabel("nominal coverage")
     axis.set_ylabel("share of people covered, 95 % Clopper–Pearson")
-    axis.legend(fontsize=8, loc="lower right", bbox_to_anchor=(1, 0.08))
+    axis.legend(fontsize=8, loc="upper left")
     axis.set_title("Coverage: on the line is right, below is too sure", fontsize=10)
 
 

@@ -24,6 +24,7 @@ class People:
 
     Attributes:
         settings: of the evaluation, as its folder holds them.
+        subjects: their names, `P` of them.
         drawn: region → SUVR of every sample, `[P, K]`.
         measured: region → SUVR of the measured PET, `[P]`.
         voxels: sums over the brains' voxels: count, variance (of the samples), squared_error (of
@@ -32,6 +33,7 @@ class People:
     """
 
     settings: dict[str, Any]
+    subjects: list[str]
     drawn: dict[str, np.ndarray]
     measured: dict[str, np.ndarray]
     voxels: dict[str, float]
@@ -85,6 +87,7 @@ def read_people(out: Path) -> People:
     regions = list(kept[0]["measured"])
     return People(
         settings=settings,
+        subjects=list(first),
         drawn={name: np.array([record["drawn"][name] for record in kept]) for name in regions},
         measured={name: np.array([r["measured"][name] for r in kept]) for name in regions},
         voxels={

@@ -28,10 +28,18 @@ def crps(samples: np.ndarray, measured: np.ndarray, *, fair: bool = False) -> np
     return error - pairs / (2 * count * (count - 1 if fair else count))
 
 
-def climatology_crps(training: np.ndarray, measured: np.ndarray) -> np.ndarray:
-    """Fair CRPS `[P]` of giving everybody the values of the training people, `[N]`."""
-    everybody = np.broadcast_to(training, (len(measured), len(training)))
-    return crps(everybody, measured, fair=True)
+def climatology_crps(training: np.ndarray, measured: np.ndarray, own: np.ndarray) -> np.ndarray:
+    """Fair CRPS `[P]` of giving everybody the values of the training people, `[N]`.
+
+    `own`, bool `[P, N]`, tells a person's own value, which does not count. NaN where fewer than
+    two are left.
+    """
+    found = np.full(len(measured), np.nan)
+    for person, value in enumerate(measured):
+        others = training[~own[person]]
+        if len(others) > 1:
+            found[person] = crps(others[None], np.array([value]), fair=True)[0]
+    return found
 
 
 def rank_counts(samples: np.ndarray, measured: np.ndarray, seed: int = 0) -> np.ndarray:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +27,27 @@ from mri2pet.uncertainty.scores import (
 )
 
 
+@dataclass(frozen=True, eq=False)
+class Climatology:
+    """The training people's measured PETs, first scans: what to expect without the MRI.
+
+    Attributes:
+        cohort: key of their cohort, as in an evaluation's settings.
+        subjects: their names, N of them.
+        suvr: region → `[N]`.
+    """
+
+    cohort: str
+    subjects: list[str]
+    suvr: dict[str, np.ndarray]
+
+    def own(self, people: People) -> np.ndarray:
+        """Bool `[P, N]`: which values are the same person's."""
+        if people.settings["cohort"] != self.cohort:
+            return np.zeros((len(people), len(self.subjects)), dtype=bool)
+        return np.array(people.subjects)[:, None] == np.array(self.subjects)[None]
+
+
 @dataclass(frozen=True)
 class RegionSummary:
     """One region over the people; SUVR where a unit is due.
@@ -37,8 +57,8 @@ class RegionSummary:
         rmse, mae: of the mean of the samples.
         spread_skill: 1 is right, below is too sure.
         crps, crps_fair: means over the people.
-        crps_climatology: fair, of giving everybody the training people's values; NaN without two
-            of them.
+        crps_climatology: fair, of giving everybody the other training people's values; NaN
+            without two of them.
         ranks: `[K + 1]` counts; ranks_p: χ², that they are flat.
         raw: coverage of mean ± z · SD. calibrated: of the model's calibration; empty without one.
     """
@@ -89,14 +109,14 @@ class Summary:
 
 def summarise(
     people: People,
-    training: Mapping[str, np.ndarray],
+    climatology: Climatology | None = None,
     calibration: Calibration | None = None,
     threshold: tuple[str, float] | None = None,
 ) -> Summary:
     """The numbers.
 
     Args:
-        training: region → SUVR of the training people, `[N]`; may be empty.
+        climatology: None where the training split has no usable PET.
         calibration: of the model, made from other people.
         threshold: name and cortical SUVR of an amyloid threshold.
     """
@@ -104,9 +124,7 @@ def summarise(
     return Summary(
         people=len(people),
         samples=people.samples,
-        regions={
-            name: _region(people, name, training.get(name), calibration) for name in people.measured
-        },
+        regions={name: _region(people, name, climatology, calibration) for name in people.measured},
         voxels=spread_skill_of_moments(
             voxels["variance"] / count, voxels["squared_error"] / count, people.samples
         ),
@@ -114,22 +132,29 @@ def summarise(
     )
 
 
-def training_suvr(cohort: CohortCache) -> dict[str, np.ndarray]:
-    """Region → SUVR `[N]` of the measured PETs of the training people, first scans."""
+def climatology_of(cohort: CohortCache) -> Climatology | None:
+    """Of the training split of a cohort; None where it has no usable PET."""
     first = {row.subject: row for row in reversed(cohort.rows("train"))}
     levels = [regional_suvr(np.asarray(cohort.pet(row), np.float32)) for row in first.values()]
-    return {name: np.array([of[name] for of in levels]) for name in (levels[0] if levels else ())}
+    if not levels:
+        return None
+    suvr = {name: np.array([of[name] for of in levels]) for name in levels[0]}
+    return Climatology(cohort.settings["cohort"], list(first), suvr)
 
 
 def _region(
-    people: People, name: str, training: np.ndarray | None, calibration: Calibration | None
+    people: People,
+    name: str,
+    climatology: Climatology | None,
+    calibration: Calibration | None,
 ) -> RegionSummary:
     drawn, measured = people.drawn[name], people.measured[name]
     mean, spread = people.mean[name], people.spread[name]
     ranks = rank_counts(drawn, measured)
-    climatology = math.nan
-    if training is not None and len(training) > 1:
-        climatology = float(climatology_crps(training, measured).mean())
+    without_mri = math.nan
+    if climatology is not None:
+        own = climatology.own(people)
+        without_mri = float(climatology_crps(climatology.suvr[name], measured, own).mean())
     return RegionSummary(
         sd_of_samples=float(spread.mean()),
         rmse=float(np.sqrt(np.square(mean - measured).mean())),
@@ -137,7 +162,7 @@ def _region(
         spread_skill=spread_skill(drawn, measured),
         crps=float(crps(drawn, measured).mean()),
         crps_fair=float(crps(drawn, measured, fair=True).mean()),
-        crps_climatology=climatology,
+        crps_climatology=without_mri,
         ranks=ranks.tolist(),
         ranks_p=flatness_p(ranks),
         raw=[coverage(level, *raw_interval(drawn, level), measured) for level in LEVELS],
