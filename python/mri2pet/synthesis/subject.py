@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from mri2pet.engines import Engine
     from mri2pet.imaging.pipeline import Preprocessed
     from mri2pet.synthesis.pet import SyntheticPet
+    from mri2pet.uncertainty.results import ResultUncertainty
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class SubjectRunner:
     model: Engine
     options: SynthesisOptions
     settings: dict[str, Any]
+    uncertainty: ResultUncertainty
     out: Path | None
     observer: Observer
 
@@ -78,7 +80,9 @@ class SubjectRunner:
             on_stage=on_stage,
         )
         number = int(t1.sha256[:16], 16)
-        pet = synthetic_pet(prepared, self.model, number, self.options, self.observer)
+        pet = synthetic_pet(
+            prepared, self.model, number, self.options, self.uncertainty, self.observer
+        )
         seconds.update(pet.seconds)
         return self._finish(subject, image, prepared, pet, seconds, paths)
 

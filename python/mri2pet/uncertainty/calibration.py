@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
@@ -177,7 +178,7 @@ def too_few(level: float, people: int) -> str:
 
 
 def settings_of(
-    provenance: dict[str, Any], *, sampler: str, steps: int, samples: int
+    provenance: Mapping[str, Any], *, sampler: str, steps: int, samples: int
 ) -> CalibrationSettings:
     """Of a result, or of an evaluation, of a model with this provenance."""
     key = recorded_reference(provenance)["key"]
@@ -195,7 +196,7 @@ def _regions_sha256() -> str:
     return hashlib.sha256(STORED.read_bytes()).hexdigest()
 
 
-def trained_on_simulated(provenance: dict[str, Any]) -> bool:
+def trained_on_simulated(provenance: Mapping[str, Any]) -> bool:
     """Whether a model learnt from simulated people.
 
     Only they bring their registration, so a model without the entry tells by that.
