@@ -48,7 +48,7 @@ def test_a_calibration_for_the_settings_gives_intervals(model, evaluated):
 def test_other_settings_give_the_raw_spread_and_say_why(model, evaluated):
     calibrate(model, evaluated(24))
     found = uncertainty(model, steps=10)
-    assert found.note.startswith("not calibrated for these settings (steps 10 instead of 25)")
+    assert found.note.startswith("not calibrated for these settings: steps 10 instead of 25;")
     assert found.of_region("cortex", SAMPLES)["interval"] is None
     assert found.of_region("cortex", SAMPLES)["sd_of_samples"] > 0
     assert found.sha256 is None

@@ -83,4 +83,4 @@ class ResultUncertainty:
 
 
 def _not_calibrated(reason: str) -> str:
-    return f"{NOT_CALIBRATED} ({reason}): the spread of the samples is not an error bar"
+    return f"{NOT_CALIBRATED}: {reason}; the spread of the samples is not an error bar"
