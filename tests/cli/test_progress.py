@@ -16,9 +16,12 @@ from mri2pet.synthesis import SynthesisResult
 from mri2pet.synthesis.outputs import OutputPaths
 
 
-def result(status: str = "done", std: float | None = 0.05) -> SynthesisResult:
+def result(
+    status: str = "done", spread: float | None = 0.05, interval: dict[str, float] | None = None
+) -> SynthesisResult:
+    cortical = {"mean": 1.2344, "sd_of_samples": spread, "interval": interval}
     sidecar = {
-        "measurements": {"cortical_suvr": {"mean": 1.2344, "std": std}},
+        "measurements": {"cortical_suvr": cortical, "uncertainty": "as it is"},
         "seconds": {"read": 1.0, "sampling": 40.6},
     }
     paths = OutputPaths.of(Path("out"), "a[1]")
@@ -30,9 +33,11 @@ def failure() -> SynthesisResult:
 
 
 def test_one_line_says_what_came_out_and_where() -> None:
-    expected = "a[1].nii: cortical SUVR 1.234 ± 0.050, 42 s, results in out/a[1]"
-    assert one_line(result()) == expected
-    assert "±" not in one_line(result(std=None))
+    begin, end = "a[1].nii: cortical SUVR 1.234, ", "42 s, results in out/a[1]"
+    assert one_line(result()) == f"{begin}SD of samples 0.050 (as it is), {end}"
+    assert one_line(result(spread=None)) == begin + end
+    interval = {"low": 0.9512, "high": 1.5}
+    assert one_line(result(interval=interval)) == f"{begin}0.951 to 1.500 (as it is), {end}"
     assert one_line(result("skipped")) == "a[1].nii: already done, skipped (out/a[1])"
 
 

@@ -11,6 +11,8 @@ from mri2pet import WARNING
 from mri2pet.imaging.space.template import template, template_mask
 from mri2pet.report import ReportInput
 
+NOTE = "90 % interval, calibrated on 40 people of lab & <co>"
+
 
 def _sidecar() -> dict[str, Any]:
     return {
@@ -24,7 +26,29 @@ def _sidecar() -> dict[str, Any]:
             "provenance": {"training_pairs": 5671, "config": {"lr": 0.125}},
         },
         "measurements": {
-            "cortical_suvr": {"mean": 1.234, "std": 0.0341, "samples": [1.2, 1.21, 1.26, 1.27]},
+            "cortical_suvr": {
+                "mean": 1.234,
+                "sd_of_samples": 0.0341,
+                "samples": [1.2, 1.21, 1.26, 1.27],
+                "interval": {
+                    "level": 0.9,
+                    "low": 0.951,
+                    "high": 1.517,
+                    "method": "split-conformal, score |y − m|",
+                    "people": 40,
+                    "cohort": "lab",
+                    "label": NOTE,
+                },
+            },
+            "regional_suvr": {
+                "lateral_temporal": {
+                    "mean": 1.3,
+                    "sd_of_samples": 0.1,
+                    "samples": [1.1, 1.3, 1.3, 1.5],
+                    "interval": {"level": 0.9, "low": 0.2, "high": 2.9},
+                },
+            },
+            "uncertainty": NOTE,
             "cerebellum_suvr": {"mean": 1.002},
         },
         "checks": {

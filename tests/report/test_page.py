@@ -63,7 +63,7 @@ def test_shows_every_plane_of_every_volume(page: str) -> None:
             "T1-weighted MRI",
             "synthetic PET",
             "synthetic PET over T1",
-            "spread over the samples",
+            "spread of the samples",
             "template outlines",
             "brain mask on the T1",
         ):
@@ -73,7 +73,9 @@ def test_shows_every_plane_of_every_volume(page: str) -> None:
 def test_shows_the_numbers_and_the_provenance(page: str) -> None:
     for text in (
         "1.234",
-        "± 0.034",
+        "0.034",
+        "90 % interval 0.95 to 1.52",
+        "split-conformal, score |y − m|",
         "1.002",
         "0.951",
         "1432",
@@ -95,10 +97,12 @@ def test_names_are_escaped(page: str) -> None:
 
 def test_a_single_sample_has_no_spread(content: ReportInput) -> None:
     tree = deepcopy(dict(content.sidecar))
-    tree["measurements"]["cortical_suvr"] |= {"std": None, "samples": [1.2]}
+    alone = {"sd_of_samples": None, "samples": [1.2], "interval": None}
+    tree["measurements"]["cortical_suvr"] |= alone
     page = make_report(replace(content, std=None, sidecar=tree))
-    assert "spread over the samples" not in page
-    assert "±" not in page
+    assert "spread of the samples" not in page
+    assert "SD of" not in page
+    assert "one sample: nothing is known of its error" in page
 
 
 def test_notes_only_where_there_is_something_to_note() -> None:

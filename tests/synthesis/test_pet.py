@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from mri2pet.imaging.suvr.reference import Reference, recorded_reference
-from mri2pet.imaging.suvr.regions import cortical_suvr
-from mri2pet.synthesis.pet import doubts, measure
+from mri2pet.imaging.suvr.regions import GREY_REGIONS, cortical_suvr
+from mri2pet.synthesis.pet import doubts
+from mri2pet.synthesis.pet import measure as measure_with
+from mri2pet.uncertainty.results import ResultUncertainty
 
 SHAPE = (16, 32, 32)
+
+
+def measure(samples: np.ndarray) -> dict[str, Any]:
+    return measure_with(samples, ResultUncertainty(None, "not calibrated"))
 
 
 def test_an_even_pet_has_a_cortical_suvr_of_one() -> None:
     found = measure(np.stack([np.full(SHAPE, 1.0), np.full(SHAPE, 2.0)]).astype(np.float32))
     np.testing.assert_allclose(found["cortical_suvr"]["samples"], [1.0, 1.0], rtol=1e-5)
-    assert found["cortical_suvr"]["std"] == pytest.approx(0.0, abs=1e-6)
+    assert found["cortical_suvr"]["sd_of_samples"] == pytest.approx(0.0, abs=1e-6)
     assert found["cerebellum_suvr"]["mean"] == pytest.approx(1.5, rel=1e-5)
 
 
@@ -23,15 +31,17 @@ def test_mean_and_spread_are_over_the_samples() -> None:
     samples = np.random.default_rng(0).uniform(0.8, 1.6, (3, *SHAPE)).astype(np.float32)
     samples[1, SHAPE[0] // 2 :] *= 1.3
     found = measure(samples)["cortical_suvr"]
+    assert measure(samples)["uncertainty"] == "not calibrated"
+    assert set(measure(samples)["regional_suvr"]) == set(GREY_REGIONS)
     expected = [cortical_suvr(sample) for sample in samples]
     np.testing.assert_allclose(found["samples"], expected)
     assert found["mean"] == pytest.approx(np.mean(expected))
-    assert found["std"] == pytest.approx(np.std(expected, ddof=1))
-    assert found["std"] > 0.01
+    assert found["sd_of_samples"] == pytest.approx(np.std(expected, ddof=1))
+    assert found["sd_of_samples"] > 0.01
 
 
 def test_one_sample_has_no_spread() -> None:
-    assert measure(np.ones((1, *SHAPE), np.float32))["cortical_suvr"]["std"] is None
+    assert measure(np.ones((1, *SHAPE), np.float32))["cortical_suvr"]["sd_of_samples"] is None
 
 
 @pytest.mark.parametrize(("cerebellum", "doubtful"), [(1.0, 0), (0.9, 0), (1.3, 1), (0.6, 1)])

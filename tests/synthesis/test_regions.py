@@ -65,7 +65,7 @@ def test_the_table_lies_beside_the_pet(done: SynthesisResult) -> None:
     composite, front, back = table(done.paths.regions)
     cortical = done.sidecar["measurements"]["cortical_suvr"]
     assert float(composite["mean_suvr"]) == pytest.approx(cortical["mean"], rel=1e-5)
-    assert float(composite["sd_samples"]) == pytest.approx(cortical["std"], rel=1e-4)
+    assert float(composite["sd_samples"]) == pytest.approx(cortical["sd_of_samples"], rel=1e-4)
     assert (front["region"], front["index"], back["index"]) == ("front", "1", "5")
     assert composite["subject"] == "sub-01"
     assert composite["source"] == "synthetic"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,17 @@ import pytest
 
 import mri2pet
 from mri2pet.errors import InputError, Mri2petError, UsageError
+from mri2pet.imaging.space.model_space import dilate_soft, mask_to_model_space
 from mri2pet.imaging.suvr.reference import Reference
+from mri2pet.imaging.suvr.regions import GREY_REGIONS
 from mri2pet.synthesis import Observer, SynthesisResult, outputs
+from mri2pet.synthesis import pet as pet_module
 from mri2pet.synthesis import subject as subject_module
+from mri2pet.synthesis.pet import measure
+from mri2pet.tables import read_table
+from mri2pet.uncertainty.calibrate import fit
+from mri2pet.uncertainty.calibration import CALIBRATION, write_calibration
+from mri2pet.uncertainty.people import People
 
 Quick = dict[str, Any]
 
@@ -96,7 +105,12 @@ def test_sidecar(done: tuple[Path, SynthesisResult], head_file: Path, small_mode
     assert {"mri2pet", "git_revision", "torch", "antspyx"} <= set(written["versions"])
     cortical = written["measurements"]["cortical_suvr"]
     np.testing.assert_allclose(cortical["mean"], np.mean(cortical["samples"]))
-    np.testing.assert_allclose(cortical["std"], np.std(cortical["samples"], ddof=1))
+    np.testing.assert_allclose(cortical["sd_of_samples"], np.std(cortical["samples"], ddof=1))
+    assert cortical["interval"] is None
+    regions = written["measurements"]["regional_suvr"]
+    assert len(regions["precuneus"]["samples"]) == 2
+    assert "cortex" not in regions
+    assert written["measurements"]["uncertainty"].startswith("not calibrated for these settings")
     assert written["measurements"]["cerebellum_suvr"]["mean"] > 0
 
 
@@ -115,7 +129,7 @@ def test_a_model_of_another_reference_says_so(
     alone = synthesised(Reference.of("minmax").record())
     assert alone.sidecar["ReferenceRegion"] == "whole cerebellum"
     assert any("learnt PETs without SUVR" in text for text in alone.sidecar["warnings"])
-    assert alone.sidecar["measurements"]["cerebellum_suvr"]["mean"] == pytest.approx(1)
+    assert alone.sidecar["measurements"]["cerebellum_suvr"]["mean"] == pytest.approx(1, abs=1e-3)
 
 
 def test_in_memory_the_same_without_files(
@@ -179,7 +193,7 @@ def test_one_sample_has_no_spread(head_file: Path, tmp_path: Path, quick: Quick)
     (result,) = mri2pet.synthesize(head_file, tmp_path, **quick | {"samples": 1})
     assert result.std is None
     assert not result.paths.std.exists()
-    assert result.sidecar["measurements"]["cortical_suvr"]["std"] is None
+    assert result.sidecar["measurements"]["cortical_suvr"]["sd_of_samples"] is None
 
 
 def test_done_subjects_are_skipped(head_file: Path, tmp_path: Path, quick: Quick) -> None:
@@ -265,3 +279,86 @@ def test_options_are_checked_before_the_output_folder(tmp_path: Path, quick: Qui
         mri2pet.synthesize(tmp_path / "a.nii", tmp_path / "out", **quick)
     assert files_below(tmp_path) == []
     assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture
+def calibrated_model(small_model: Path, tmp_path: Path) -> Path:
+    """The small model with a calibration for results of two samples and two steps."""
+    folder = shutil.copytree(small_model, tmp_path / "calibrated")
+    people = 20
+    draw = np.random.default_rng(0)
+    names = ("cortex", *GREY_REGIONS)
+    settings = {
+        "model_sha256": mri2pet.load_model(folder).sha256,
+        "cohort": "c0ffee",
+        "registration": "estimate",
+        "split": "val",
+        "samples": 2,
+        "sampler": "dpmpp",
+        "steps": 2,
+    }
+    drawn = {name: draw.normal(1.3, 0.05, (people, 2)) for name in names}
+    measured = {name: draw.normal(1.3, 0.2, people) for name in names}
+    subjects = [f"sub-{number}" for number in range(people)]
+    made_up = People(settings, subjects, drawn, measured, {}, simulated=False)
+    write_calibration(folder / CALIBRATION, fit(made_up, "lab", {}))
+    return folder
+
+
+def test_a_calibrated_model_gives_intervals(
+    head_file: Path, calibrated_model: Path, tmp_path: Path, quick: Quick
+) -> None:
+    (plain,) = mri2pet.synthesize(head_file, tmp_path / "out", **quick)
+    options = quick | {"model": calibrated_model, "threshold": "our lab=1.2"}
+    (result,) = mri2pet.synthesize(head_file, tmp_path / "out", **options)
+    assert result.status == "done"
+    before = plain.sidecar["measurements"]["cortical_suvr"]
+    cortical = result.sidecar["measurements"]["cortical_suvr"]
+    assert cortical["samples"] == before["samples"]
+    interval = cortical["interval"]
+    assert interval["low"] < cortical["mean"] < interval["high"]
+    assert (interval["level"], interval["people"], interval["cohort"]) == (0.9, 20, "lab")
+    for region in result.sidecar["measurements"]["regional_suvr"].values():
+        assert region["interval"]["low"] < region["interval"]["high"]
+    page = result.paths.report.read_text()
+    assert "90 % interval, calibrated on 20 people of lab" in page
+    assert 'class="bar" style' in page
+    assert "The dashed line is the threshold our lab, 1.2 SUVR" in page
+    (composite,) = read_table(result.paths.regions)
+    limits = [float(composite[name]) for name in ("low", "high", "level")]
+    assert limits == pytest.approx([interval["low"], interval["high"], 0.9], rel=1e-5)
+    status = result.sidecar["quantification"]["values"]["status"]
+    assert status["calibrated"] is True
+    assert status["note"] == "residuals of 20 people of the calibration"
+    assert "P(SUVR &gt; our lab 1.2)" in page
+    assert "Spread of the samples, not an error bar" in page
+    (again,) = mri2pet.synthesize(head_file, tmp_path / "out", **options)
+    assert again.status == "skipped"
+    (other,) = mri2pet.synthesize(head_file, tmp_path / "out", **options | {"samples": 3})
+    assert other.sidecar["measurements"]["cortical_suvr"]["interval"] is None
+    assert "samples 3 instead of 2" in other.sidecar["measurements"]["uncertainty"]
+
+
+def test_the_numbers_are_measured_as_in_an_evaluation(
+    head_file: Path, quick: Quick, prepared: dict[Any, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In SUVR ≥ 0 in the dilated brain: else a calibration would speak of other numbers."""
+    seen: list[np.ndarray] = []
+
+    def watched(samples: np.ndarray, uncertainty: Any) -> dict[str, Any]:
+        seen.append(samples)
+        return measure(samples, uncertainty)
+
+    monkeypatch.setattr(pet_module, "measure", watched)
+    mri2pet.synthesize(head_file, **quick)
+    (samples,) = seen
+    (same,) = [p for key, p in prepared.items() if p.mri.shape == samples.shape[1:]][:1]
+    brain = mask_to_model_space(
+        same.brain_mask,
+        same.t1.volume.affine,
+        same.record.template_from_subject,
+        samples.shape[1:],
+    )
+    assert samples.min() == 0
+    assert not samples[:, dilate_soft(brain) == 0].any()
+    assert samples[:, brain > 0.5].any()

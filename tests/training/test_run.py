@@ -57,6 +57,7 @@ def test_a_run_learns_and_leaves_a_model(go):
     assert (model.pet_mean, model.pet_std) == (0.4, 0.5)
     assert model.provenance["volumes"] == 80
     assert model.provenance["training_pairs"] == 6
+    assert model.provenance["simulated"] is False
     assert json.loads((run / "config.json").read_text())["training"]["lr"] == 2e-3
     assert (run / "losses.png").read_bytes().startswith(b"\x89PNG")
 

@@ -69,6 +69,7 @@ def evaluate(
     from mri2pet.evaluation.evaluate import evaluate as run
     from mri2pet.evaluation.features import FeatureOptions
     from mri2pet.evaluation.settings import Sampling
+    from mri2pet.uncertainty.evaluated import write_uncertainty
 
     features = None
     if inception_weights or inception_sha256 or download_inception or random_inception:
@@ -100,6 +101,15 @@ def evaluate(
         )
     typer.echo(result.table)
     typer.echo(f"written to {result.out}")
+    line = write_uncertainty(
+        result.out,
+        model,
+        training_data=data if training_data is None else training_data,
+        training_registration=registration if training_data is None else training_registration,
+        reference=reference,
+        cache=cache,
+    )
+    typer.echo(line)
     if result.failures:
         typer.echo(
             f"{len(result.failures)} scans could not be evaluated, see "

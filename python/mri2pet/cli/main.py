@@ -29,6 +29,7 @@ COMMANDS = (
     "evaluate",
     "compare",
     "quantify",
+    "calibrate",
     "convert",
     "export",
 )

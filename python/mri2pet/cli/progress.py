@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -151,12 +151,21 @@ def one_line(result: SynthesisResult) -> str:
         reason = result.reason
         return reason if result.label in reason else f"{result.label}: {reason}"
     cortical = result.sidecar["measurements"]["cortical_suvr"]
-    spread = "" if cortical["std"] is None else f" ± {cortical['std']:.3f}"
     where = result.paths.folder if result.paths is not None else "in memory"
     if result.status == "skipped":
         return f"{result.label}: already done, skipped ({where})"
     seconds = sum(result.sidecar["seconds"].values())
     return (
-        f"{result.label}: cortical SUVR {cortical['mean']:.3f}{spread}, "
+        f"{result.label}: cortical SUVR {cortical['mean']:.3f}, "
+        f"{_uncertainty(cortical, result.sidecar['measurements']['uncertainty'])}"
         f"{seconds:.0f} s, results in {where}"
     )
+
+
+def _uncertainty(cortical: Mapping[str, Any], note: str) -> str:
+    """The interval, or the raw spread and why it is no interval; nothing for a single sample."""
+    if interval := cortical["interval"]:
+        return f"{interval['low']:.3f} to {interval['high']:.3f} ({note}), "
+    if cortical["sd_of_samples"] is None:
+        return ""
+    return f"SD of samples {cortical['sd_of_samples']:.3f} ({note}), "

@@ -188,21 +188,17 @@ def build_cache(
     """
     if jobs < 1:
         raise UsageError(f"jobs is {jobs}; it must be at least 1")
-    if registration not in REGISTRATIONS:
-        raise UsageError(f"registration {registration!r} is none of {', '.join(REGISTRATIONS)}")
     scaled_by = reference if isinstance(reference, Reference) else Reference.of(reference)
-    manifest = load_manifest(data, seed=split_seed)
-    settings = {
-        "format": FORMAT,
-        "cohort": hashlib.sha256(str(manifest.root).encode()).hexdigest()[:16],
-        "mri_shape": list(_shape(mri_shape)),
-        "pet_shape": list(_shape(pet_shape)),
-        "registration": registration,
-        "reference": scaled_by.key,
-        **_extraction(registration),
-    }
-    root = Path(cache_dir or default_cache_dir(manifest.root)) / _key(settings)
-    cache = CohortCache(root, settings, manifest)
+    cache = find_cache(
+        data,
+        cache_dir,
+        mri_shape=mri_shape,
+        pet_shape=pet_shape,
+        registration=registration,
+        reference=scaled_by,
+        split_seed=split_seed,
+    )
+    root, settings, manifest = cache.root, cache.settings, cache.manifest
     wanted = manifest.select(paired=not include_unpaired)
     try:
         root.mkdir(parents=True, exist_ok=True)
@@ -224,6 +220,39 @@ def build_cache(
         name, reason = next(iter(failures.items()))
         raise InputError(f"{manifest.root}: no subject could be prepared; {name}: {reason}")
     return CohortCache(root, settings, manifest, failures)
+
+
+def find_cache(
+    data: Path | str,
+    cache_dir: Path | str | None = None,
+    *,
+    mri_shape: Shape,
+    pet_shape: Shape,
+    registration: str = "estimate",
+    reference: Reference | Path | str = CEREBELLUM,
+    split_seed: int = 0,
+) -> CohortCache:
+    """The cohort's cache as it lies on the disk: prepares nothing; arguments of `build_cache`.
+
+    Raises:
+        InputError: no cohort in this folder, or a reference that is no usable VOI.
+        UsageError: an unknown registration.
+    """
+    if registration not in REGISTRATIONS:
+        raise UsageError(f"registration {registration!r} is none of {', '.join(REGISTRATIONS)}")
+    scaled_by = reference if isinstance(reference, Reference) else Reference.of(reference)
+    manifest = load_manifest(data, seed=split_seed)
+    settings = {
+        "format": FORMAT,
+        "cohort": hashlib.sha256(str(manifest.root).encode()).hexdigest()[:16],
+        "mri_shape": list(_shape(mri_shape)),
+        "pet_shape": list(_shape(pet_shape)),
+        "registration": registration,
+        "reference": scaled_by.key,
+        **_extraction(registration),
+    }
+    root = Path(cache_dir or default_cache_dir(manifest.root)) / _key(settings)
+    return CohortCache(root, settings, manifest)
 
 
 def _extraction(registration: str) -> dict[str, str]:

@@ -73,14 +73,28 @@ class Probability:
         return {"p": p, "calibrated": self.calibrated, "note": self.note}
 
 
+def share_above(mean: float, residuals: Sequence[float] | np.ndarray, suvr: float) -> float:
+    """P(a measured SUVR > `suvr`): the share of mean + residual above it.
+
+    A conformal predictive system (Vovk et al. 2019, Machine Learning 108:445). It never says
+    never: the share is kept within 1/(n + 1) … n/(n + 1).
+
+    Args:
+        mean: of a person's samples, SUVR.
+        residuals: measured − mean of the samples, signed, of n people of a calibration.
+    """
+    count = len(residuals)
+    share = float((mean + np.asarray(residuals) > suvr).mean())
+    return min(max(share, 1 / (count + 1)), count / (count + 1))
+
+
 def probability_above(
     samples: Sequence[float], threshold: Threshold, residuals: Sequence[float] | None = None
 ) -> Probability:
     """P(measured SUVR > threshold) of one person.
 
     Without residuals it is the share of the samples, which is too sure where the model's samples
-    are too much alike. With them it is a conformal predictive distribution: the share of
-    mean + residual above the threshold, between 1/(n+1) and n/(n+1).
+    are too much alike. With them it is `share_above`.
 
     Args:
         samples: cortical SUVR of each drawn PET.
@@ -103,7 +117,5 @@ def probability_above(
         return Probability(
             share, False, f"share of {len(values)} samples, not calibrated against measured PETs"
         )
-    n = len(residuals)
-    share = float((values.mean() + np.asarray(residuals) > threshold.suvr).mean())
-    clipped = min(max(share, 1 / (n + 1)), n / (n + 1))
-    return Probability(clipped, True, f"residuals of {n} people of the calibration")
+    share = share_above(float(values.mean()), residuals, threshold.suvr)
+    return Probability(share, True, f"residuals of {len(residuals)} people of the calibration")

@@ -40,6 +40,8 @@ class Measured:
         synthetic: predicted from an MRI.
         simulated: no person was scanned.
         details: for the description: file, hash, how it was placed, model.
+        interval: low, high (SUVR) and level of the composite, of a calibrated model.
+        residuals: measured − synthetic composite (SUVR) of the people of its calibration.
     """
 
     subject: str
@@ -48,6 +50,8 @@ class Measured:
     simulated: bool
     regions: list[Region]
     details: dict[str, Any] = field(default_factory=dict)
+    interval: tuple[float, float, float] | None = None
+    residuals: Sequence[float] | None = None
 
     @property
     def source(self) -> str:
@@ -87,7 +91,7 @@ def _probability(person: Measured, threshold: Threshold) -> Probability:
         return Probability(None, False, "the composite was not measured")
     if composite.note == OF_THE_MEAN:
         return Probability(None, False, "the mean of the samples tells no probability")
-    return probability_above(composite.suvr, threshold)
+    return probability_above(composite.suvr, threshold, person.residuals)
 
 
 def table(people: Sequence[Measured], what: Quantification) -> str:
@@ -111,6 +115,8 @@ def table(people: Sequence[Measured], what: Quantification) -> str:
             notes = [region.note]
             if region.index is None:
                 row["region"] = f"{region.name}: {what.composite.name}"
+                if person.interval is not None:
+                    row |= dict(zip(("low", "high", "level"), person.interval, strict=True))
                 for key, number in (("centiloid", "centiloid"), ("status", "p")):
                     if key in of_all:
                         extra[of_all[key]["heading"]] = of_all[key]["note"]

@@ -74,7 +74,7 @@ def plane_pictures(scan: Scan) -> dict[str, dict[str, Picture]]:
         if scan.spread is not None:
             spread = SPREAD.colours(cut(scan.spread, plane, position, box))
             inside = cut(scan.mask, plane, position, box)
-            row["spread"] = (blend(spread * 0, spread, inside), "spread over the samples")
+            row["spread"] = (blend(spread * 0, spread, inside), "spread of the samples")
         pictures[plane] = {
             name: Picture(jpeg_uri(lettered(picture, plane)), f"{text}, {plane} plane")
             for name, (picture, text) in row.items()

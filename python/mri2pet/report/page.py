@@ -10,6 +10,7 @@ from importlib import resources
 from string import Template
 from typing import TYPE_CHECKING, Any
 
+from mri2pet.report.interval import uncertainty_section
 from mri2pet.report.regions import regions_section
 from mri2pet.report.tables import cards, notes, tables
 
@@ -24,7 +25,7 @@ COLUMN_NAMES = {
     "t1": "T1-weighted MRI",
     "pet": "Synthetic PET",
     "fusion": "Synthetic PET over T1",
-    "spread": "Spread over the samples",
+    "spread": "Spread of the samples, not an error bar",
 }
 
 
@@ -39,6 +40,7 @@ class ReportInput:
         pet, std: [X, Y, Z] in SUVR; `std` is None for a single sample.
         template_from_subject: 4 x 4, subject RAS mm → template RAS mm.
         sidecar: numbers and provenance, see `mri2pet.synthesis.sidecar`.
+        threshold: name and cortical SUVR of an amyloid threshold to draw.
     """
 
     title: str
@@ -48,6 +50,7 @@ class ReportInput:
     std: np.ndarray | None
     template_from_subject: np.ndarray
     sidecar: Mapping[str, Any]
+    threshold: tuple[str, float] | None = None
 
 
 def make_report(content: ReportInput) -> str:
@@ -63,6 +66,7 @@ def make_report(content: ReportInput) -> str:
     viewer, script = _viewer(scan)
     body = [
         cards(sidecar),
+        uncertainty_section(sidecar["measurements"], content.threshold),
         regions_section(sidecar.get("quantification")),
         _planes(scan),
         viewer,

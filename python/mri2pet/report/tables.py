@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping
 from html import escape
 from typing import Any
 
+from mri2pet.report.interval import interval_text
+
 UNITS = {"_mm": "mm", "_ml": "ml", "_s": "s", "_mib": "MiB", "_deg": "°"}
-STRIP_RANGE_SUVR = (0.75, 2.25)
 
 
 def cards(sidecar: Mapping[str, Any]) -> str:
@@ -15,9 +16,8 @@ def cards(sidecar: Mapping[str, Any]) -> str:
     cortical = sidecar["measurements"]["cortical_suvr"]
     cerebellum = sidecar["measurements"]["cerebellum_suvr"]["mean"]
     checks, seconds = sidecar["checks"], sidecar["seconds"]
-    spread = "" if cortical["std"] is None else f" <small>± {cortical['std']:.3f}</small>"
     items = [
-        _card("Cortical SUVR", f"{cortical['mean']:.3f}{spread}", _strip(cortical["samples"])),
+        _card("Cortical SUVR", f"{cortical['mean']:.3f}", _cortical_detail(cortical)),
         _card(
             "Cerebellum",
             f"{cerebellum:.3f} <small>SUVR</small>",
@@ -68,8 +68,12 @@ def tables(sidecar: Mapping[str, Any]) -> str:
 def _measurements(measurements: Mapping[str, Any]) -> dict[str, str]:
     cortical = measurements["cortical_suvr"]
     rows = {"cortical SUVR, mean": f"{cortical['mean']:.3f}"}
-    if cortical["std"] is not None:
-        rows["cortical SUVR, standard deviation"] = f"{cortical['std']:.3f}"
+    if cortical["sd_of_samples"] is not None:
+        rows["cortical SUVR, SD of the samples"] = f"{cortical['sd_of_samples']:.3f}"
+    if interval := cortical["interval"]:
+        rows["cortical SUVR, interval"] = f"{interval['low']:.3f} to {interval['high']:.3f}"
+        rows["method of the interval"] = interval["method"]
+    rows["uncertainty"] = measurements["uncertainty"]
     rows["cortical SUVR of each sample"] = ", ".join(f"{v:.3f}" for v in cortical["samples"])
     rows["cerebellum, mean SUVR"] = f"{measurements['cerebellum_suvr']['mean']:.3f}"
     rows["cortical region"] = "composite of frontal, temporal, parietal and precuneus cortex"
@@ -77,28 +81,18 @@ def _measurements(measurements: Mapping[str, Any]) -> dict[str, str]:
     return rows
 
 
+def _cortical_detail(cortical: Mapping[str, Any]) -> str:
+    if interval := cortical["interval"]:
+        return f"{100 * interval['level']:g} % interval {interval_text(cortical)}"
+    if cortical["sd_of_samples"] is None:
+        return "one sample: nothing is known of its error"
+    return f"SD of samples {cortical['sd_of_samples']:.3f}, not an error bar"
+
+
 def _card(name: str, value: str, detail: str) -> str:
     return (
         f'<div class="card"><div class="name">{name}</div><div class="value">{value}</div>'
         f'<div class="detail">{detail}</div></div>'
-    )
-
-
-def _strip(samples: Iterable[float]) -> str:
-    """One dot per sample on a fixed axis."""
-    low, high = STRIP_RANGE_SUVR
-
-    def place(value: float) -> float:
-        return 8 + 184 * min(max((value - low) / (high - low), 0.0), 1.0)
-
-    dots = "".join(f'<circle cx="{place(v):.1f}" cy="10" r="4"/>' for v in samples)
-    ticks = "".join(
-        f'<text x="{place(v):.1f}" y="31" text-anchor="middle">{v:g}</text>'
-        for v in (1.0, 1.25, 1.5, 1.75, 2.0)
-    )
-    return (
-        '<svg class="strip" viewBox="0 0 200 34" role="img" aria-label="cortical SUVR of each '
-        f'sample"><line x1="8" x2="192" y1="10" y2="10"/>{dots}{ticks}</svg>'
     )
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from mri2pet.imaging.pipeline import Preprocessed
     from mri2pet.quantification import Quantification
     from mri2pet.quantification.measure import Region
+    from mri2pet.uncertainty.results import ResultUncertainty
 
 HEADER_DESCRIPTION = b"synthetic AV45 SUVR"
 CEREBELLUM_TOLERANCE = 0.15
@@ -28,7 +29,7 @@ class SyntheticPet:
     Attributes:
         mean: [X, Y, Z] float32 on the subject's grid, mean of the samples in SUVR.
         std: [X, Y, Z] float32, standard deviation over the samples in SUVR (n - 1); None for one.
-        measurements: cortical and cerebellar SUVR, per sample and over the samples.
+        measurements: see `measure`.
         seconds: wall time of the stages here, by name.
         regions: composite and regions of every sample, where they were asked for.
     """
@@ -45,6 +46,7 @@ def synthetic_pet(
     model: Engine,
     subject: int,
     options: SynthesisOptions,
+    uncertainty: ResultUncertainty,
     observer: Observer,
     what: Quantification | None = None,
 ) -> SyntheticPet:
@@ -52,6 +54,7 @@ def synthetic_pet(
 
     Args:
         subject: number of the image that keys the noise, beside the seed.
+        uncertainty: what may be said of the error of the numbers.
         what: to be measured in every sample beside the built-in composite.
     """
     seconds: dict[str, float] = {}
@@ -60,29 +63,35 @@ def synthetic_pet(
     with stage("way back", seconds, observer):
         mean, std = _way_back(suvr, prepared)
     with stage("measurements", seconds, observer):
-        measurements = measure(suvr)
+        inside = _within_support(suvr, prepared)
+        measurements = measure(inside, uncertainty)
         regions = None
         if what is not None:
             cortical = measurements["cortical_suvr"]["samples"]
-            regions = _regions(prepared.t1.name, suvr, cortical, what)
+            regions = _regions(prepared.t1.name, inside, cortical, what)
     return SyntheticPet(mean, std, measurements, seconds, regions)
 
 
-def measure(suvr: np.ndarray) -> dict[str, Any]:
-    """Cortical SUVR (composite over whole cerebellum) and cerebellum mean of [S, K, I, J]."""
+def measure(suvr: np.ndarray, uncertainty: ResultUncertainty) -> dict[str, Any]:
+    """What is measured in samples [S, K, I, J].
+
+    Returns:
+        cortical_suvr (composite over whole cerebellum), regional_suvr (the same of each region),
+        both as `ResultUncertainty.of_region` gives them; cerebellum_suvr, the mean of the
+        samples; uncertainty, the words on the intervals or on why there are none.
+    """
     import numpy as np
 
-    from mri2pet.imaging.suvr.regions import cortical_suvr, region_mean
+    from mri2pet.imaging.suvr.regions import region_mean, regional_suvr
 
-    cortical = [float(cortical_suvr(sample)) for sample in suvr]
-    cerebellum = [float(region_mean(sample, "cerebellum", sample.shape)) for sample in suvr]
+    levels = [regional_suvr(sample) for sample in suvr]
+    regions = {name: uncertainty.of_region(name, [of[name] for of in levels]) for name in levels[0]}
+    cerebellum = [region_mean(sample, "cerebellum") for sample in suvr]
     return {
-        "cortical_suvr": {
-            "mean": float(np.mean(cortical)),
-            "std": float(np.std(cortical, ddof=1)) if len(cortical) > 1 else None,
-            "samples": cortical,
-        },
+        "cortical_suvr": regions.pop("cortex"),
+        "regional_suvr": regions,
         "cerebellum_suvr": {"mean": float(np.mean(cerebellum))},
+        "uncertainty": uncertainty.note,
     }
 
 
@@ -165,6 +174,18 @@ def _sample(
         )
     drawn = (standardised[:, 0].float().cpu() * model.pet_std + model.pet_mean).numpy()
     return in_suvr(drawn, model.provenance)
+
+
+def _within_support(suvr: np.ndarray, prepared: Preprocessed) -> np.ndarray:
+    """The samples cut as the evaluation cuts them, so that its calibration speaks of the same."""
+    from mri2pet.evaluation.methods import within_support
+    from mri2pet.imaging.space.model_space import mask_to_model_space
+
+    record, affine = prepared.record, prepared.t1.volume.affine
+    mask, shape = prepared.brain_mask, (suvr.shape[1], suvr.shape[2], suvr.shape[3])
+    return within_support(
+        suvr, mask_to_model_space(mask, affine, record.template_from_subject, shape)
+    )
 
 
 def _way_back(suvr: np.ndarray, prepared: Preprocessed) -> tuple[np.ndarray, np.ndarray | None]:

@@ -89,7 +89,7 @@ def synthesize(
 
     Raises:
         UsageError: an option makes no sense.
-        ModelError: the model is unknown or corrupted.
+        ModelError: the model is unknown or corrupted, or its calibration is another model's.
         Mri2petError: the output folder is not writable; or the only subject of the call failed.
             Of several subjects the failed ones are in the result and in `failures.tsv`.
     """
@@ -142,13 +142,24 @@ def _run(
 def _run_all(
     subjects: list[SubjectInput], options: SynthesisOptions, out: Path | None, observer: Observer
 ) -> list[SynthesisResult]:
+    from mri2pet.uncertainty.results import ResultUncertainty
+
     observer.run_started(len(subjects))
     settings = options.settings()
     what = options.quantification()
     settings["quantification"] = None if what is None else what.record()
     engine = _loaded(options)
     settings["precision"] = engine.precision
-    runner = SubjectRunner(engine, options, settings, out, observer, what)
+    uncertainty = ResultUncertainty.of(
+        options.model,
+        engine.sha256,
+        engine.provenance,
+        sampler=options.sampler,
+        steps=options.steps,
+        samples=options.samples,
+    )
+    settings["calibration"] = uncertainty.sha256
+    runner = SubjectRunner(engine, options, settings, uncertainty, out, observer, what)
     results = []
     for subject in subjects:
         observer.subject_started(subject.label)

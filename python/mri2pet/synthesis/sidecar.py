@@ -13,7 +13,7 @@ from mri2pet.build import versions
 if TYPE_CHECKING:
     from mri2pet.engines import Engine
 
-FORMAT = 1
+FORMAT = 2
 
 
 def make_sidecar(

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from mri2pet.quantification import Quantification
     from mri2pet.quantification.table import Measured
     from mri2pet.synthesis.pet import SyntheticPet
+    from mri2pet.uncertainty.results import ResultUncertainty
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class SubjectRunner:
     model: Engine
     options: SynthesisOptions
     settings: dict[str, Any]
+    uncertainty: ResultUncertainty
     out: Path | None
     observer: Observer
     what: Quantification | None = None
@@ -81,7 +83,15 @@ class SubjectRunner:
             on_stage=on_stage,
         )
         number = int(t1.sha256[:16], 16)
-        pet = synthetic_pet(prepared, self.model, number, self.options, self.observer, self.what)
+        pet = synthetic_pet(
+            prepared,
+            self.model,
+            number,
+            self.options,
+            self.uncertainty,
+            self.observer,
+            self.what,
+        )
         seconds.update(pet.seconds)
         return self._finish(subject, image, prepared, pet, seconds, paths)
 
@@ -99,7 +109,7 @@ class SubjectRunner:
         from mri2pet.synthesis.sidecar import make_sidecar
 
         reference = recorded_reference(self.model.provenance)
-        person = _person(subject.stem, pet)
+        person = self._person(subject.stem, pet)
         sidecar = make_sidecar(
             image=image,
             model=self.model,
@@ -118,7 +128,7 @@ class SubjectRunner:
             wanted = images if paths is not None else {}
             packed = {name: pool.submit(packed_image, image) for name, image in wanted.items()}
             with stage("report", seconds, self.observer):
-                page = _report(subject.stem, prepared, pet, sidecar)
+                page = _report(subject.stem, prepared, pet, sidecar, self._threshold())
             sidecar["seconds"]["report"] = round(seconds["report"], 3)
             if paths is None:
                 return SynthesisResult(
@@ -128,12 +138,36 @@ class SubjectRunner:
                 _write(paths, packed, page, sidecar, self._table(person))
         return _from_files(subject.label, "done", paths, sidecar)
 
+    def _person(self, stem: str, pet: SyntheticPet) -> Measured | None:
+        if self.what is None or pet.regions is None:
+            return None
+        from mri2pet.quantification.composite import BUILT_IN
+        from mri2pet.quantification.inputs import person_of
+        from mri2pet.quantification.table import Measured
+
+        name, session = person_of(Path(stem))
+        interval, residuals = None, None
+        if self.what.composite.key == BUILT_IN:  # the calibration speaks of no other
+            found = pet.measurements["cortical_suvr"]["interval"]
+            interval = found and (found["low"], found["high"], found["level"])
+            residuals = self.uncertainty.residuals("cortex")
+        return Measured(
+            *(name, session, True, False, pet.regions),
+            interval=interval,
+            residuals=residuals,
+        )
+
     def _quantified(self, person: Measured | None) -> dict[str, Any] | None:
         if self.what is None or person is None:
             return None
         from mri2pet.quantification.table import for_sidecar
 
         return for_sidecar(person, self.what)
+
+    def _threshold(self) -> tuple[str, float] | None:
+        if self.what is None or self.what.threshold is None:
+            return None
+        return self.what.threshold.name, self.what.threshold.suvr
 
     def _table(self, person: Measured | None) -> str | None:
         if self.what is None or person is None:
@@ -184,16 +218,6 @@ def _output_names(paths: OutputPaths, pet: SyntheticPet) -> dict[str, str]:
     return {name: getattr(paths, name).name for name in names}
 
 
-def _person(stem: str, pet: SyntheticPet) -> Measured | None:
-    if pet.regions is None:
-        return None
-    from mri2pet.quantification.inputs import person_of
-    from mri2pet.quantification.table import Measured
-
-    name, session = person_of(Path(stem))
-    return Measured(name, session, synthetic=True, simulated=False, regions=pet.regions)
-
-
 def _images(prepared: Preprocessed, pet: SyntheticPet) -> dict[str, nibabel.Nifti1Image]:
     from mri2pet.synthesis.pet import pet_image
 
@@ -203,7 +227,13 @@ def _images(prepared: Preprocessed, pet: SyntheticPet) -> dict[str, nibabel.Nift
     return images
 
 
-def _report(stem: str, prepared: Preprocessed, pet: SyntheticPet, sidecar: dict[str, Any]) -> str:
+def _report(
+    stem: str,
+    prepared: Preprocessed,
+    pet: SyntheticPet,
+    sidecar: dict[str, Any],
+    threshold: tuple[str, float] | None,
+) -> str:
     from mri2pet.report import ReportInput, make_report
 
     return make_report(
@@ -215,6 +245,7 @@ def _report(stem: str, prepared: Preprocessed, pet: SyntheticPet, sidecar: dict[
             std=pet.std,
             template_from_subject=prepared.record.template_from_subject,
             sidecar=sidecar,
+            threshold=threshold,
         )
     )
 

@@ -295,6 +295,7 @@ class Trainer:
                 "init_sha256": self.initial_sha256,
                 "training_subjects": len({r.subject for r in self.data.rows}),
                 "training_pairs": len(self.data.train),
+                "simulated": all(r.truth is not None for r in self.data.rows),
                 "split_by": self.split_by,
                 "reference": self.reference.record(),
                 **self.data.provenance,

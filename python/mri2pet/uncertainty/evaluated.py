@@ -1,0 +1,98 @@
+"""`OUT/uncertainty.{md,tsv,png}` of an evaluation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from mri2pet.checkpoint import load_model
+from mri2pet.cohort.cache import find_cache
+from mri2pet.errors import Mri2petError
+from mri2pet.files import written_whole
+from mri2pet.imaging.suvr.reference import CEREBELLUM
+from mri2pet.tables import write_tsv
+from mri2pet.uncertainty.calibration import (
+    NOT_CALIBRATED,
+    Calibration,
+    read_calibration,
+    settings_of,
+)
+from mri2pet.uncertainty.figure import draw_figure
+from mri2pet.uncertainty.people import MIN_SAMPLES, People, read_people
+from mri2pet.uncertainty.summary import climatology_of, summarise
+from mri2pet.uncertainty.tables import COLUMNS, markdown, rows
+
+
+def write_uncertainty(
+    out: str | Path,
+    model: str | Path,
+    *,
+    training_data: str | Path,
+    training_registration: str = "estimate",
+    reference: str | Path = CEREBELLUM,
+    cache: str | Path | None = None,
+    threshold: tuple[str, float] | None = None,
+) -> str:
+    """Writes how sure the samples of a finished evaluation are, and how right.
+
+    Args:
+        out: what `evaluate` wrote, with the same model, reference and cache.
+        training_data, training_registration: the cohort whose training people are the climatology.
+        threshold: name and cortical SUVR of an amyloid threshold; None for no status.
+
+    Returns:
+        A line that says where it is, or why it is not there.
+
+    Raises:
+        InputError: `out` holds no evaluation. ModelError: the calibration beside the model is
+            damaged or another model's. Mri2petError: `out` cannot be written.
+    """
+    out = Path(out)
+    people = read_people(out)
+    if people.samples < MIN_SAMPLES:
+        return f"no uncertainty.md: it needs at least {MIN_SAMPLES} samples of each person"
+    network = load_model(model)
+    cohort = find_cache(
+        training_data,
+        cache,
+        mri_shape=network.config.mri_shape,
+        pet_shape=network.config.pet_shape,
+        registration=training_registration,
+        reference=reference,
+    )
+    calibration = read_calibration(model, network.sha256)
+    usable, note = _usable(calibration, people, network.provenance)
+    summary = summarise(people, climatology_of(cohort), usable, threshold)
+    try:
+        with written_whole(out / "uncertainty.md") as part:
+            part.write_text(markdown(summary, note))
+        write_tsv(out / "uncertainty.tsv", COLUMNS, rows(summary))
+        draw_figure(out / "uncertainty.png", people, summary, usable)
+    except OSError as error:
+        raise Mri2petError(f"{out}: cannot be written ({error.strerror}).") from error
+    return f"uncertainty of the samples: {out / 'uncertainty.md'}"
+
+
+def _usable(
+    calibration: Calibration | None, people: People, provenance: dict[str, Any]
+) -> tuple[Calibration | None, str]:
+    """The calibration where it says something of these people, and a sentence on it."""
+    if calibration is None:
+        return None, "The model has no calibration; mri2pet calibrate makes one."
+    settings, cohort = people.settings, calibration.cohort
+    here = settings_of(
+        provenance,
+        sampler=settings["sampler"],
+        steps=settings["steps"],
+        samples=settings["samples"],
+    )
+    if misfits := calibration.misfits(here):
+        return (
+            None,
+            f"The model's calibration is left out: {NOT_CALIBRATED} ({', '.join(misfits)}).",
+        )
+    same = cohort.key == settings["cohort"]
+    if same and (cohort.split == settings["split"] or "all" in (cohort.split, settings["split"])):
+        return None, "The model's calibration is left out: it was made from these people."
+    kind = "simulated people" if cohort.simulated else "people"
+    return calibration, f"Calibrated: on {cohort.people} {kind} of {cohort.name}."

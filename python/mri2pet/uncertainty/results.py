@@ -1,0 +1,90 @@
+"""What a synthesis may say of its own error: intervals where the model's calibration fits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mri2pet.checkpoint import Model
+from mri2pet.uncertainty.calibration import (
+    NOT_CALIBRATED,
+    Calibration,
+    read_calibration,
+    settings_of,
+    trained_on_simulated,
+)
+
+
+@dataclass(frozen=True)
+class ResultUncertainty:
+    """For all results of one model and its settings.
+
+    Attributes:
+        calibration: None where there is none, or it was made for other settings.
+        note: what the intervals are, or why there are none.
+        simulated: the model was trained on simulated people.
+    """
+
+    calibration: Calibration | None
+    note: str
+    simulated: bool = False
+
+    @classmethod
+    def of(
+        cls,
+        model: str | Path | Model,
+        sha256: str,
+        provenance: Mapping[str, Any],
+        *,
+        sampler: str,
+        steps: int,
+        samples: int,
+    ) -> ResultUncertainty:
+        """Of results drawn with these settings.
+
+        Args:
+            model: as the user named it; its calibration lies in its folder.
+            sha256, provenance: of the model.
+
+        Raises:
+            ModelError: the calibration is damaged, or another model's.
+        """
+        simulated = trained_on_simulated(provenance)
+        calibration = read_calibration(model, sha256)
+        if calibration is None:
+            return cls(None, _not_calibrated("the model has no calibration"), simulated)
+        here = settings_of(provenance, sampler=sampler, steps=steps, samples=samples)
+        if misfits := calibration.misfits(here):
+            return cls(None, _not_calibrated(", ".join(misfits)), simulated)
+        return cls(calibration, calibration.label(simulated=simulated), simulated)
+
+    @property
+    def sha256(self) -> str | None:
+        """Names the calibration that results depend on."""
+        return None if self.calibration is None else self.calibration.sha256
+
+    def residuals(self, name: str) -> list[float] | None:
+        """Measured − synthetic SUVR of a region, of the people of the calibration, or None."""
+        return None if self.calibration is None else list(self.calibration.regions[name].residuals)
+
+    def of_region(self, name: str, samples: Sequence[float]) -> dict[str, Any]:
+        """Mean, SD (n − 1; None for one sample), the samples and the interval or None; SUVR."""
+        mean = float(np.mean(samples))
+        spread = float(np.std(samples, ddof=1)) if len(samples) > 1 else None
+        interval = None
+        if self.calibration is not None and spread is not None:
+            interval = self.calibration.interval(name, mean, spread, simulated=self.simulated)
+        return {
+            "mean": mean,
+            "sd_of_samples": spread,
+            "samples": [float(value) for value in samples],
+            "interval": interval,
+        }
+
+
+def _not_calibrated(reason: str) -> str:
+    return f"{NOT_CALIBRATED}: {reason}; the spread of the samples is not an error bar"

@@ -1,0 +1,175 @@
+"""What an evaluation's folder gets, and which calibration counts for it."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from mri2pet.errors import ModelError
+from mri2pet.tables import read_table
+from mri2pet.uncertainty import evaluated as module
+from mri2pet.uncertainty.calibrate import fit
+from mri2pet.uncertainty.calibration import CALIBRATION, write_calibration
+from mri2pet.uncertainty.evaluated import write_uncertainty
+from mri2pet.uncertainty.people import read_people
+from mri2pet.uncertainty.scores import crps
+from mri2pet.uncertainty.summary import Climatology, climatology_of, summarise
+from mri2pet.uncertainty.tables import markdown
+
+FILES = ("uncertainty.md", "uncertainty.tsv", "uncertainty.png")
+
+
+@pytest.fixture(autouse=True)
+def training(monkeypatch):
+    """A training cohort of 50 people, without its files."""
+    values = np.random.default_rng(9).normal(1.3, 0.25, 50)
+    suvr = dict.fromkeys(("cortex", "frontal", "thalamus"), values)
+    known = Climatology("lab", [f"sub-{number:03d}" for number in range(50)], suvr)
+    monkeypatch.setattr(module, "find_cache", lambda *args, **options: None)
+    monkeypatch.setattr(module, "climatology_of", lambda cohort: known)
+    return known
+
+
+@pytest.fixture
+def model(model_folder, tmp_path):
+    return shutil.copytree(model_folder, tmp_path / "model")
+
+
+def written(out, model, **options):
+    line = write_uncertainty(out, model, training_data="cohort", **options)
+    return line, (out / "uncertainty.md").read_text()
+
+
+def values(out, region="cortex"):
+    return {
+        (line["quantity"], line["level"]): float(line["value"])
+        for line in read_table(out / "uncertainty.tsv")
+        if line["region"] == region and line["value"]
+    }
+
+
+def test_the_files_hold_the_scores(evaluated, model):
+    out = evaluated(30)
+    line, page = written(out, model)
+    assert str(out / "uncertainty.md") in line
+    assert (out / "uncertainty.png").read_bytes().startswith(b"\x89PNG")
+    people, found = read_people(out), values(out)
+    fair = crps(people.drawn["cortex"], people.measured["cortex"], fair=True).mean()
+    assert found["crps_fair", ""] == pytest.approx(fair, rel=1e-5)
+    assert found["skill", ""] == pytest.approx(1 - fair / found["crps_climatology", ""], rel=1e-4)
+    assert found["skill", ""] > 0.2
+    assert sum(found[f"rank_{rank}", ""] for rank in range(5)) == 30
+    assert found["spread_skill", ""] < 0.6
+    assert found["raw_coverage", "0.9"] < 0.8
+    assert values(out, "voxels")["spread_skill", ""] == pytest.approx(math.sqrt(0.25 * 5 / 4))
+    assert "30 people, 4 samples each. The model has no calibration" in page
+    assert "| lateral temporal |" not in page
+    assert "| thalamus |" in page
+    assert "calibrated covers" not in page
+    assert "Amyloid" not in page
+
+
+def test_a_calibration_of_other_people_is_tried(evaluated, model):
+    other = fit(read_people(evaluated(24, name="other", seed=2, cohort="beef")), "lab", {})
+    write_calibration(model / CALIBRATION, other)
+    out = evaluated(40)
+    _, page = written(out, model)
+    assert "Calibrated: on 24 simulated people of lab." in page
+    assert "calibrated 90 % covers" in page
+    found = values(out)
+    assert found["calibrated_coverage", "0.9"] > 0.8 > found["raw_coverage", "0.9"]
+    half = other.regions["cortex"].q["0.9"]
+    assert found["calibrated_width", "0.9"] == pytest.approx(2 * half, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({}, "it was made from these people"),
+        ({"split": "all"}, "it was made from these people"),
+        ({"cohort": "beef", "steps": 10}, "not calibrated for these settings (steps 25 instead"),
+    ],
+)
+def test_a_calibration_that_says_nothing_here_is_left_out(settings, reason, evaluated, model):
+    own = fit(read_people(evaluated(24, name="own", **settings)), "lab", {})
+    write_calibration(model / CALIBRATION, own)
+    _, page = written(evaluated(24), model)
+    assert reason in page
+    assert "calibrated covers" not in page
+
+
+def test_the_test_people_of_the_calibrations_cohort_are_others(evaluated, model):
+    own = fit(read_people(evaluated(24, name="own", split="val")), "lab", {})
+    write_calibration(model / CALIBRATION, own)
+    _, page = written(evaluated(24, split="test"), model)
+    assert "calibrated covers" in page
+
+
+def test_another_models_calibration_is_refused(evaluated, model):
+    other = fit(read_people(evaluated(24, name="other", model_sha256="0" * 64)), "lab", {})
+    write_calibration(model / CALIBRATION, other)
+    with pytest.raises(ModelError, match="made for another model"):
+        written(evaluated(24), model)
+
+
+def test_too_few_samples_write_nothing(evaluated, model):
+    out = evaluated(5, samples=3)
+    line = write_uncertainty(out, model, training_data="cohort")
+    assert "at least 4 samples" in line
+    assert not any((out / name).exists() for name in FILES)
+
+
+@pytest.mark.parametrize("calibrated", [False, True])
+def test_status_is_scored_where_a_threshold_is_named(calibrated, evaluated, training):
+    people = read_people(evaluated(40))
+    calibration = fit(people, "lab", {}) if calibrated else None
+    summary = summarise(people, training, calibration, ("mine", 1.3))
+    scores = summary.status.scores
+    assert scores["above"] == (people.measured["cortex"] > 1.3).sum()
+    assert scores["auroc"] > 0.8
+    page = markdown(summary, "")
+    assert "P(measured SUVR > mine)" in page
+    assert ("not calibrated" in page) != calibrated
+
+
+def test_without_training_people_there_is_no_skill(evaluated):
+    summary = summarise(read_people(evaluated(5)))
+    assert math.isnan(summary.regions["cortex"].skill)
+    assert "| – | – |" in markdown(summary, "")
+
+
+def test_climatology_is_of_the_training_peoples_first_scans():
+    def pet(row):
+        return np.full((16, 32, 32), row.level) * np.linspace(1, 2, 16)[:, None, None]
+
+    rows = [SimpleNamespace(subject=s, level=v) for s, v in (("a", 1.0), ("a", 5.0), ("b", 2.0))]
+    asked = []
+    settings = {"cohort": "lab"}
+    cohort = SimpleNamespace(
+        rows=lambda split: asked.append(split) or rows, pet=pet, settings=settings
+    )
+    found = climatology_of(cohort)
+    assert asked == ["train"]
+    assert (found.cohort, sorted(found.subjects)) == ("lab", ["a", "b"])
+    assert found.suvr["cortex"][0] == pytest.approx(found.suvr["cortex"][1])
+    assert climatology_of(SimpleNamespace(rows=lambda split: [], pet=pet)) is None
+
+
+def test_nobodys_own_value_is_in_the_climatology(evaluated):
+    people = read_people(evaluated(10))
+    own = Climatology("c0ffee", people.subjects, people.measured)
+    elsewhere = Climatology("beef", people.subjects, people.measured)
+    y = people.measured["cortex"]
+    distances = np.abs(y[:, None] - y[None])
+    left_out = [
+        distances[i, np.arange(10) != i].sum() / 9
+        - np.delete(np.delete(distances, i, 0), i, 1).sum() / (2 * 9 * 8)
+        for i in range(10)
+    ]
+    found = summarise(people, own).regions["cortex"].crps_climatology
+    assert found == pytest.approx(np.mean(left_out))
+    assert summarise(people, elsewhere).regions["cortex"].crps_climatology < found
