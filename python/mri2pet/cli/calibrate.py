@@ -25,7 +25,7 @@ def calibrate(
         str,
         typer.Option(metavar="val|test|all", help="Which people; all: the model saw none of them."),
     ] = "val",
-    samples: Annotated[int, typer.Option(help="PETs drawn per person, as synthesize will.")] = 8,
+    samples: Annotated[int, typer.Option(help="PETs drawn per person, as synthesize will.")] = 4,
     sampler: Annotated[
         str, typer.Option(metavar="dpmpp|ddim|ddpm", help="How to sample, as synthesize will.")
     ] = "dpmpp",

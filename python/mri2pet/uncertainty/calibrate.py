@@ -14,7 +14,7 @@ from mri2pet import __version__
 from mri2pet.checkpoint import load_model
 from mri2pet.errors import InputError, UsageError
 from mri2pet.evaluation.evaluate import OnEvent, evaluate
-from mri2pet.evaluation.settings import SAMPLING, Sampling
+from mri2pet.evaluation.settings import Sampling
 from mri2pet.imaging.suvr.reference import CEREBELLUM
 from mri2pet.uncertainty.calibration import (
     Calibration,
@@ -44,6 +44,8 @@ from mri2pet.uncertainty.people import CORTEX, MIN_SAMPLES, People, read_people
 from mri2pet.uncertainty.scores import Coverage, coverage, raw_interval
 
 FACTOR_PEOPLE = 30
+AS_SYNTHESIZE = Sampling(samples=4)
+"""The draws of `mri2pet synthesize` unless told otherwise; a calibration holds for no others."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ def calibrate(
     data: str | Path,
     out: str | Path,
     split: str = "val",
-    sampling: Sampling = SAMPLING,
+    sampling: Sampling = AS_SYNTHESIZE,
     registration: str = "estimate",
     reference: str | Path = CEREBELLUM,
     limit: int | None = None,
