@@ -38,18 +38,27 @@ class OpenVinoEngine(ExportedEngine):
         return _run(self._denoiser, inputs)
 
 
-def _compiled(path: Path) -> Any:
+def load_openvino() -> Any:
+    """The module.
+
+    Raises:
+        UsageError: OpenVINO is not installed.
+    """
     try:
         import openvino
     except ImportError:
         raise UsageError("OpenVINO is not installed: `pip install openvino`") from None
+    return openvino
+
+
+def _compiled(path: Path) -> Any:
     how = {
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
         "PERFORMANCE_HINT": "LATENCY",
         # What it computes with: without it a CPU that knows bfloat16 takes that.
         "INFERENCE_PRECISION_HINT": "f32",
     }
-    return openvino.Core().compile_model(str(path), "CPU", how)
+    return load_openvino().Core().compile_model(str(path), "CPU", how)
 
 
 def _run(model: Any, inputs: dict[str, Tensor]) -> Tensor:

@@ -266,13 +266,14 @@ def _engine(form: str, model: Model, folder: Path, batch: int) -> Engine:
                 raise UsageError("TF32 needs a GPU")
             return TorchEngine(model, tf32=True)
         return TorchEngine(model, precision)
+    from mri2pet.bench.openvino_engine import OpenVinoEngine, load_openvino
     from mri2pet.export import export_onnx, export_tensorrt
 
+    if name == "openvino":
+        load_openvino()  # an export takes long
     export = export_tensorrt if name == "tensorrt" else export_onnx
     export(model, folder, precision=precision, batch=batch)
     if name == "openvino":
-        from mri2pet.bench.openvino_engine import OpenVinoEngine
-
         return OpenVinoEngine(folder)
     return load_engine(folder, engine=name, device=model.device.type)
 

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from mri2pet.checkpoint import Model
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 # What reads scans. A machine with a GPU, torch and little else runs all other tests.
@@ -101,3 +106,94 @@ def torchvision_models():
             declarations.append(library)
     models = pytest.importorskip("torchvision.models", reason="torchvision is not installed")
     return models
+
+
+def _small_model(folder: Path, **options: str) -> Model:
+    """A model of 16 x 32 x 32 voxels with random weights, its norms changed from what they begin
+    with."""
+    import torch
+
+    from mri2pet.checkpoint import load_model, save_model
+    from mri2pet.config import ModelConfig
+    from mri2pet.nn import Network
+
+    torch.manual_seed(3)
+    shape = (16, 32, 32)
+    network = Network(ModelConfig(mri_shape=shape, pet_shape=shape, **options))
+    with torch.no_grad():
+        for name, parameter in network.named_parameters():
+            if "norm" in name:
+                parameter += 0.3 * torch.randn_like(parameter)
+    return load_model(save_model(folder, network, pet_mean=1.2, pet_std=0.3))
+
+
+@pytest.fixture(scope="session")
+def small_concat_model(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    """A model that sees the MRI as a second channel."""
+    folder = tmp_path_factory.mktemp("models") / "concat"
+    return _small_model(folder, prediction="v", cond="concat")
+
+
+@pytest.fixture(scope="session")
+def small_embedding_model(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    """A model that sees the MRI by its embedding alone."""
+    return _small_model(tmp_path_factory.mktemp("models") / "embedding")
+
+
+@pytest.fixture(scope="session")
+def small_export(small_concat_model: Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Its export in float32 for two volumes at once: never to be changed, for it takes long."""
+    from mri2pet.export import export_onnx
+
+    folder = tmp_path_factory.mktemp("exports") / "small"
+    return export_onnx(small_concat_model, folder, batch=2)
+
+
+@pytest.fixture
+def graphs_of_small_export(
+    small_export: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[Callable[[bytes], bytes]], None]:
+    """What is exported from here on takes its graphs from there, for tracing is the slow part.
+
+    Called with a function, it changes them: serialised graph → serialised graph.
+    """
+    import onnx
+
+    from mri2pet.engines.exported import DENOISER, ENCODER
+
+    def replace(change: Callable[[bytes], bytes]) -> None:
+        def graph(module: object, arguments: object, names: list[str], output: str) -> object:
+            file = small_export / (ENCODER if names == ["mri"] else DENOISER)
+            return onnx.load_from_string(change(file.read_bytes()))
+
+        monkeypatch.setattr("mri2pet.export.to_onnx._graph", graph)
+
+    replace(lambda graph: graph)
+    return replace
+
+
+@pytest.fixture(scope="session")
+def norms_per_channel() -> Callable[[bytes], bytes]:
+    """Changes a graph, serialised, into one that must not pass."""
+    return _norms_per_channel
+
+
+def _norms_per_channel(graph: bytes) -> bytes:
+    """A graph after what TensorRT's parser makes of GroupNormalization: a norm over one group
+    becomes one of each channel by itself."""
+    import numpy as np
+    import onnx
+
+    made = onnx.load_from_string(graph)
+    axes = {n.input[1] for n in made.graph.node if n.op_type == "ReduceMean"}
+    changed = 0
+    for tensor in made.graph.initializer:
+        reduced = onnx.numpy_helper.to_array(tensor).tolist() if tensor.name in axes else []
+        if 1 in reduced:
+            kept = np.array([axis for axis in reduced if axis != 1])
+            tensor.CopyFrom(onnx.numpy_helper.from_array(kept, tensor.name))
+            changed += 1
+    for value in list(made.graph.value_info):  # their shapes are others now
+        made.graph.value_info.remove(value)
+    assert changed or "mri" in {value.name for value in made.graph.input}, "no norm to change"
+    return made.SerializeToString()

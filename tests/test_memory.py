@@ -23,19 +23,27 @@ SETTINGS = (
 )
 
 
-@pytest.fixture(params=["compact", "paper"])
+@pytest.fixture(scope="module", params=["compact", "paper"])
 def config(request):
     return load_config(request.param, SETTINGS)
+
+
+@pytest.fixture(scope="module")
+def plans(config):
+    """Of sampling and of training."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(memory, "BATCHES", (1, 2, 4))
+        return sampling_plan(config.model), training_plan(config)
 
 
 def parameters(network):
     return sum(p.numel() * 4 for p in network.parameters())
 
 
-def test_sampling_is_what_torch_allocates(config):
+def test_sampling_is_what_torch_allocates(config, plans):
     network = Network(config.model).requires_grad_(False)
     network.to(memory_format=torch.channels_last_3d)
-    plan = sampling_plan(config.model)
+    plan, _ = plans
     assert plan.fixed == parameters(network)
     for count in (1, 4):
 
@@ -54,9 +62,9 @@ def test_sampling_is_what_torch_allocates(config):
         assert plan.peaks[count] - plan.fixed == pytest.approx(allocated, rel=0.15)
 
 
-def test_a_training_step_is_what_torch_allocates(config):
+def test_a_training_step_is_what_torch_allocates(config, plans):
     network = Network(config.model).to(memory_format=torch.channels_last_3d)
-    plan = training_plan(config)
+    _, plan = plans
     shape = (2, 1, *config.model.pet_shape)
     adam = torch.optim.Adam(network.parameters())
 
@@ -73,9 +81,8 @@ def test_a_training_step_is_what_torch_allocates(config):
     assert plan.fixed >= 2 * parameters(network)  # and the moving average
 
 
-def test_nothing_of_a_plan_stays_behind(config):
-    sampling_plan(config.model)
-    training_plan(config)
+@pytest.mark.usefixtures("plans")
+def test_nothing_of_a_plan_stays_behind():
     assert type(schedule.alpha_bar()) is torch.Tensor
     assert torch.backends.mkldnn.enabled
     assert float(schedule.alpha_bar()[999]) == pytest.approx(2.0e-5, rel=0.1)
@@ -102,9 +109,10 @@ def test_out_of_memory_says_what_would_fit():
         raise RuntimeError("something else")
 
 
-def test_commands(capsys, tmp_path):
+def test_commands(capsys, tmp_path, monkeypatch):
     from mri2pet.cli.main import main
 
+    monkeypatch.setattr(memory, "BATCHES", (1, 2))
     assert main(["synthesize", "x.nii", "-o", str(tmp_path / "out"), "--memory-plan"]) == 0
     assert "memory plan for sampling" in capsys.readouterr().out
     assert not (tmp_path / "out").exists()

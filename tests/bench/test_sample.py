@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import sys
 
 import pytest
@@ -10,25 +12,50 @@ import torch
 from mri2pet.bench import sample as bench
 from mri2pet.bench.sample import FORMS, bench_sample, default_forms, format_sample
 from mri2pet.errors import Mri2petError, UsageError
+from mri2pet.export import export_onnx
 
 SETTINGS = ("model.mri_shape=[16,32,32]", "model.pet_shape=[16,32,32]")
 
 IN_TORCH = ("authors", "torch", "torch-bf16")
 
 
-@pytest.mark.parametrize(
-    ("preset", "forms"),
-    [("compact", (*IN_TORCH, "onnxruntime", "onnxruntime-fp16")), ("paper", IN_TORCH)],
-)
-def test_every_form_gives_the_same_volume(preset, forms):
+@pytest.fixture
+def once(monkeypatch):
+    """Each form is timed once: how long it takes does not matter here."""
+    monkeypatch.setattr("mri2pet.bench.timing.MINIMUM_REPEATS", 1)
+    return {"settings": SETTINGS, "repeats": 1}
+
+
+@pytest.fixture
+def exported(monkeypatch, small_concat_model, graphs_of_small_export):
+    """Precisions that were asked for; what is timed is a model whose graphs are there already.
+
+    The graphs in half precision are measured by the tests of the export.
+    """
+    asked = []
+
+    def model(*given):
+        network = copy.deepcopy(small_concat_model.network)
+        return dataclasses.replace(small_concat_model, network=network)
+
+    def export(*given, precision, **options):
+        asked.append(precision)
+        return export_onnx(*given, precision=precision, **options)
+
+    monkeypatch.setattr(bench, "_model", model)
+    monkeypatch.setattr("mri2pet.export.export_onnx", export)
+    return asked
+
+
+def same_volumes(preset, forms, once):
     seen: list[int] = []
     result = bench_sample(
         preset,
         forms=forms,
-        settings=SETTINGS,
         batch=2,
         steps=3,
         on_row=lambda so_far: seen.append(len(so_far["rows"])),
+        **once,
     )
     assert seen == list(range(1, len(forms) + 1))
     assert tuple(row["form"] for row in result["rows"]) == forms
@@ -41,10 +68,19 @@ def test_every_form_gives_the_same_volume(preset, forms):
     assert forms[-1] in format_sample(result)
 
 
-def test_a_form_that_differs_or_cannot_run_is_a_row_with_its_reason(monkeypatch):
+def test_every_form_gives_the_same_volume(once, exported):
+    same_volumes("compact", (*IN_TORCH, "onnxruntime", "onnxruntime-fp16"), once)
+    assert exported == ["fp32", "fp16"]
+
+
+def test_every_form_in_torch_gives_the_same_volume_by_its_embedding(once):
+    same_volumes("paper", IN_TORCH, once)
+
+
+def test_a_form_that_differs_or_cannot_run_is_a_row_with_its_reason(monkeypatch, once):
     monkeypatch.setattr(bench, "_authors_loop", lambda model, mri, *_: 1 + torch.ones_like(mri))
     forms = ("torch", "authors", "torch-fp16", "torch-tf32", "torch-bf16")
-    result = bench_sample("compact", forms=forms, settings=SETTINGS, steps=2)
+    result = bench_sample("compact", forms=forms, steps=2, **once)
     rows = {row["form"]: row for row in result["rows"]}
     assert tuple(rows) == forms
     assert "another volume" in rows["authors"]["reason"]
@@ -93,8 +129,8 @@ def test_what_is_timed_by_default(monkeypatch):
 
 def test_forms_apart_give_the_volumes_that_they_give_together():
     """One that cannot run is a row all the same, and does not lead the others."""
-    forms = ("torch-fp16", "torch", "onnxruntime")
-    result = bench_sample("compact", forms=forms, settings=SETTINGS, steps=2, apart=True)
+    forms = ("torch-fp16", "torch", "authors")
+    result = bench_sample("compact", forms=forms, settings=SETTINGS, steps=1, apart=True)
     assert result["apart"]
     half, first, second = result["rows"]
     assert "needs a GPU" in half["reason"]
@@ -103,13 +139,15 @@ def test_forms_apart_give_the_volumes_that_they_give_together():
 
 
 @pytest.mark.parametrize("preset", ["compact", "paper"])
-def test_openvino_gives_the_same_volume(preset):
+def test_openvino_gives_the_same_volume(preset, once):
     pytest.importorskip("openvino", reason="OpenVINO is not installed")
-    result = bench_sample(preset, forms=("torch", "openvino"), settings=SETTINGS, steps=2)
+    result = bench_sample(preset, forms=("torch", "openvino"), steps=2, **once)
     assert result["rows"][1]["relative_difference"] < 1e-4
 
 
-def test_openvino_that_is_missing_is_a_row_with_its_reason(monkeypatch):
+def test_openvino_that_is_missing_is_a_row_with_its_reason(monkeypatch, once):
+    """And nothing is exported for it."""
+    monkeypatch.setattr("mri2pet.export.export_onnx", None)
     monkeypatch.setitem(sys.modules, "openvino", None)
-    result = bench_sample("compact", forms=("torch", "openvino"), settings=SETTINGS, steps=2)
+    result = bench_sample("compact", forms=("torch", "openvino"), steps=2, **once)
     assert "OpenVINO is not installed" in result["rows"][1]["reason"]

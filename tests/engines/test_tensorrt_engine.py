@@ -11,54 +11,39 @@ import sys
 from contextlib import contextmanager
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
 
-from mri2pet.checkpoint import load_model, save_model
-from mri2pet.config import ModelConfig
 from mri2pet.diffusion.graphed_loop import Loops
 from mri2pet.engines import load_engine, tensorrt_engine, tensorrt_plans
-from mri2pet.engines.exported import MANIFEST, read_export, write_manifest
+from mri2pet.engines.exported import MANIFEST, write_manifest
 from mri2pet.engines.sampling import sample
 from mri2pet.engines.tensorrt_engine import TensorRtEngine
 from mri2pet.errors import ModelError, UsageError
-from mri2pet.nn import Network
+from mri2pet.export import verify
 
-onnx = pytest.importorskip("onnx")
+pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
 SHAPE = (16, 32, 32)
 GPU = "NVIDIA H100 80GB HBM3"
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    torch.manual_seed(5)
-    network = Network(ModelConfig(mri_shape=SHAPE, pet_shape=SHAPE, cond="concat"))
-    with torch.no_grad():  # norms that do something
-        for name, parameter in network.named_parameters():
-            if "norm" in name:
-                parameter += 0.3 * torch.randn_like(parameter)
-    folder = tmp_path_factory.mktemp("models") / "concat"
-    return load_model(save_model(folder, network, pet_mean=1.2, pet_std=0.3))
-
-
-@pytest.fixture(scope="module")
-def onnx_export(model, tmp_path_factory):
-    from mri2pet.export import export_onnx
-
-    return export_onnx(model, tmp_path_factory.mktemp("exports") / "small", batch=2)
+@pytest.fixture
+def model(small_concat_model):
+    return small_concat_model
 
 
 @pytest.fixture
-def folder(onnx_export, tmp_path):
-    return shutil.copytree(onnx_export, tmp_path / "export")
+def folder(small_export, tmp_path):
+    return shutil.copytree(small_export, tmp_path / "export")
 
 
 @pytest.fixture
 def machine(fake, monkeypatch):
-    """A machine with a GPU and TensorRT, both stood in for."""
+    """A machine with a GPU and TensorRT, both stood in for; its self-tests are short."""
+    monkeypatch.setattr(verify, "TIMES", (1, 999))
+    monkeypatch.setattr(verify, "SAMPLING_STEPS", 2)
     card = SimpleNamespace(name=GPU, major=9, minor=0)
     stream = SimpleNamespace(cuda_stream=7, wait_stream=lambda other: None)
 
@@ -105,7 +90,7 @@ def test_same_seed_same_volumes(machine, model, folder):
     engine = TensorRtEngine(folder, "cpu")
     for person in (1, 2):
         mri = torch.rand(1, 1, *SHAPE, generator=torch.Generator().manual_seed(person))
-        options = {"samples": 3, "steps": 6, "seed": 4, "subject": person, "batch": 8}
+        options = {"samples": 3, "steps": 3, "seed": 4, "subject": person, "batch": 8}
         got, wanted = (sample(which, mri, **options) for which in (engine, model))
         assert (got - wanted).norm() / wanted.norm() < 1e-4
     loops = engine.loops.made
@@ -205,25 +190,10 @@ def test_a_plan_that_is_not_the_built_one_is_never_loaded(machine, model, folder
     assert machine.tensorrt.calls.count("deserialize_cuda_engine") == loads
 
 
-def per_channel(graph):
-    """What TensorRT's parser makes of a norm over one group: each channel by itself."""
-    made = onnx.load_from_string(graph)
-    axes = {n.input[1] for n in made.graph.node if n.op_type == "ReduceMean"}
-    changed = 0
-    for tensor in made.graph.initializer:
-        reduced = onnx.numpy_helper.to_array(tensor).tolist() if tensor.name in axes else []
-        if 1 in reduced:
-            kept = np.array([axis for axis in reduced if axis != 1])
-            tensor.CopyFrom(onnx.numpy_helper.from_array(kept, tensor.name))
-            changed += 1
-    for value in list(made.graph.value_info):  # their shapes are others now
-        made.graph.value_info.remove(value)
-    assert changed or "mri" in {value.name for value in made.graph.input}, "no norm to change"
-    return made.SerializeToString()
-
-
-def test_a_plan_that_computes_another_norm_fails_its_self_test(machine, model, folder):
-    machine.tensorrt.on_parse = per_channel
+def test_a_plan_that_computes_another_norm_fails_its_self_test(
+    machine, model, folder, norms_per_channel
+):
+    machine.tensorrt.on_parse = norms_per_channel
     with pytest.raises(ModelError, match="tensorrt does not compute what torch computes"):
         build(model, folder)
     assert manifest_of(folder)["verification"][-1]["passed"] is False
@@ -239,17 +209,20 @@ def test_a_failing_evaluation_is_told(machine, model, folder):
         engine.condition(torch.rand(1, 1, *SHAPE), torch.tensor([5]))
 
 
+@pytest.mark.usefixtures("graphs_of_small_export")
 def test_a_new_export_forgets_old_plans(machine, model, folder, monkeypatch):
     from mri2pet.export import export_onnx
 
     build(model, folder)
+    assert manifest_of(folder)["plans"]
     with monkeypatch.context() as without_gpu:
         without_gpu.setattr(torch.cuda, "is_available", lambda: False)
-        export_onnx(model, folder, batch=1)
+        export_onnx(model, folder, batch=2)
     assert not list(folder.rglob("*.plan"))
     with pytest.raises(ModelError, match="no TensorRT plan"):
         TensorRtEngine(folder, "cpu")
-    assert read_export(folder).batch == 1
+    assert "plans" not in manifest_of(folder)
+    assert len(manifest_of(folder)["verification"]) == 1
 
 
 def test_without_tensorrt_or_gpu_one_sentence_says_what_to_do(model, folder, fake, monkeypatch):

@@ -10,12 +10,20 @@ import numpy as np
 import pytest
 
 import mri2pet
+from mri2pet.diffusion.samplers import make_table
+from mri2pet.engines import sampling
 from mri2pet.imaging import pipeline
+from mri2pet.imaging.brain import registration, starts
 
 
 def _block(text):
     (block,) = re.findall(r"^```python\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
     return block
+
+
+def a_fifth(sampler, prediction, steps, **options):
+    """Of the steps that either asks for."""
+    return make_table(sampler, prediction, steps // 5, **options)
 
 
 def test_the_lines_give_the_image_of_synthesize(
@@ -28,12 +36,17 @@ def test_the_lines_give_the_image_of_synthesize(
     preprocess = pipeline.preprocess
 
     def once(t1, **options):
-        """The registration is the slow part, and not what is compared."""
+        """The registration is slow, and not what is compared."""
         if not prepared:
             prepared.append(preprocess(t1, **options))
         return prepared[0]
 
     monkeypatch.setattr(pipeline, "preprocess", once)
+    monkeypatch.setattr(registration, "STARTS", 1)
+    monkeypatch.setattr(registration, "FINE", registration.COARSE)
+    monkeypatch.setattr(starts, "YAW_DEG", (0.0,))
+    monkeypatch.setattr(starts, "ROLL_DEG", (0.0,))
+    monkeypatch.setattr(sampling, "make_table", a_fifth)
     monkeypatch.setattr("mri2pet.synthesis.subject._report", lambda *of: "")
     names = {}
     exec(

@@ -18,7 +18,7 @@ from mri2pet.engines.sampling import sample, sample_subjects
 from mri2pet.engines.torch_engine import TorchEngine
 from mri2pet.errors import ModelError, UsageError
 from mri2pet.export import export_onnx, verify_export
-from mri2pet.export.plain import PlainNorm, plain_network
+from mri2pet.export.plain import plain_network
 from mri2pet.export.policy import KERNELS, OPSET, check_policy
 from mri2pet.export.verify import compare, relative_difference
 
@@ -45,7 +45,7 @@ def test_plain_network_is_the_network(model, mri):
 @pytest.mark.parametrize("sampler", ["ddpm", "dpmpp"])
 def test_same_seed_same_volumes(model, export, mri, sampler):
     """Three samples through a graph of batch 2: the last call is filled up."""
-    options = {"samples": 3, "steps": 20, "sampler": sampler, "seed": 4, "subject": 77}
+    options = {"samples": 3, "steps": 8, "sampler": sampler, "seed": 4, "subject": 77}
     wanted = sample(model, mri, batch=1, **options)
     got = sample(OnnxRuntimeEngine(export), mri, batch=8, **options)
     assert got.shape == (3, 1, *SHAPE)
@@ -120,21 +120,13 @@ def test_policy_refuses_sums_in_half_precision():
         check_policy(onnx.helper.make_model(graph, opset_imports=[opset]))
 
 
-def test_a_norm_per_channel_does_not_pass_the_comparison(model, tmp_path, monkeypatch):
+def test_a_norm_per_channel_does_not_pass_the_comparison(
+    model, tmp_path, graphs_of_small_export, norms_per_channel
+):
     """What TensorRT's parser makes of GroupNormalization must not get through."""
-
-    def per_channel(self, x, *, gelu, residual=None, channel_bias=None):
-        y = torch.nn.functional.instance_norm(x.float()) * self.weight + self.bias
-        if channel_bias is not None:
-            y = y + channel_bias[:, :, None, None, None]
-        if residual is not None:
-            y = y + residual
-        return torch.nn.functional.gelu(y) if gelu else y
-
-    monkeypatch.setattr(PlainNorm, "forward", per_channel)
-    monkeypatch.setattr("mri2pet.export.to_onnx.check_policy", lambda graph: None)
+    graphs_of_small_export(norms_per_channel)
     with pytest.raises(ModelError, match="does not compute what torch computes"):
-        export_onnx(model, tmp_path / "wrong")
+        export_onnx(model, tmp_path / "wrong", batch=2)
     assert not (tmp_path / "wrong" / MANIFEST).exists()
 
 
@@ -223,11 +215,12 @@ def saved(model, tmp_path):
     return save_model(tmp_path / "model", model.network, pet_mean=1.0, pet_std=0.5)
 
 
+@pytest.mark.usefixtures("graphs_of_small_export")
 def test_command(saved, tmp_path, capsys):
     from mri2pet.cli.main import main
 
     out = tmp_path / "export"
-    assert main(["export", str(saved), "-o", str(out)]) == 0
+    assert main(["export", str(saved), "-o", str(out), "--batch", "2"]) == 0
     assert "relative difference" in capsys.readouterr().out
     assert main(["export", "verify", str(out), "--model", str(saved)]) == 0
     assert "onnxruntime" in capsys.readouterr().out

@@ -58,11 +58,11 @@ def running_sums_in_half(a, b):
     to a running sum in half precision."""
     if a.dtype != torch.float16 or a.shape[-1] <= 16:
         return torch.matmul(a, b)
+    terms = a.float().unflatten(-1, (-1, 16)).movedim(-2, -3)
+    exact = torch.matmul(terms, b.float().unflatten(-2, (-1, 16)))
     total = torch.zeros(()).half()
-    for start in range(0, a.shape[-1], 16):
-        terms = slice(start, start + 16)
-        exact = torch.matmul(a[..., terms].float(), b[..., terms, :].float())
-        total = (total.float() + exact).half()
+    for part in exact.unbind(-3):
+        total = (total.float() + part).half()
     return total
 
 

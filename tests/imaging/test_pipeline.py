@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from mri2pet.errors import InputError, UsageError
+from mri2pet.imaging.brain import registration, starts
 from mri2pet.imaging.brain.choice import MAX_BRIGHT_RIM
 from mri2pet.imaging.pipeline import preprocess, read_t1
 from mri2pet.imaging.space.grid import grid_affine, to_kij
@@ -101,12 +102,18 @@ def test_a_mark_in_the_model_lands_at_its_place_in_the_subject(prepared):
     np.testing.assert_allclose(centre[:3], expected[:3], atol=0.25)
 
 
-#: ITK reads its number of threads once, so a process of its own tries what the default promises.
+#: ITK reads its number of threads once, so a process of its own tries what the default promises,
+#: with every step of the work and few iterations of each.
 TWICE = """
 import sys
 import numpy as np
+from mri2pet.imaging import pipeline
+from mri2pet.imaging.brain import registration, starts
 from mri2pet.imaging.pipeline import preprocess
 
+registration.STARTS, registration.FINE = 1, registration.COARSE
+starts.YAW_DEG = starts.ROLL_DEG = (0.0,)
+pipeline._BRAIN_N4 = (10, 10, 10)
 for name in ("given", "reordered"):
     result = preprocess(
         f"{name}.nii", brain_mask=f"{name}_mask.nii", mri_shape=%r, pet_shape=%r
@@ -141,7 +148,10 @@ def test_another_axis_order_and_a_mask_give_the_same_brain(head, tmp_path):
     np.testing.assert_array_equal(first["mask"], head.brain_mask)
 
 
-def test_a_t2_like_brain_is_refused(head):
+def test_a_t2_like_brain_is_refused(head, monkeypatch):
+    monkeypatch.setattr(registration, "STARTS", 1)
+    monkeypatch.setattr(starts, "YAW_DEG", (0.0,))
+    monkeypatch.setattr(starts, "ROLL_DEG", (0.0,))
     data = head.image.get_fdata(dtype=np.float32)
     brain = np.where(head.brain_mask, np.maximum(520 - data, 10), 0)
     inverted = nibabel.Nifti1Image(brain.astype(np.float32), head.image.affine)

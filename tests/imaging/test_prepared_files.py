@@ -11,6 +11,7 @@ import pytest
 
 from mri2pet.cli import main as cli
 from mri2pet.imaging import prepared_files
+from mri2pet.imaging.space.model_space import pet_to_model_space
 from mri2pet.imaging.space.template import template, template_mask
 from mri2pet.imaging.suvr.reference import Reference, reference_level
 from mri2pet.imaging.suvr.regions import region_mean
@@ -20,7 +21,7 @@ from .pet_phantom import save_voi, uptake
 
 @pytest.fixture
 def go(tmp_path, monkeypatch):
-    """Runs the command; finding the brain and the PET in it is tested elsewhere."""
+    """Runs the command; finding the brain and the PET in it, and sinc, are tested elsewhere."""
     t1, mask = template(2), template_mask(2)
 
     def preprocess(path, *, mri_shape, pet_shape, **options):
@@ -35,6 +36,11 @@ def go(tmp_path, monkeypatch):
 
     monkeypatch.setattr(prepared_files, "preprocess", preprocess)
     monkeypatch.setattr("mri2pet.imaging.pet.to_t1.register_to_t1", lambda *given: np.eye(4))
+
+    def linear(*given, interpolation):
+        return pet_to_model_space(*given, interpolation="linear")
+
+    monkeypatch.setattr("mri2pet.imaging.pet.prepare.pet_to_model_space", linear)
     pet = tmp_path / "pet.nii.gz"
     nibabel.save(nibabel.Nifti1Image(5000 * uptake().data, uptake().affine), pet)
 
@@ -82,8 +88,10 @@ def test_a_voi_file_scales_where_its_sform_puts_it(go, tmp_path):
     assert found["pet_scale_to_suvr"] == pytest.approx(1 / (5000 * level), rel=1e-3)
 
 
-def test_minmax_has_no_suvr_files(go):
-    go()
+def test_minmax_has_no_suvr_files(go, tmp_path):
+    (tmp_path / "out").mkdir()
+    for name in prepared_files.SUVR_FILES:  # of an earlier run with a reference
+        (tmp_path / "out" / name).touch()
     out = go("--reference", "minmax")
     assert (details(out)["pet_unit"], details(out)["pet_scale_to_suvr"]) == ("0 to 1", None)
     pet = np.load(out / "pet.npy")

@@ -135,9 +135,10 @@ def test_settings_reach_the_network(tmp_path, settings, monkeypatch, name):
 
 
 @pytest.mark.usefixtures("memory_cohort")
-def test_every_validation_draws_a_picture(tmp_path, settings):
+def test_every_validation_draws_a_picture(tmp_path, settings, monkeypatch):
     from PIL import Image
 
+    monkeypatch.setattr("mri2pet.training.samples.STEPS", 2)
     more = ("training.volumes=4", "training.validate_every=2", "training.sample_images=2")
     train(tmp_path / "run", data=tmp_path, settings=(*settings, *more), device="cpu")
     pictures = sorted((tmp_path / "run" / "samples").iterdir())

@@ -15,9 +15,10 @@ import safetensors
 import safetensors.torch
 import torch
 
-from mri2pet.training import log
+from mri2pet.training import log, train
 
 PROGRAM = """
+import json
 import os
 import sys
 from pathlib import Path
@@ -32,8 +33,7 @@ import mri2pet.training.run as run
 from mri2pet.training.distributed import leave
 run.build_cache = lambda *args, **kwargs: module.MemoryCohort()
 torch.set_num_threads(1)
-settings = (*module.SETTINGS, "training.batch_size=4", "training.micro_batch=1",
-            "training.volumes=" + sys.argv[2])
+settings = (*module.SETTINGS, *json.loads(sys.argv[2]))
 signal_at = int(sys.argv[3])
 def on_event(kind, facts):
     if kind == "step" and facts["volumes"] == signal_at:
@@ -49,12 +49,15 @@ sys.exit(status)
 """
 
 
+#: Two volumes for each of two processes, one at a time.
+SHARED = ("training.batch_size=4", "training.micro_batch=1")
+
+
 def launch(
     folder: Path,
     processes: int,
+    settings: tuple[str, ...],
     *,
-    name: str = "",
-    volumes: int = 8,
     killed: tuple[int, int] = (-1, 0),
     status: int = 0,
 ) -> Path:
@@ -62,8 +65,8 @@ def launch(
     program = folder / "program.py"
     conftest = str(Path(__file__).with_name("conftest.py"))
     program.write_text(PROGRAM.format(folder=str(folder), conftest=conftest))
-    run = folder / (name or f"run{processes}")
-    arguments = [str(run), str(volumes), *map(str, killed)]
+    run = folder / "launched"
+    arguments = [str(run), json.dumps(settings), *map(str, killed)]
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -83,29 +86,41 @@ def launch(
     return run
 
 
-@pytest.mark.skipif(not torch.distributed.is_available(), reason="torch has no distributed part")
-def test_two_processes_train_like_one(tmp_path):
-    one, two = (
-        safetensors.torch.load_file(launch(tmp_path, n) / "checkpoints" / "last.safetensors")
-        for n in (1, 2)
-    )
-    moments = [name for name in one if name.startswith("adam.exp_avg.")]
-    a, b = (torch.cat([state[n].flatten() for n in moments]) for state in (one, two))
-    assert (a - b).norm() < 1e-4 * a.norm()
+@pytest.fixture
+def here(memory_cohort, settings, tmp_path):
+    """Trains in this process, on one thread as those that are launched."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+
+    def go(name: str, more: tuple[str, ...]) -> Path:
+        train(tmp_path / name, data=tmp_path, settings=(*settings, *more), device="cpu")
+        return tmp_path / name
+
+    yield go
+    torch.set_num_threads(threads)
 
 
 def checkpoint(run: Path) -> dict[str, torch.Tensor]:
     return safetensors.torch.load_file(run / "checkpoints" / "last.safetensors")
 
 
-def test_a_run_ended_by_sigkill_goes_on_to_the_same_bits(tmp_path):
-    whole = launch(tmp_path, 1, name="whole", volumes=16)
-    killed = launch(
-        tmp_path, 1, name="killed", volumes=16, killed=(12, signal.SIGKILL), status=-signal.SIGKILL
-    )
-    assert log.read(killed)[-1]["volumes"] <= 12
-    assert not (killed / "model").exists() or checkpoint(killed).keys() == checkpoint(whole).keys()
-    launch(tmp_path, 1, name="killed", volumes=16)
+@pytest.mark.skipif(not torch.distributed.is_available(), reason="torch has no distributed part")
+def test_two_processes_train_like_one(tmp_path, here):
+    settings = (*SHARED, "training.volumes=8", "training.checkpoint_every=1000")
+    one, two = checkpoint(here("one", settings)), checkpoint(launch(tmp_path, 2, settings))
+    moments = [name for name in one if name.startswith("adam.exp_avg.")]
+    a, b = (torch.cat([state[n].flatten() for n in moments]) for state in (one, two))
+    assert (a - b).norm() < 1e-4 * a.norm()
+
+
+def test_a_run_ended_by_sigkill_goes_on_to_the_same_bits(tmp_path, here):
+    """The checkpoint is of volume 4; what the process did after it is done again."""
+    settings = ("training.volumes=6", "training.validate_every=4")
+    whole = here("whole", settings)
+    killed = launch(tmp_path, 1, settings, killed=(6, signal.SIGKILL), status=-signal.SIGKILL)
+    assert log.read(killed)[-1]["volumes"] == 4
+    assert checkpoint(killed).keys() == checkpoint(whole).keys()
+    assert here(killed.name, settings) == killed
     ours, theirs = checkpoint(whole), checkpoint(killed)
     assert all(torch.equal(value, theirs[name]) for name, value in ours.items())
 
@@ -113,7 +128,8 @@ def test_a_run_ended_by_sigkill_goes_on_to_the_same_bits(tmp_path):
 @pytest.mark.skipif(not torch.distributed.is_available(), reason="torch has no distributed part")
 def test_a_signal_to_one_process_stops_all_of_them_after_the_same_step(tmp_path):
     stopped = 128 + signal.SIGTERM
-    run = launch(tmp_path, 2, volumes=40, killed=(4, signal.SIGTERM), status=stopped)
+    settings = (*SHARED, "training.volumes=40")
+    run = launch(tmp_path, 2, settings, killed=(4, signal.SIGTERM), status=stopped)
     with safetensors.safe_open(run / "checkpoints" / "last.safetensors", "pt") as file:
         assert json.loads(file.metadata()["progress"])["volumes"] == 4
 

@@ -9,7 +9,6 @@ import torch
 
 from mri2pet.cohort.dataset import ModelSpaceDataset
 from mri2pet.config import load_config
-from mri2pet.nn import Network
 from mri2pet.training import run as run_module
 from mri2pet.training import state as state_module
 from mri2pet.training import train
@@ -46,6 +45,20 @@ class Replaying:
         return replay
 
 
+class Small(torch.nn.Module):
+    """A network of three layers: the last test trains the real one."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = torch.nn.Conv3d(2, 4, 3, padding=1)
+        self.time = torch.nn.Linear(1, 4)
+        self.last = torch.nn.Conv3d(4, 1, 3, padding=1)
+
+    def forward(self, x_t, t, mri):
+        time = self.time(t[:, None] / 999)[..., None, None, None]
+        return self.last(torch.nn.functional.gelu(self.first(torch.cat((x_t, mri), 1)) + time))
+
+
 @pytest.fixture
 def start(cohort, settings):
     """A fresh state with such a capture (None: plain), and the steps of a batch of five."""
@@ -54,7 +67,7 @@ def start(cohort, settings):
 
     def fresh(capture, **options):
         torch.manual_seed(0)
-        network = Network(config.model).to(memory_format=torch.channels_last_3d)
+        network = Small().to(memory_format=torch.channels_last_3d)
         state = TrainingState(network, 1e-3, 0.9, **options)
         if capture is not None:
             state.graph = GraphedGradients(network.parameters(), capture)
@@ -215,7 +228,8 @@ def test_nothing_is_captured_or_replayed_while_a_run_validates(tmp_path, setting
 
         monkeypatch.setattr(run_module, name, call)
 
-    more = ("training.volumes=16", "training.validate_every=2", "training.sample_images=1")
+    more = ("training.volumes=10", "training.validate_every=2", "training.sample_images=1")
+    monkeypatch.setattr("mri2pet.training.samples.STEPS", 2)
     go = {"data": tmp_path, "settings": (*settings, *more), "device": "cpu"}
     plain = train(tmp_path / "plain", **go)
     monkeypatch.setattr(state_module, "GraphedGradients", made)
@@ -223,7 +237,7 @@ def test_nothing_is_captured_or_replayed_while_a_run_validates(tmp_path, setting
     watched("validate")
     watched("draw_samples")
     graphed = train(tmp_path / "graphed", **go)
-    assert (capture.captures, capture.replays) == (1, 8 - PLAIN)
-    assert during == [("draw_samples", True), ("validate", True)] * 8
+    assert (capture.captures, capture.replays) == (1, 5 - PLAIN)
+    assert during == [("draw_samples", True), ("validate", True)] * 5
     name = "model.safetensors"
     assert (plain / name).read_bytes() == (graphed / name).read_bytes()

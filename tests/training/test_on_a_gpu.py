@@ -54,9 +54,11 @@ def test_a_step_is_that_of_plain_torch_on_the_cpu(cohort, settings, device, prec
 
 @pytest.mark.parametrize(("device", "volumes"), [("cpu", 8), gpu("cuda", 60)])
 def test_a_run_with_loaders_draws_while_it_learns(
-    memory_cohort, settings, tmp_path, device, volumes
+    memory_cohort, settings, tmp_path, monkeypatch, device, volumes
 ):
     """Pictures capture a CUDA graph while the loader threads pin memory."""
+    if device == "cpu":
+        monkeypatch.setattr("mri2pet.training.samples.STEPS", 2)
     given = [*settings, f"training.volumes={volumes}", "training.validate_every=4"]
     given += ["training.sample_images=2", "training.checkpoint_every=1000", "data.loaders=4"]
     run = tmp_path / "run"

@@ -127,7 +127,8 @@ def test_out_of_memory_says_what_would_fit(tmp_path, settings, monkeypatch):
         train(tmp_path / "run", data=tmp_path, settings=settings, device="cpu")
 
 
-def test_dry_run_shows_the_numbers(capsys):
+def test_dry_run_shows_the_numbers(capsys, monkeypatch):
+    monkeypatch.setattr(memory, "BATCHES", (1,))
     shape = "model.pet_shape=[16,64,64]"
     arguments = ["train", "run", "--data", "x", "--dry-run", "--device", "cpu", "--set", shape]
     assert main(arguments) == 0

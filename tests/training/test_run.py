@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 
 import nibabel
@@ -15,6 +16,8 @@ from mri2pet.checkpoint import load_model
 from mri2pet.errors import InputError, Mri2petError, UsageError
 from mri2pet.training import log, train
 from mri2pet.training.run import Stopped
+
+from .conftest import SETTINGS, MemoryCohort
 
 
 class Killed(BaseException):
@@ -46,7 +49,7 @@ def go(memory_cohort, settings, tmp_path):
 def test_a_run_learns_and_leaves_a_model(go):
     run = go(
         "run",
-        "training.volumes=80",
+        "training.volumes=40",
         "training.checkpoint_every=1000",
         "training.lr=2e-3",
         "training.augment=false",
@@ -55,16 +58,28 @@ def test_a_run_learns_and_leaves_a_model(go):
     assert checks[-1] < 0.75 * checks[0]
     model = load_model(run)
     assert (model.pet_mean, model.pet_std) == (0.4, 0.5)
-    assert model.provenance["volumes"] == 80
+    assert model.provenance["volumes"] == 40
     assert model.provenance["training_pairs"] == 6
     assert model.provenance["simulated"] is False
     assert json.loads((run / "config.json").read_text())["training"]["lr"] == 2e-3
     assert (run / "losses.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A run of eight volumes, made once."""
+    folder = tmp_path_factory.mktemp("trained")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mri2pet.training.run.build_cache", lambda *given, **named: MemoryCohort())
+        settings = (*SETTINGS, "training.volumes=8")
+        train(folder / "whole", data=folder, settings=settings, device="cpu")
+    return folder / "whole"
+
+
 @pytest.fixture
-def whole(go):
-    return go("whole", "training.volumes=8")
+def whole(trained, tmp_path):
+    """Its copy, for every test to spoil."""
+    return shutil.copytree(trained, tmp_path / "whole")
 
 
 def same_weights(run, other):

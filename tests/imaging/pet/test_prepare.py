@@ -10,7 +10,7 @@ import pytest
 from mri2pet.imaging.pet.frames import PetSeries
 from mri2pet.imaging.pet.prepare import minmax, prepare_pet
 from mri2pet.imaging.pet.to_t1 import register_to_t1
-from mri2pet.imaging.space.model_space import mask_to_model_space
+from mri2pet.imaging.space.model_space import mask_to_model_space, pet_to_model_space
 from mri2pet.imaging.space.template import template, template_mask
 from mri2pet.imaging.space.volume import Volume
 from mri2pet.imaging.suvr.means import region_mean_mm
@@ -100,8 +100,13 @@ def test_minmax_spans_zero_to_one():
 
 @pytest.fixture
 def scaled_by(scan, monkeypatch):
-    """The scan prepared at its true place with a reference."""
+    """The scan prepared at its true place with a reference; sinc is in `prepared`."""
+
+    def linear(*given, interpolation):
+        return pet_to_model_space(*given, interpolation="linear")
+
     monkeypatch.setattr("mri2pet.imaging.pet.to_t1.register_to_t1", lambda *given: scan[1])
+    monkeypatch.setattr("mri2pet.imaging.pet.prepare.pet_to_model_space", linear)
     t1, mask = template(2), template_mask(2)
     brain = mask_to_model_space(mask.data, t1.affine, np.eye(4), PET_SHAPE)
     series = PetSeries("scan", scan[0].data[None], scan[0].affine)

@@ -53,7 +53,7 @@ def test_a_point_lands_where_the_transform_says(interpolation):
     where = (31.0, -42.0, 17.0)
     transform = turned()
     t1 = blob(where, template_from_subject=transform)
-    mri = to_model_space(t1, transform, np.ones(t1.shape, bool), MRI_SHAPE, interpolation)
+    mri = to_model_space(t1, transform, t1.data > 0.01, MRI_SHAPE, interpolation)
     assert mri.shape == MRI_SHAPE
     assert mri.dtype == np.float32
     np.testing.assert_allclose(centre_of_mass_mm(mri), where, atol=0.35)
