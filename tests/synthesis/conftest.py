@@ -15,6 +15,7 @@ import torch
 from mri2pet.checkpoint import save_model
 from mri2pet.config import ModelConfig
 from mri2pet.imaging import pipeline
+from mri2pet.imaging.brain import registration, starts
 from mri2pet.imaging.space.template import template
 from mri2pet.nn import Network
 
@@ -64,7 +65,11 @@ def prepared() -> dict[Any, Any]:
 
 @pytest.fixture(scope="module", autouse=True)
 def _prepare_once(prepared: dict[Any, Any]) -> Iterator[None]:
-    """The real preprocessing runs once per grid: images on one grid stand for the same head."""
+    """The real preprocessing runs once per grid: images on one grid stand for the same head.
+
+    That is nearly upright and without a bias: it is looked for where it is, from one start, in few
+    iterations.
+    """
     preprocess = pipeline.preprocess
 
     def remembered(t1: Any, **options: Any) -> Any:
@@ -77,6 +82,11 @@ def _prepare_once(prepared: dict[Any, Any]) -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pipeline, "preprocess", remembered)
+        patch.setattr(pipeline, "_BRAIN_N4", (10, 10, 10))
+        patch.setattr(registration, "STARTS", 1)
+        patch.setattr(registration, "FINE", registration.COARSE)
+        patch.setattr(starts, "YAW_DEG", (0.0,))
+        patch.setattr(starts, "ROLL_DEG", (0.0,))
         yield
 
 

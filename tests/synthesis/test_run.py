@@ -43,6 +43,12 @@ def done(
     return out, result
 
 
+@pytest.fixture
+def no_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page without its pictures, which take most of the time."""
+    monkeypatch.setattr(subject_module, "_report", lambda *of: "<!DOCTYPE html>")
+
+
 def test_files_of_a_subject(done: tuple[Path, SynthesisResult]) -> None:
     out, result = done
     base = "sub-01/sub-01_trc-18FAV45_space-T1w_desc-synthetic"
@@ -114,6 +120,7 @@ def test_sidecar(done: tuple[Path, SynthesisResult], head_file: Path, small_mode
     assert written["measurements"]["cerebellum_suvr"]["mean"] > 0
 
 
+@pytest.mark.usefixtures("no_report")
 def test_a_model_of_another_reference_says_so(
     head_file: Path, small_model: Path, tmp_path: Path, quick: Quick
 ) -> None:
@@ -177,6 +184,7 @@ class Counting(Observer):
         self.events.append(result.status)
 
 
+@pytest.mark.usefixtures("no_report")
 def test_progress_is_told(head_file: Path, quick: Quick) -> None:
     observer = Counting()
     mri2pet.synthesize(head_file, observer=observer, **quick)
@@ -188,6 +196,7 @@ def test_progress_is_told(head_file: Path, quick: Quick) -> None:
     assert events.index((4, 4)) < events.index(("sampling", True))
 
 
+@pytest.mark.usefixtures("no_report")
 def test_one_sample_has_no_spread(head_file: Path, tmp_path: Path, quick: Quick) -> None:
     mri2pet.synthesize(head_file, tmp_path, **quick)
     (result,) = mri2pet.synthesize(head_file, tmp_path, **quick | {"samples": 1})
@@ -196,6 +205,7 @@ def test_one_sample_has_no_spread(head_file: Path, tmp_path: Path, quick: Quick)
     assert result.sidecar["measurements"]["cortical_suvr"]["sd_of_samples"] is None
 
 
+@pytest.mark.usefixtures("no_report")
 def test_done_subjects_are_skipped(head_file: Path, tmp_path: Path, quick: Quick) -> None:
     (first,) = mri2pet.synthesize(head_file, tmp_path, **quick)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
@@ -205,6 +215,7 @@ def test_done_subjects_are_skipped(head_file: Path, tmp_path: Path, quick: Quick
     np.testing.assert_array_equal(second.pet.get_fdata(), first.pet.get_fdata())
 
 
+@pytest.mark.usefixtures("no_report")
 @pytest.mark.parametrize(
     "change", [{"seed": 1}, {"steps": 3}, {"sampler": "ddpm"}, {"overwrite": True}]
 )
@@ -218,6 +229,7 @@ def test_other_settings_are_done_again(
     assert (second.paths.pet.read_bytes() == before) == ("overwrite" in change)
 
 
+@pytest.mark.usefixtures("no_report")
 def test_a_run_killed_before_the_sidecar_is_done_again(
     head_file: Path, tmp_path: Path, quick: Quick
 ) -> None:
@@ -227,6 +239,7 @@ def test_a_run_killed_before_the_sidecar_is_done_again(
     assert second.status == "done"
 
 
+@pytest.mark.usefixtures("no_report")
 def test_the_rest_goes_on_after_a_failure(
     head_file: Path, tmp_path: Path, quick: Quick, changed: Callable[..., Path]
 ) -> None:
@@ -244,6 +257,7 @@ def test_the_rest_goes_on_after_a_failure(
     assert not (out / outputs.FAILURES).exists()
 
 
+@pytest.mark.usefixtures("no_report")
 def test_a_fault_of_the_program_stops_one_subject_only(
     head_file: Path,
     tmp_path: Path,
