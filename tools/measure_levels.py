@@ -26,7 +26,7 @@ from mri2pet.diffusion.schedule import add_noise, alpha_bar, noise_from_output, 
 from mri2pet.files import written_whole
 from mri2pet.imaging.suvr.regions import region_fractions
 
-STEPS = (50, 100, 200, 300, 400, 500, 600, 700, 800, 900, 950, 999)
+STEPS = (600, 700, 800, 850, 900, 920, 940, 960, 980, 999)
 
 
 def main() -> None:
