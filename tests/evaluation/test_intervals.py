@@ -38,9 +38,9 @@ def test_the_interval_of_a_mean_is_that_of_the_normal_theory():
 
 def test_bca_is_scipys_on_skewed_data():
     values = np.random.default_rng(4).lognormal(0, 1, 40)
-    ours = estimate(MEAN, names(40), values)
+    ours = estimate(MEAN, names(40), values, resamples=200_000)
     theirs = stats.bootstrap(
-        (values,), np.mean, method="BCa", n_resamples=20_000, rng=np.random.default_rng(0)
+        (values,), np.mean, method="BCa", n_resamples=200_000, rng=np.random.default_rng(0)
     ).confidence_interval
     width = theirs.high - theirs.low
     assert ours.low == pytest.approx(theirs.low, abs=0.03 * width)

@@ -26,6 +26,7 @@ SETTINGS = (
 @dataclass(frozen=True)
 class Row:
     name: str
+    truth: None = None
 
     @property
     def subject(self) -> str:
