@@ -144,6 +144,17 @@ def test_one_person_and_few_people_have_no_interval():
     assert math.isnan(few.fid_infinity)
 
 
+def test_single_slices_and_a_floor_of_one_person_have_no_distance():
+    thin = distances_of(people(0, 1, 1), {"drawn": people(1, 1, 1)}, {"floor": people(2, 1, 1)})
+    assert all(math.isnan(d.fid.value) for d in thin.values())
+    found = distances_of(people(0, 12), {"drawn": people(1, 12)}, {"floor": people(2, 1, 4)})
+    assert math.isfinite(found["drawn"].fid.low)
+    assert math.isfinite(found["floor"].fid.value)
+    assert math.isnan(found["floor"].fid_infinity), "one size is no line"
+    assert math.isnan(found["floor"].fid.low), "without its one person nothing is left"
+    assert math.isnan(found["floor"].kid.value)
+
+
 def test_fid_is_torch_fidelitys_and_kid_is_torchmetrics(torchvision_models):
     image = pytest.importorskip("torchmetrics.image.kid", reason="torchmetrics is not installed")
     fidelity = pytest.importorskip("torch_fidelity.metric_fid", reason="no torch-fidelity")

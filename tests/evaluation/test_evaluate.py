@@ -111,15 +111,17 @@ def test_features_and_figures_as_in_the_paper_are_added_and_go_on(
 
     monkeypatch.setattr("mri2pet.evaluation.features.features_of", brightness)
     out = tmp_path / "out"
-    options = {"split": "test", "limit": 1, "as_paper": True, "training_data": cohort_root}
+    options = {"split": "all", "limit": 1, "as_paper": True, "training_data": cohort_root}
+    run(model_folder, cohort_root, out, **options | {"limit": 2, "as_paper": False})
     inception = FeatureOptions(random=True, every=8)
     first = run(model_folder, cohort_root, out, **options, features=inception)
     assert "FID, as in the paper" in first.table
+    assert "1 scans of 1 people" in first.table, "of this call's limit alone"
     assert "Random network" in first.table
     (folder,) = (out / "features").iterdir()
     assert folder.name.endswith("-every-8")
     files = {p.relative_to(folder): p for p in folder.rglob("*.npy")}
-    (row,) = cohort_cache.rows("test")[:1]
+    (row,) = cohort_cache.rows()[:1]
     kinds = ("measured", *KINDS, "as_paper/measured", "as_paper/one_sample")
     assert {f"{kind}/{row.name}.npy" for kind in kinds} < {str(path) for path in files}
     trained = json.loads((folder / "features.json").read_text())["training"]

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from mri2pet.errors import ModelError, UsageError
-from mri2pet.evaluation.features import features_of, house_slices
+from mri2pet.evaluation.features import features_of, suvr_slices
 from mri2pet.evaluation.inception import TORCHVISION, InceptionV3, load_inception
 from mri2pet.weights import WeightsOrigin
 
@@ -99,7 +99,7 @@ def test_slices_have_one_scale_and_enough_brain():
     brain[2, 2:8, 2:8] = 1
     pet = np.full((4, 10, 10), 1.25, dtype=np.float32)
     pet[2, 3, 3] = 9
-    found = house_slices(pet, brain)
+    found = suvr_slices(pet, brain)
     assert found.shape == (1, 10, 10)
     assert found[0, 5, 5] == pytest.approx(0.5)
     assert found[0, 3, 3] == 1

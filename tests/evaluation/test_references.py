@@ -147,6 +147,14 @@ def test_distances_as_in_the_paper(reference, inputs):
     assert score == about(known["inception_score_softmax_of_2_real"])
 
 
+def test_fid_of_equal_gaussians_is_its_bias(reference):
+    for name, expected in reference["fid_bias_of_equal_gaussians"].items():
+        d, n = (int(part[1:]) for part in name.split("_"))
+        sets = np.random.default_rng(0).normal(size=(5, 2, n, d))
+        found = np.mean([distances.fid(one, two) for one, two in sets])
+        assert found == pytest.approx(expected, rel=0.03)
+
+
 def test_inception_has_torchvisions_features(reference, inputs):
     known = reference["inception"]
     network = InceptionV3(WeightsOrigin("", "", pretrained=False))

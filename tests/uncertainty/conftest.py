@@ -79,7 +79,10 @@ def evaluated(tmp_path: Path, model_folder: Path) -> Callable[..., Path]:
             }
             (out / "subjects" / f"{row}.json").write_text(json.dumps(record))
         (out / "metrics.tsv").write_text("\n".join(lines) + "\n")
+        from mri2pet.evaluation.settings import FORMAT
+
         described = {
+            "format": FORMAT,
             "model": "small",
             "model_sha256": json.loads((model_folder / "model.json").read_text())["sha256"],
             "cohort": "c0ffee",

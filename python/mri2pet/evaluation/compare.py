@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from mri2pet.evaluation.table1 import (
     FLOOR,
     as_paper_cells,
     distance_cells,
-    house_cells,
+    metric_cells,
     paper_cells,
     paper_table1,
     star,
@@ -50,6 +50,7 @@ def compare(
     *,
     network: str | None = None,
     paper: bool = False,
+    only: Collection[str] | None = None,
 ) -> Comparison:
     """Writes `table`.md, .tex, .csv and `table`_tests.tsv from evaluations of the same scans.
 
@@ -59,18 +60,19 @@ def compare(
         network: the features folder to take where there are several; by default one of a trained
             network, which the notes name.
         paper: columns as the paper's authors compute them too.
+        only: take these scans alone.
 
     Raises:
         InputError: a folder without an evaluation.
         UsageError: evaluations of other cohorts, splits or people; no scan in common; no figures as
             in the paper or no features of that network.
     """
-    stored = [read_evaluation(out) for out in outs]
+    stored = [read_evaluation(out, only) for out in outs]
     rows, left_out = common_rows(stored)
     people = [stored[0].records[row]["subject"] for row in rows]
     methods = _methods(stored)
     network = _network(stored, rows, network)
-    cells = {m.name: house_cells(m, rows, people) for m in methods}
+    cells = {m.name: metric_cells(m, rows, people) for m in methods}
     found: dict[str, Distance] = {}
     if network is not None:
         found = _distances(methods, rows, people, network)

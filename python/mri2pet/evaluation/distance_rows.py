@@ -60,8 +60,7 @@ def distances_of(
         drawn: sets of the same people in the same order.
         others: sets of other people, as the floor.
 
-    Raises:
-        ValueError: fewer than two slices in a set.
+    Where there are too few slices or people, a distance or its interval is NaN.
     """
     sets = {**drawn, **others}
     fids = {name: [] for name in sets}  # type: dict[str, list[float]]
@@ -78,7 +77,10 @@ def distances_of(
     result = {}
     for name, people in sets.items():
         kid, draws = _kid(measured, people, name in drawn, resamples, seed)
-        infinity = extrapolated(*zip(*lines[name], strict=True))[0] if lines[name] else math.nan
+        infinity = math.nan
+        sizes = {n for n, value in lines[name] if math.isfinite(value)}
+        if len(sizes) == len(_SHARES):
+            infinity = extrapolated(*zip(*lines[name], strict=True))[0]
         result[name] = Distance(
             jackknife(whole[name], fids[name]), infinity, kid, _slices(people), fids[name], draws
         )
@@ -103,19 +105,22 @@ def difference(first: Distance, second: Distance) -> tuple[Estimate, Estimate]:
 def _fids(
     measured: People, sets: dict[str, People], without: tuple[int, int] | None, share: int = 1
 ) -> dict[str, float]:
-    """FID of every set to `measured`, without a group of people or of the first 1/share of them."""
+    """FID of every set to `measured`, without a group of people or of the first 1/share of them.
+
+    NaN where fewer than two slices are left.
+    """
 
     def chosen(people: People) -> np.ndarray:
         kept = _first(people, share)
         if without is not None:
             kept = [rows for n, rows in enumerate(kept) if n % without[1] != without[0]]
-        return np.concatenate(kept)
+        return np.concatenate([measured[0][:0], *kept])
 
     real = chosen(measured)
     rows = {name: chosen(people) for name, people in sets.items()}
-    many = min(len(real), *(len(r) for r in rows.values())) > real.shape[1]
-    if not many:
-        return {name: fid(real, r) for name, r in rows.items()}
+    if min(len(real), *(len(r) for r in rows.values())) <= real.shape[1]:
+        enough = {name for name, r in rows.items() if min(len(real), len(r)) > 1}
+        return {name: fid(real, r) if name in enough else math.nan for name, r in rows.items()}
     moments = Moments.of(real)  # its root, the costly part, is taken once for all sets
     return {name: fid_of_moments(moments, Moments.of(r)) for name, r in rows.items()}
 

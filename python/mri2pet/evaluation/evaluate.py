@@ -122,47 +122,44 @@ def evaluate(
         settings = open_folder(out, network, cohort, training, split, sampling)
         failures = _evaluate_rows(network, cohort, training, wanted, out, sampling, notify)
         done = [row for row in wanted if result_path(out, row).is_file()]
-        extra = _Extra(inception, features.every if features else 1, as_paper)
-        named = extra.write(out, cohort, done, training, notify)
+        every = 1 if features is None else features.every
+        named = _add(out, cohort, done, training, inception, every, as_paper, notify)
         return _report(out, settings, cohort, wanted, failures, as_paper, named)
     except OSError as error:
         raise Mri2petError(f"{out}: cannot be written ({error.strerror}).") from error
 
 
-@dataclass(frozen=True)
-class _Extra:
-    """What is computed of the finished scans beside their own figures."""
+def _add(
+    out: Path,
+    cohort: CohortCache,
+    rows: list[ManifestRow],
+    training: CohortCache,
+    inception: InceptionV3 | None,
+    every: int,
+    as_paper: bool,
+    notify: OnEvent,
+) -> str | None:
+    """Writes what is missing beside the figures of finished scans: those as in the paper, features.
 
-    inception: InceptionV3 | None
-    every: int
-    as_paper: bool
+    Returns the name of the features' folder.
+    """
+    if not rows or not (as_paper or inception):
+        return None
+    rivals = fit_rivals(training)
+    for row in rows if as_paper else ():
+        write_as_paper(out, cohort, row, rivals)
+    if inception is None:
+        return None
 
-    def write(
-        self,
-        out: Path,
-        cohort: CohortCache,
-        rows: list[ManifestRow],
-        training: CohortCache,
-        notify: OnEvent,
-    ) -> str | None:
-        """Writes what is missing of it; returns the name of the features' folder."""
-        if not rows or not (self.as_paper or self.inception):
-            return None
-        rivals = fit_rivals(training)
-        for row in rows if self.as_paper else ():
-            write_as_paper(out, cohort, row, rivals)
-        if self.inception is None:
-            return None
+    def told(done: int, of: int, name: str) -> None:
+        notify("features", {"done": done, "of": of, "name": name, "error": None})
 
-        def told(done: int, of: int, name: str) -> None:
-            notify("features", {"done": done, "of": of, "name": name, "error": None})
-
-        return write_features(
-            *(out, self.inception, cohort, rows, training, rivals),
-            every=self.every,
-            paper=self.as_paper,
-            on_scan=told,
-        ).name
+    return write_features(
+        *(out, inception, cohort, rows, training, rivals),
+        every=every,
+        paper=as_paper,
+        on_scan=told,
+    ).name
 
 
 def _cache_options(
@@ -233,6 +230,12 @@ def _report(
     summary = summarise(records, settings)
     with written_whole(out / "summary.json") as part:
         part.write_text(json.dumps(summary, indent=2) + "\n")
-    comparison = compare([out], out / "table1", network=network, paper=as_paper)
+    comparison = compare(
+        [out],
+        out / "table1",
+        network=network,
+        paper=as_paper,
+        only={record["row"] for record in records},
+    )
     draw_figure(out / "figure.png", cohort, records, lambda name: out / "subjects" / f"{name}.npz")
     return Evaluation(out, summary, markdown(comparison.table), failures)

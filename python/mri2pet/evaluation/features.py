@@ -66,7 +66,7 @@ def folder_of(out: Path, network: InceptionV3, every: int) -> Path:
     return out / "features" / (name if every == 1 else f"{name}-every-{every}")
 
 
-def house_slices(kij: np.ndarray, brain: np.ndarray) -> np.ndarray:
+def suvr_slices(kij: np.ndarray, brain: np.ndarray) -> np.ndarray:
     """Axial slices of a PET in the dilated brain, SUVR 0 to 2.5 as [0, 1]: one scale for everybody.
 
     Slices with brain in less than 5 % of their voxels are left out.
@@ -171,7 +171,7 @@ def _slices(
     volumes: dict[str, Any] = stored_predictions(out, cohort, row, rivals)
     volumes["measured"] = np.asarray(cohort.pet(row), dtype=np.float32)
     for kind in ("measured", *KINDS):
-        yield kind, lambda kind=kind: house_slices(volumes[kind], brain)  # type: ignore[misc]
+        yield kind, lambda kind=kind: suvr_slices(volumes[kind], brain)  # type: ignore[misc]
     for kind in ("measured", "one_sample") if paper else ():
         yield AS_PAPER + kind, lambda kind=kind: as_paper.slices(volumes[kind])  # type: ignore[misc]
 
@@ -180,6 +180,6 @@ def _training_slices(
     training: CohortCache, row: ManifestRow, paper: bool
 ) -> Iterator[tuple[str, Images]]:
     pet, brain = np.asarray(training.pet(row), dtype=np.float32), np.asarray(training.brain(row))
-    yield "training", lambda: house_slices(pet, brain)
+    yield "training", lambda: suvr_slices(pet, brain)
     if paper:
         yield AS_PAPER + "training", lambda: as_paper.slices(pet)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,8 +78,11 @@ def as_paper_path(out: Path, row: str) -> Path:
     return out / "as_paper" / f"{row}.json"
 
 
-def read_evaluation(out: str | Path) -> Stored:
+def read_evaluation(out: str | Path, rows: Collection[str] | None = None) -> Stored:
     """An evaluation folder.
+
+    Args:
+        rows: of these scans alone; None for all that are done.
 
     Raises:
         InputError: it holds none, one of another format, or a damaged file.
@@ -92,7 +96,7 @@ def read_evaluation(out: str | Path) -> Stored:
                 "folder."
             )
         records = [json.loads(path.read_text()) for path in sorted(out.glob("subjects/*.json"))]
-        found = {record["row"]: record for record in records}
+        found = {r["row"]: r for r in records if rows is None or r["row"] in rows}
     except FileNotFoundError:
         raise InputError(f"{out}: holds no evaluation; make one by mri2pet evaluate.") from None
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:

@@ -22,7 +22,7 @@ from mri2pet.evaluation.tables import interval_note
 
 FLOOR = "training PETs against the test PETs: the floor"
 
-HOUSE = (
+METRICS = (
     Column("ssim", "SSIM", 3, "high"),
     Column("psnr", "PSNR (dB)", 2, "high"),
     Column("mae", "MAE (SUVR)", 3, "low"),
@@ -54,7 +54,8 @@ def paper_table1() -> dict[str, Any]:
     return json.loads(path.read_text())["table1"]  # type: ignore[no-any-return]
 
 
-def house_cells(method: StoredMethod, rows: list[str], people: list[str]) -> dict[str, Cell]:
+def metric_cells(method: StoredMethod, rows: list[str], people: list[str]) -> dict[str, Cell]:
+    """A method's figures in SUVR inside the brain, with intervals over people."""
     values = method.figures(rows)
     found = {key: estimate(MEAN, people, values[key]) for key in ("ssim", "psnr", "mae")}
     found["suvr_error"] = estimate(MEAN, people, values["suvr_error"])
@@ -63,6 +64,7 @@ def house_cells(method: StoredMethod, rows: list[str], people: list[str]) -> dic
 
 
 def distance_cells(distance: Distance) -> dict[str, Cell]:
+    """FID, FID∞ and KID of a drawn set."""
     fid, kid = distance.fid, distance.kid
     return {
         "fid": Cell(fid.value, fid.low, fid.high),
@@ -72,6 +74,11 @@ def distance_cells(distance: Distance) -> dict[str, Cell]:
 
 
 def as_paper_cells(method: StoredMethod, rows: list[str], network: str | None) -> dict[str, Cell]:
+    """A method's figures as the paper's authors compute them; FID of drawn samples alone.
+
+    Raises:
+        UsageError: the evaluation holds none.
+    """
     if method.method == "mean_of_samples":
         return {}
     found = [method.stored.as_paper(row) for row in rows]
@@ -96,6 +103,7 @@ def as_paper_cells(method: StoredMethod, rows: list[str], network: str | None) -
 
 
 def paper_cells(method: StoredMethod) -> dict[str, Cell]:
+    """What the paper prints for a model trained as this one."""
     paper = paper_table1()
     name = paper["names"].get(method.ablation)
     if name is None:
@@ -131,7 +139,8 @@ def table1(
     paper: bool,
     left_out: int,
 ) -> Table:
-    columns = [*HOUSE, *(DISTANCES if found else ()), *(AS_IN_PAPER if paper else ()), *PAPER]
+    """The table and the notes under it; see `compare` for what goes in."""
+    columns = [*METRICS, *(DISTANCES if found else ()), *(AS_IN_PAPER if paper else ()), *PAPER]
     columns = [c for c in columns if any(c.key in cells[name] for name in cells)]
     lines = [
         Row(m.name, cells[m.name], ruled=n > 0 and m.method == "cohort_mean")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from mri2pet.errors import InputError
-from mri2pet.evaluation.settings import SETTINGS
+from mri2pet.evaluation.stored import read_evaluation
 from mri2pet.tables import read_table
 
 CORTEX = "cortex"
@@ -68,14 +67,12 @@ def read_people(out: Path) -> People:
         InputError: the folder holds no finished evaluation, or no usable scan.
     """
     try:
-        settings = json.loads((out / SETTINGS).read_text())
-        names = sorted({line["row"] for line in read_table(out / "metrics.tsv")})
-        records = [json.loads((out / "subjects" / f"{name}.json").read_text()) for name in names]
+        stored = read_evaluation(out)
         first: dict[str, dict[str, Any]] = {}
-        for record in records:
-            if _finite(record):
+        for name in sorted({line["row"] for line in read_table(out / "metrics.tsv")}):
+            if _finite(record := stored.records[name]):
                 first.setdefault(record["subject"], record)
-    except (OSError, ValueError, KeyError):
+    except (InputError, KeyError):
         raise InputError(
             f"{out}: holds no finished evaluation of this version; run mri2pet evaluate again."
         ) from None
@@ -86,7 +83,7 @@ def read_people(out: Path) -> People:
     kept = list(first.values())
     regions = list(kept[0]["measured"])
     return People(
-        settings=settings,
+        settings=stored.settings,
         subjects=list(first),
         drawn={name: np.array([record["drawn"][name] for record in kept]) for name in regions},
         measured={name: np.array([r["measured"][name] for r in kept]) for name in regions},
