@@ -139,6 +139,8 @@ def test_one_person_and_few_people_have_no_interval():
     assert math.isnan(one.kid.value)
     assert math.isnan(one.fid.low)
     assert math.isnan(one.fid_infinity)
+    eight = distances_of(people(0, count=8), {"drawn": people(1, count=8)}, {})["drawn"]
+    assert math.isfinite(eight.fid_infinity)
     few = distances_of(people(0, count=3), {"drawn": people(1, count=3)}, {})["drawn"]
     assert few.fid.kind == "jackknife"
     assert math.isnan(few.fid_infinity)

@@ -78,8 +78,8 @@ def distances_of(
     for name, people in sets.items():
         kid, draws = _kid(measured, people, name in drawn, resamples, seed)
         infinity = math.nan
-        sizes = {n for n, value in lines[name] if math.isfinite(value)}
-        if len(sizes) == len(_SHARES):
+        finite = all(math.isfinite(value) for _, value in lines[name])
+        if finite and len({n for n, _ in lines[name]}) > 1:
             infinity = extrapolated(*zip(*lines[name], strict=True))[0]
         result[name] = Distance(
             jackknife(whole[name], fids[name]), infinity, kid, _slices(people), fids[name], draws

@@ -40,7 +40,8 @@ class Cell:
 
     Attributes:
         stars: of the test against the first row.
-        better: whether the cell's row is the better of the two; None without stars.
+        better: whether the cell's row is the better of the two; None without stars, and with
+            those that the paper prints.
     """
 
     value: float
@@ -60,7 +61,9 @@ class Cell:
         elif math.isfinite(self.low) and math.isfinite(self.high):
             text += f" [{self.low:.{digits}f}, {self.high:.{digits}f}]"
         if self.stars:
-            text += f" {self.stars}{_BETTER if self.better else _WORSE}"
+            text += f" {self.stars}"
+            if self.better is not None:
+                text += _BETTER if self.better else _WORSE
         return text
 
 

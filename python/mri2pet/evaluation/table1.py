@@ -110,7 +110,7 @@ def paper_cells(method: StoredMethod) -> dict[str, Cell]:
         return {}
     stars = paper["stars"].get(name, [""] * 3)
     return {
-        f"paper.{key}": Cell(value, plus_minus=error, stars=star, better=True if star else None)
+        f"paper.{key}": Cell(value, plus_minus=error, stars=star)
         for key, (value, error), star in zip(
             paper["columns"], paper["rows"][name], stars, strict=True
         )
