@@ -1,6 +1,6 @@
 # make demo    synthesise a PET volume from a real T1 and write a report; for a scan of your own:
 #              make demo T1=path [ARGS="--skull-stripped"]
-# make test    run the tests against the installed wheel, all but those of half a minute and more
+# make test    run the tests against the installed wheel, all but those of ten seconds and more
 # make test-slow     those
 # make check   formatter, linter, types and tests
 # make bench   time one network evaluation of each preset
@@ -58,7 +58,7 @@ test: $(VENV)/installed-test
 	$(PYTEST) -m "not packaging and not slow" -n 2 --dist loadfile $(PYTEST_ARGS) $(CURDIR)/tests
 
 test-slow: $(VENV)/installed-test
-	$(PYTEST) -m "slow and not packaging" -n 2 $(CURDIR)/tests
+	$(PYTEST) -m "slow and not packaging" -n 2 --dist loadfile $(CURDIR)/tests
 
 test-packaging: $(VENV)/installed-test
 	$(PYTEST) -m packaging $(CURDIR)/tests/packaging

@@ -35,6 +35,7 @@ def stderr_of(code: str) -> str:
     return run.stderr
 
 
+@pytest.mark.slow
 def test_no_word_on_a_missing_home_directory() -> None:
     pytest.importorskip("matplotlib")
     assert "MPLCONFIGDIR" in stderr_of("import matplotlib")  # or this test shows nothing

@@ -57,6 +57,7 @@ for command in ("network", "step"):
 """
 
 
+@pytest.mark.slow
 def test_a_command_writes_its_table_alone():
     """Two commands in a process of their own: what libraries print is seen there alone."""
     words = ["", "--preset", "compact", *SMALL, "--dtype", "float32", "--repeats", "1"]

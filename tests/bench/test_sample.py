@@ -68,11 +68,13 @@ def same_volumes(preset, forms, once):
     assert forms[-1] in format_sample(result)
 
 
+@pytest.mark.slow
 def test_every_form_gives_the_same_volume(once, exported):
     same_volumes("compact", (*IN_TORCH, "onnxruntime", "onnxruntime-fp16"), once)
     assert exported == ["fp32", "fp16"]
 
 
+@pytest.mark.slow
 def test_every_form_in_torch_gives_the_same_volume_by_its_embedding(once):
     same_volumes("paper", IN_TORCH, once)
 
@@ -127,6 +129,7 @@ def test_what_is_timed_by_default(monkeypatch):
     assert set(default_forms("cuda:1")) == set(FORMS) - {"openvino"}
 
 
+@pytest.mark.slow
 def test_forms_apart_give_the_volumes_that_they_give_together():
     """One that cannot run is a row all the same, and does not lead the others."""
     forms = ("torch-fp16", "torch", "authors")

@@ -171,6 +171,7 @@ def test_the_reference_is_part_of_the_key_by_content(tiny_cohort, tmp_path):
         build(tiny_cohort, reference=str(tmp_path / "absent.nii"))
 
 
+@pytest.mark.slow
 def test_known_transforms_take_any_reference(tiny_cohort, tmp_path):
     """By a VOI in the middle its SUVR is 1 there, by nothing but itself its maximum is 1."""
     grid = np.diag([2.0, 2.0, 2.0, 1.0])
@@ -346,6 +347,7 @@ def test_two_writers_take_turns(tiny_cohort, prepared_at_once, monkeypatch):
     assert len(build(tiny_cohort).rows()) == 5
 
 
+@pytest.mark.slow
 def test_worker_processes_give_the_same_arrays(tiny_cohort, tmp_path):
     alone = build(tiny_cohort, cache_dir=tmp_path / "alone")
     beside = build(tiny_cohort, cache_dir=tmp_path / "beside", jobs=2)

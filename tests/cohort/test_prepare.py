@@ -104,6 +104,7 @@ def test_an_estimated_subject_is_aligned_and_in_suvr(located, still, uptake):
     assert np.linalg.norm((corners @ (found - T1_FROM_PET).T)[:, :3], axis=1).max() < 1.5
 
 
+@pytest.mark.slow
 def test_the_frames_of_a_dynamic_pet_are_aligned_first(still, prepared):
     """A head that turned between the frames gives nearly the PET of one that lay still."""
     moved = prepared(T1_FROM_PET, rigid((5.0, -3.0, 2.0), 0.08) @ T1_FROM_PET)

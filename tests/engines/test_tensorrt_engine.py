@@ -118,6 +118,7 @@ def test_the_timing_cache_of_an_earlier_build_is_used(machine, model, folder):
     assert cache.read_bytes() == b"t"
 
 
+@pytest.mark.slow
 def test_one_folder_serves_several_gpus(machine, model, folder):
     build(model, folder)
     machine.card.name = "NVIDIA A100-SXM4-80GB"
@@ -155,6 +156,7 @@ def test_plans_without_a_self_test_are_refused(machine, model, folder):
     TensorRtEngine(folder, "cpu")
 
 
+@pytest.mark.slow
 def test_another_driver_asks_for_another_self_test(machine, model, folder, monkeypatch, tmp_path):
     driver = tmp_path / "version"
     driver.write_text("580.65.06\n")

@@ -68,6 +68,7 @@ def test_a_stopped_report_goes_on(run, tmp_path, monkeypatch):
     assert again["extra_bytes"] > 0
 
 
+@pytest.mark.slow
 def test_a_report_is_a_table_and_a_picture(run, tmp_path):
     result = run()
     assert json.loads((tmp_path / "report" / "report.json").read_text()) == result

@@ -26,6 +26,7 @@ def a_fifth(sampler, prediction, steps, **options):
     return make_table(sampler, prediction, steps // 5, **options)
 
 
+@pytest.mark.slow
 def test_the_lines_give_the_image_of_synthesize(
     repository, export, shared_data, tmp_path, monkeypatch
 ):

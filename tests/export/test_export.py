@@ -60,6 +60,7 @@ def test_subjects_share_batches(model, export):
     assert relative_difference(got, sample_subjects(model, mris, [5, 6], **options)) < 1e-4
 
 
+@pytest.mark.slow
 def test_a_model_that_sees_the_mri_by_its_embedding_alone(embedding_model, tmp_path, mri):
     folder = export_onnx(embedding_model, tmp_path / "export")
     names = [value.name for value in onnx.load(folder / DENOISER).graph.input]
@@ -67,6 +68,7 @@ def test_a_model_that_sees_the_mri_by_its_embedding_alone(embedding_model, tmp_p
     assert read_export(folder).manifest["verification"][0]["passed"]
 
 
+@pytest.mark.slow
 def test_half_precision_keeps_norms_and_sums_in_float32(model, tmp_path):
     folder = export_onnx(model, tmp_path / "half", precision="fp16")
     manifest = read_export(folder).manifest

@@ -19,6 +19,7 @@ onnx = pytest.importorskip("onnx")
 MOVES = {"Cast", "Reshape", "Transpose"}
 
 
+@pytest.mark.slow
 def test_mixed_keeps_all_but_operands_in_float32(model, export, tmp_path):
     folder = export_onnx(model, tmp_path / "mixed", precision="mixed")
     graph = onnx.load(folder / DENOISER)
@@ -66,6 +67,7 @@ def running_sums_in_half(a, b):
     return total
 
 
+@pytest.mark.slow
 def test_half_accumulators_do_not_spoil_sums_over_all_voxels(monkeypatch):
     """Over 524,288 voxels one running sum would be wrong by a half."""
     torch.manual_seed(0)

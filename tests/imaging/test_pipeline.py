@@ -128,6 +128,7 @@ for name in ("given", "reordered"):
 """
 
 
+@pytest.mark.slow
 def test_another_axis_order_and_a_mask_give_the_same_brain(head, tmp_path):
     mask = nibabel.Nifti1Image(head.brain_mask.astype(np.uint8), head.image.affine)
     for kind, image in {"": head.image, "_mask": mask}.items():
@@ -148,6 +149,7 @@ def test_another_axis_order_and_a_mask_give_the_same_brain(head, tmp_path):
     np.testing.assert_array_equal(first["mask"], head.brain_mask)
 
 
+@pytest.mark.slow
 def test_a_t2_like_brain_is_refused(head, monkeypatch):
     monkeypatch.setattr(registration, "STARTS", 1)
     monkeypatch.setattr(starts, "YAW_DEG", (0.0,))

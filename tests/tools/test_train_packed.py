@@ -92,6 +92,7 @@ def test_a_file_that_is_too_large_loses_training_pairs(
     assert "20 training and 2 validation pairs" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_run_ends_in_its_time_with_a_model_and_pictures(
     repository, cohort, tmp_path, monkeypatch
 ):

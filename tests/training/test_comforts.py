@@ -172,6 +172,7 @@ def test_tensorboard_gets_the_numbers_where_it_is_installed(tmp_path, monkeypatc
     assert not written
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("memory_cohort")
 def test_runs_are_summarised(tmp_path, settings, capsys):
     more = ("training.volumes=10", "training.ablation=no-laplacian")

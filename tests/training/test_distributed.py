@@ -113,6 +113,7 @@ def test_two_processes_train_like_one(tmp_path, here):
     assert (a - b).norm() < 1e-4 * a.norm()
 
 
+@pytest.mark.slow
 def test_a_run_ended_by_sigkill_goes_on_to_the_same_bits(tmp_path, here):
     """The checkpoint is of volume 4; what the process did after it is done again."""
     settings = ("training.volumes=6", "training.validate_every=4")
@@ -125,6 +126,7 @@ def test_a_run_ended_by_sigkill_goes_on_to_the_same_bits(tmp_path, here):
     assert all(torch.equal(value, theirs[name]) for name, value in ours.items())
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not torch.distributed.is_available(), reason="torch has no distributed part")
 def test_a_signal_to_one_process_stops_all_of_them_after_the_same_step(tmp_path):
     stopped = 128 + signal.SIGTERM

@@ -208,6 +208,7 @@ def test_only_one_process_on_a_gpu_without_compiling_is_graphed(start):
     assert start[0](None).graph is None
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("memory_cohort")
 def test_nothing_is_captured_or_replayed_while_a_run_validates(tmp_path, settings, monkeypatch):
     """Validation and pictures lie between the steps; the run ends with the same model."""

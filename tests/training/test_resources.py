@@ -81,6 +81,7 @@ def test_what_is_given_stays_and_a_run_keeps_its_micro_batch(gpu):
     assert settled(given, CUDA, before=begun).training.micro_batch == 3
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("memory_cohort")
 def test_a_run_stores_what_was_settled_and_goes_on_with_it(tmp_path, settings, monkeypatch):
     settings = [s for s in settings if "micro_batch" not in s]

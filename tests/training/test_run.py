@@ -185,6 +185,7 @@ def test_another_configuration_or_a_foreign_folder_is_refused(go, tmp_path):
         go("other", "training.volumes=2")
 
 
+@pytest.mark.slow
 def test_the_reference_of_the_pets_is_remembered_by_its_content(go, tmp_path):
     from mri2pet.imaging.suvr.regions import cerebellum
 

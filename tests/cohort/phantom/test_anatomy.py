@@ -30,6 +30,7 @@ def _jacobian(displacement: np.ndarray, spacing_mm: float) -> np.ndarray:
     return np.linalg.det(np.moveaxis(gradient, (0, 1), (-2, -1)))
 
 
+@pytest.mark.slow
 def test_atrophy_opens_ventricles_and_thins_grey_matter(plain):
     healthy, severe = (_tissue(make_anatomy(plain, s)) for s in (0.0, 1.0))
     points = make_anatomy(plain, 0.0).displacement.points_mm()
@@ -44,6 +45,7 @@ def test_atrophy_opens_ventricles_and_thins_grey_matter(plain):
     assert severe[0].sum() < 0.92 * healthy[0].sum()
 
 
+@pytest.mark.slow
 def test_atrophy_grows_with_severity(plain):
     grey = [_tissue(make_anatomy(plain, s))[0].sum() for s in (0.0, 0.3, 0.6, 0.9)]
     assert all(later < earlier for earlier, later in itertools.pairwise(grey))

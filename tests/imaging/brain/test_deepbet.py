@@ -61,6 +61,7 @@ def stand_in(monkeypatch):
     monkeypatch.setattr(deepbet, "_MASK_SIZE", (144, 144, 144))
 
 
+@pytest.mark.slow
 def test_the_mask_lies_on_the_brain_of_an_oblique_head(head, stand_in, monkeypatch):
     subject, order = ras(head.image)
     masks = {}
@@ -76,6 +77,7 @@ def test_the_mask_lies_on_the_brain_of_an_oblique_head(head, stand_in, monkeypat
     assert not (masks[1.5] & ~masks[0.0]).any()
 
 
+@pytest.mark.slow
 def test_48_axis_orders_get_the_same_mask(head, stand_in):
     subject, order = ras(head.image)
     mask = _on_grid(subject, deepbet.deepbet_brain(subject, head.template_from_subject))

@@ -22,6 +22,7 @@ def error_mm(start, truth):
     return np.linalg.norm((np.linalg.inv(start) @ centre - np.linalg.inv(truth) @ centre)[:3])
 
 
+@pytest.mark.slow
 def test_the_best_pose_is_near_the_truth(working_head, head):
     starts = find_starts(working_head, 3)
     assert len(starts) == 3

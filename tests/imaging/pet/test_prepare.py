@@ -58,6 +58,7 @@ def test_a_pet_far_from_its_t1_is_found(scan, prepared):
     assert np.abs(turned - np.eye(3)).max() < 0.04
 
 
+@pytest.mark.slow
 def test_rigid_registration_keeps_distances(scan):
     found = register_to_t1(scan[0], template(2), template_mask(2).data, degrees_of_freedom=6)
     np.testing.assert_allclose(found[:3, :3] @ found[:3, :3].T, np.eye(3), atol=1e-5)
