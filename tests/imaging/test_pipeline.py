@@ -14,6 +14,7 @@ import pytest
 
 from mri2pet.errors import InputError, UsageError
 from mri2pet.imaging.brain import registration, starts
+from mri2pet.imaging.space.itk import AffineSchedule
 from mri2pet.imaging.brain.choice import MAX_BRIGHT_RIM
 from mri2pet.imaging.pipeline import preprocess, read_t1
 from mri2pet.imaging.space.grid import grid_affine, to_kij
@@ -110,8 +111,10 @@ import numpy as np
 from mri2pet.imaging import pipeline
 from mri2pet.imaging.brain import registration, starts
 from mri2pet.imaging.pipeline import preprocess
+from mri2pet.imaging.space.itk import AffineSchedule
 
-registration.STARTS, registration.FINE = 1, registration.COARSE
+registration.STARTS = 1
+registration.FINE = AffineSchedule((200, 100), (4, 2), (2, 1))
 starts.YAW_DEG = starts.ROLL_DEG = (0.0,)
 pipeline._BRAIN_N4 = (10, 10, 10)
 for name in ("given", "reordered"):

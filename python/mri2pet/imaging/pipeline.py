@@ -12,7 +12,7 @@ import numpy as np
 
 from mri2pet.errors import InputError, UsageError
 from mri2pet.imaging.brain import checks as checking
-from mri2pet.imaging.brain import choice, deepbet
+from mri2pet.imaging.brain import choice, deepbet, ready
 from mri2pet.imaging.brain.bias import bias_field
 from mri2pet.imaging.brain.causes import cause
 from mri2pet.imaging.brain.extraction import check_extractor, hd_bet_brain, template_brain
@@ -120,6 +120,7 @@ def preprocess(
         raise UsageError("give a brain mask or say skull-stripped, not both.")
     if brain_mask is None and not skull_stripped:
         check_extractor(extractor)
+    ready.begin()
     clock = _Clock(on_stage)
     if not isinstance(t1, T1Image):
         with clock("read"):
@@ -174,6 +175,7 @@ def _place(name: str, subject: Volume, known: np.ndarray | None, clock: _Clock) 
     skull guides the affine; a stripped brain after its bias field is gone.
     """
     with clock("brain position"):
+        ready.wait()
         head, template_from_subject = locate_brain(_head(subject, known))
     if known is None:
         with clock("registration"):

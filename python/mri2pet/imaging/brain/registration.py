@@ -17,7 +17,7 @@ from mri2pet.imaging.space.volume import Volume
 WORKING_MM = 2.0
 STARTS = 3
 MASK_DILATION_VOXELS = 2
-COARSE = AffineSchedule(iterations=(200, 100), shrink=(4, 2), smoothing_voxels=(2, 1))
+COARSE = AffineSchedule(iterations=(200,), shrink=(4,), smoothing_voxels=(2,))
 FINE = AffineSchedule(iterations=(100, 50), shrink=(2, 1), smoothing_voxels=(1, 0))
 
 #: Values above this multiple of the brain's own 95th percentile are cut (scalp fat, vessels).

@@ -8,13 +8,14 @@ counts no more than white matter. Nothing here depends on where the head's centr
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from itertools import product
 
 import numpy as np
 
-from mri2pet.imaging.space.resampling import resample
+from mri2pet.imaging.space.resampling import cores, resample
 from mri2pet.imaging.space.template import template, template_mask
 from mri2pet.imaging.space.volume import Volume
 
@@ -31,6 +32,8 @@ _CUBE = 32
 _BRAIN_CENTRE_MM = np.array([0.0, -17.0, 4.0])
 _RING_VOXELS = 3
 _DISTINCT_MM = 12.0
+
+Pose = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,11 @@ def find_starts(head: Volume, count: int) -> list[Start]:
     coarse = _coarse(head)
     starts = _scored(coarse, _poses(PITCH_DEG, YAW_DEG, ROLL_DEG, SIZES))
     return _distinct(sorted(starts, key=lambda start: -start.score), count)
+
+
+def prepare_search() -> None:
+    """Makes the poses of `find_starts`, which are the same for every head, beforehand."""
+    _poses(PITCH_DEG, YAW_DEG, ROLL_DEG, SIZES)
 
 
 def best_score(head: Volume, size: float) -> float:
@@ -79,22 +87,25 @@ def ranks(data: np.ndarray) -> np.ndarray:
     return ranked.astype(np.float32)
 
 
-def _scored(coarse: Volume, poses: list[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> list[Start]:
+def _scored(coarse: Volume, poses: list[Pose]) -> list[Start]:
     """Every pose at its best place."""
     from scipy import fft
 
     sizes = [fft.next_fast_len(n + _CUBE, real=True) for n in coarse.shape]
     spectrum = fft.rfftn(coarse.data, sizes)
     spectrum_squared = fft.rfftn(coarse.data**2, sizes)
-    found = []
-    for pose, kernel, weight in poses:
+
+    def best(case: Pose) -> Start:
+        pose, kernel, weight = case
         score, shift = _best_shift(
             spectrum, spectrum_squared, kernel, weight, sizes, coarse.data.shape
         )
         index = np.eye(4)
         index[:3, 3] = -shift
-        found.append(Start(score, pose @ index @ np.linalg.inv(coarse.affine)))
-    return found
+        return Start(score, pose @ index @ np.linalg.inv(coarse.affine))
+
+    with ThreadPoolExecutor(cores()) as pool:  # FFTs run outside the interpreter lock
+        return list(pool.map(best, poses))
 
 
 def _best_shift(
@@ -122,7 +133,7 @@ def _best_shift(
 
 
 @cache
-def _poses(*choices: tuple[float, ...]) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+def _poses(*choices: tuple[float, ...]) -> list[Pose]:
     """All poses of some pitches, yaws, rolls (degrees) and sizes.
 
     For each pose: cube index → template mm, zero-mean kernel `[32, 32, 32]`, its weights."""
@@ -132,8 +143,9 @@ def _poses(*choices: tuple[float, ...]) -> list[tuple[np.ndarray, np.ndarray, np
     brain, mask = template(2), template_mask(2)
     ring = binary_dilation(mask.data, iterations=_RING_VOXELS).astype(np.float32)
     smooth = gaussian_filter(ranks(brain.data) * mask.data, SEARCH_MM / 4)
-    poses = []
-    for pitch, yaw, roll, size in product(*choices):
+
+    def posed(case: tuple[float, ...]) -> Pose:
+        pitch, yaw, roll, size = case
         turn = Rotation.from_euler("xyz", [pitch, roll, yaw], degrees=True).as_matrix()
         pose = np.eye(4)
         pose[:3, :3] = turn * (size * SEARCH_MM)
@@ -142,8 +154,10 @@ def _poses(*choices: tuple[float, ...]) -> list[tuple[np.ndarray, np.ndarray, np
         weight = resample(ring, mask.affine, shape, pose)
         values = resample(smooth, brain.affine, shape, pose)
         mean = float((weight * values).sum() / weight.sum())
-        poses.append((pose, weight * (values - mean), weight))
-    return poses
+        return pose, weight * (values - mean), weight
+
+    with ThreadPoolExecutor(cores()) as pool:
+        return list(pool.map(posed, product(*choices)))
 
 
 def _coarse(head: Volume) -> Volume:

@@ -95,7 +95,7 @@ def _spline(
         )
 
     starts = range(0, target_shape[0], _SLAB)
-    workers = _cores() if out.size >= _SMALL else 1
+    workers = cores() if out.size >= _SMALL else 1
     if workers == 1:
         for start in starts:
             read(start)
@@ -105,7 +105,7 @@ def _spline(
     return out
 
 
-def _cores() -> int:
+def cores() -> int:
     """Cores of this process, or fewer where the environment limits its threads."""
     here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     limit = os.environ.get("OMP_NUM_THREADS", "")
