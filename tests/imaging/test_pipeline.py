@@ -14,7 +14,6 @@ import pytest
 
 from mri2pet.errors import InputError, UsageError
 from mri2pet.imaging.brain import registration, starts
-from mri2pet.imaging.space.itk import AffineSchedule
 from mri2pet.imaging.brain.choice import MAX_BRIGHT_RIM
 from mri2pet.imaging.pipeline import preprocess, read_t1
 from mri2pet.imaging.space.grid import grid_affine, to_kij
