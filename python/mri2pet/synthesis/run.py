@@ -142,10 +142,8 @@ def _run(
 def _run_all(
     subjects: list[SubjectInput], options: SynthesisOptions, out: Path | None, observer: Observer
 ) -> list[SynthesisResult]:
-    from mri2pet.imaging.brain import ready
     from mri2pet.uncertainty.results import ResultUncertainty
 
-    ready.begin()
     observer.run_started(len(subjects))
     settings = options.settings()
     what = options.quantification()

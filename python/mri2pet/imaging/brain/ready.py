@@ -1,12 +1,13 @@
 """What every registration needs and no image: ANTs, the template, the poses that are searched.
 
 It takes seconds, most of them outside the interpreter lock, so it is made on a thread of its own
-while a model or an image is read.
+while an image is read.
 """
 
 from __future__ import annotations
 
 import threading
+import warnings
 from concurrent.futures import Future
 from functools import cache
 
@@ -33,6 +34,8 @@ def _started() -> Future[None]:
         else:
             done.set_result(None)
 
+    # nilearn silences this itself, but only while no other thread does the like.
+    warnings.filterwarnings("ignore", message=".*has changed in SciPy 0.18.*")
     # A daemon: a command that ends early, for a wrong option, does not wait for it.
     threading.Thread(target=work, name="template", daemon=True).start()
     return done
