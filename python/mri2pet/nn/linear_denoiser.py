@@ -6,11 +6,11 @@ direction u_p (its principal components) and ρ in every other one. Then along e
 
     E[x_0 | x_t] = w x_t + (1 − w √ᾱ) m,     w = √ᾱ λ / (ᾱ λ + 1 − ᾱ)
 
-(Wiener's filter), which is a product with u_p for the sum over thousands of voxels that a network of
-small convolutions has to find. v is affine in x_0 and x_t, so what this says of v is added to the
-output, and the U-Net learns the rest: what the MRI tells, and what is not linear. It is the multi-
-dimensional form of the skip connection c_skip of Karras et al. 2022, "Elucidating the design space of
-diffusion-based generative models", equation 7.
+(Wiener's filter), which is a product with u_p for the sum over thousands of voxels that a network
+of small convolutions has to find. v is affine in x_0 and x_t, so what this says of v is added to
+the output, and the U-Net learns the rest: what the MRI tells, and what is not linear. It is the
+skip connection c_skip of Karras et al. 2022, "Elucidating the design space of diffusion-based
+generative models", equation 7, for directions instead of single voxels.
 """
 
 from __future__ import annotations

@@ -12,7 +12,6 @@ from mri2pet.nn.mri_encoder import MRIEncoder
 from mri2pet.nn.time_embedding import time_embedding
 from mri2pet.nn.unet import BIAS_SIZES, UNet
 
-
 BIASES = sum(BIAS_SIZES)
 
 
