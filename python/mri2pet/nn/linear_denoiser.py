@@ -65,10 +65,11 @@ class LinearDenoiser(nn.Module):
 
         At most N // 4 directions are taken: along more, a sample's variance says nothing. All is
         computed from the products of the volumes in float64, and a direction's largest value is
-        positive, so the same volumes give the same denoiser. One volume alone changes nothing.
+        positive, so the same volumes give the same denoiser. One volume alone, or one with a value
+        that is not finite, changes nothing: training says which it is.
         """
         count, voxels = volumes.shape
-        if count < 2:
+        if count < 2 or not volumes.isfinite().all():
             return
         mean = volumes.mean(0, dtype=torch.float64)
         centred = volumes - mean.float()
