@@ -32,13 +32,12 @@ from mri2pet.export.policy import OPSET, check_policy
 from mri2pet.export.verify import TOLERANCES, verify_export
 from mri2pet.files import write_atomically
 from mri2pet.nn import Network
-from mri2pet.nn.unet import BIAS_SIZES
+from mri2pet.nn.network import BIASES as UNET_BIASES
 
 if TYPE_CHECKING:
     import onnx
 
 PRECISIONS = tuple(TOLERANCES)
-BIASES_A_ROW = sum(BIAS_SIZES)
 
 
 class Denoiser(nn.Module):
@@ -46,14 +45,18 @@ class Denoiser(nn.Module):
 
     def __init__(self, plain: Network, precision: str) -> None:
         super().__init__()
-        self.unet = plain.unet
+        self.unet, self.linear = plain.unet, plain.linear
         self.half_input = precision == "fp16"
         if precision != "fp32":
             in_half(self.unet, between=self.half_input)
 
     def forward(self, x_t: Tensor, block_biases: Tensor, *mri_pet_grid: Tensor) -> Tensor:
         x = torch.cat((x_t, *mri_pet_grid), dim=1) if mri_pet_grid else x_t
-        return self.unet(x.half() if self.half_input else x, block_biases).float()
+        x = x.half() if self.half_input else x
+        if self.linear is None:
+            return self.unet(x, block_biases).float()
+        output = self.unet(x, block_biases[:, :UNET_BIASES]).float()
+        return output + self.linear(x_t, block_biases[:, UNET_BIASES:])
 
 
 def export_onnx(
@@ -87,13 +90,16 @@ def export_onnx(
     plain = plain_network(model.network)
     mri = torch.rand(1, 1, *config.mri_shape)
     pet = torch.randn(batch, 1, *config.pet_shape)
-    arguments = [pet, torch.zeros(batch, BIASES_A_ROW)]
+    columns = UNET_BIASES + (plain.linear.table.shape[1] if plain.linear is not None else 0)
+    arguments = [pet, torch.zeros(batch, columns)]
     names = ["x_t", "block_biases"]
     if config.cond == "concat":
         arguments.append(torch.rand(batch, 1, *config.pet_shape))
         names.append("mri_pet_grid")
     state = [layer.state_dict() for layer in plain.unet.bias_layers]
     weights = {name: torch.cat([part[name] for part in state]) for name in ("weight", "bias")}
+    if plain.linear is not None:
+        weights["linear"] = plain.linear.table
     graphs = {
         ENCODER: _graph(plain.mri_encoder, [mri], ["mri"], "embedding"),
         DENOISER: _graph(Denoiser(plain, precision), arguments, names, "output"),

@@ -108,9 +108,9 @@ def torchvision_models():
     return models
 
 
-def _small_model(folder: Path, **options: str) -> Model:
+def _small_model(folder: Path, **options: object) -> Model:
     """A model of 16 x 32 x 32 voxels with random weights, its norms changed from what they begin
-    with."""
+    with, its linear denoiser, where it has one, that of random volumes."""
     import torch
 
     from mri2pet.checkpoint import load_model, save_model
@@ -124,14 +124,16 @@ def _small_model(folder: Path, **options: str) -> Model:
         for name, parameter in network.named_parameters():
             if "norm" in name:
                 parameter += 0.3 * torch.randn_like(parameter)
+    if network.linear is not None:
+        network.linear.fit(torch.randn(16, 1) * torch.rand(16 * 32 * 32) + torch.randn(16, 16384))
     return load_model(save_model(folder, network, pet_mean=1.2, pet_std=0.3))
 
 
 @pytest.fixture(scope="session")
 def small_concat_model(tmp_path_factory: pytest.TempPathFactory) -> Model:
-    """A model that sees the MRI as a second channel."""
+    """A model that sees the MRI as a second channel, and has a linear denoiser."""
     folder = tmp_path_factory.mktemp("models") / "concat"
-    return _small_model(folder, prediction="v", cond="concat")
+    return _small_model(folder, prediction="v", cond="concat", linear_components=4)
 
 
 @pytest.fixture(scope="session")

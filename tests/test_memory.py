@@ -37,7 +37,8 @@ def plans(config):
 
 
 def parameters(network):
-    return sum(p.numel() * 4 for p in network.parameters())
+    """Bytes of all that a network holds, parameters and buffers."""
+    return sum(value.numel() * 4 for value in network.state_dict().values())
 
 
 def test_sampling_is_what_torch_allocates(config, plans):

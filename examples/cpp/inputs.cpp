@@ -11,7 +11,7 @@
 namespace mri2pet::example {
 namespace {
 
-constexpr const char* kFormat = "1";
+constexpr const char* kFormat = "2";
 
 using Settings = std::map<std::string, std::string>;
 
@@ -48,7 +48,7 @@ void check_sizes(const Inputs& in) {
   if (in.bias_weight.shape.size() != 2) fail("bias_weight.npy: not a matrix");
   expect("coefficients", in.coefficients, {in.steps(), kSamplerCoefficients});
   expect("time_embeddings", in.time_embeddings, {in.steps(), in.bias_weight.shape[1]});
-  expect("bias_bias", in.bias_bias, {in.bias_weight.shape[0]});
+  expect("bias_bias", in.bias_bias, {in.steps(), in.bias_weight.shape[0]});
   if (in.samples < 1) fail("settings.txt: samples must be at least 1");
   if (in.seed < 0 || in.seed >= std::int64_t{1} << 32)
     fail("settings.txt: seed must lie in 0 ... 2^32 - 1");
@@ -96,7 +96,7 @@ std::vector<float> bias_rows(const Inputs& in, const std::vector<float>& embeddi
       activated[i] = e / (1.0f + std::exp(-e));
     }
     for (std::size_t r = 0; r < rows; ++r) {
-      double sum = in.bias_bias.values[r];
+      double sum = in.bias_bias.values[s * rows + r];
       const float* weight = &in.bias_weight.values[r * width];
       for (std::size_t i = 0; i < width; ++i) sum += double{weight[i]} * activated[i];
       table[s * rows + r] = static_cast<float>(sum);

@@ -24,12 +24,12 @@ struct Inputs {
   std::optional<Array<float>> mri_pet_grid;  // [1, 1, K, I, J]; with `cond: concat`
   Array<float> time_embeddings;              // [S, E]
   Array<float> bias_weight;                  // [R, E]
-  Array<float> bias_bias;                    // [R]
+  Array<float> bias_bias;                    // [S, R]
   Array<double> coefficients;                // [S, 6]
   Array<std::int64_t> timesteps;             // [S]
 
   std::int64_t steps() const { return timesteps.shape[0]; }
-  std::int64_t biases() const { return bias_bias.shape[0]; }
+  std::int64_t biases() const { return bias_weight.shape[0]; }
 };
 
 // Throws when something is missing, cut, or does not fit the rest.

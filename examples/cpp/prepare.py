@@ -24,7 +24,7 @@ from mri2pet.errors import ModelError, Mri2petError, UsageError
 from mri2pet.imaging.pipeline import preprocess, read_t1
 from mri2pet.nn.time_embedding import time_embedding
 
-FORMAT = 1
+FORMAT = 2
 PLANS = ("encoder.plan", "denoiser.plan")
 SETTINGS, RECORD = "settings.txt", "record.json"
 
@@ -87,6 +87,12 @@ def model_arrays(
         mri: float32 [1, 1, K, I, J] in model space.
     """
     state = safetensors.torch.load_file(export.file(BIASES))
+    weight = state["weight"]
+    bias = state["bias"].expand(len(table.timesteps), -1)
+    if "linear" in state:  # of the step alone
+        linear = state["linear"][table.timesteps]
+        weight = torch.cat((weight, weight.new_zeros(linear.shape[1], weight.shape[1])))
+        bias = torch.cat((bias, linear), dim=1)
     on_pet_grid = None
     if export.config.cond == "concat":
         size = export.config.pet_shape
@@ -95,8 +101,8 @@ def model_arrays(
         "mri": mri.numpy(),
         "mri_pet_grid": on_pet_grid,
         "time_embeddings": time_embedding(table.timesteps).numpy(),
-        "bias_weight": state["weight"].numpy(),
-        "bias_bias": state["bias"].numpy(),
+        "bias_weight": weight.numpy(),
+        "bias_bias": bias.numpy(),
         "coefficients": table.coefficients.numpy(),
         "timesteps": table.timesteps.numpy(),
     }

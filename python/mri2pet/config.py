@@ -27,12 +27,17 @@ class _Frozen(BaseModel):
 
 
 class ModelConfig(_Frozen):
-    """The network. Shapes are (K, I, J): axial slices, left to right, posterior to anterior."""
+    """The network. Shapes are (K, I, J): axial slices, left to right, posterior to anterior.
+
+    `linear_components` adds a linear denoiser of so many principal components of the training
+    PETs to the output (`nn.linear_denoiser`); 0, as in the paper, adds none.
+    """
 
     mri_shape: Shape
     pet_shape: Shape
     prediction: Literal["epsilon", "v"] = "epsilon"
     cond: Literal["embedding", "concat"] = "embedding"
+    linear_components: int = Field(0, ge=0, le=64)
 
     @field_validator("mri_shape")
     @classmethod
@@ -47,6 +52,12 @@ class ModelConfig(_Frozen):
         if any(n < 16 or n % 16 for n in shape) or min(shape[1:]) < 32:
             raise ValueError(f"{shape}: multiples of 16 are needed, at least 32 within a slice")
         return shape
+
+    @model_validator(mode="after")
+    def _linear_part_of_v(self) -> ModelConfig:
+        if self.linear_components and self.prediction != "v":
+            raise ValueError("model.linear_components needs model.prediction=v")
+        return self
 
 
 class TrainingConfig(_Frozen):

@@ -61,7 +61,7 @@ def python_loop(arrays, table) -> np.ndarray:
     flat = mri.flatten()
     embedding = flat.mean() * (j + 1) / WIDTH + flat[j % len(flat)]
     activated = F.silu(embedding + arrays["time_embeddings"])
-    rows = F.linear(activated, arrays["bias_weight"], arrays["bias_bias"])
+    rows = activated @ arrays["bias_weight"].T + arrays["bias_bias"]
     weights = (torch.arange(BIASES) % 7 - 3) / 70
 
     def denoiser(x, row):
@@ -94,7 +94,7 @@ def make_case(tmp_path, prepare):
             "mri_pet_grid": random(1, 1, *PET) if concat else None,
             "time_embeddings": time_embedding(table.timesteps),
             "bias_weight": random(BIASES, WIDTH) / 16,
-            "bias_bias": random(BIASES),
+            "bias_bias": random(len(table.timesteps), BIASES),
             "coefficients": table.coefficients,
             "timesteps": table.timesteps,
         }
@@ -112,7 +112,7 @@ def make_case(tmp_path, prepare):
             (case.plans / name).write_bytes(content)
         hashes = [hashlib.sha256(content).hexdigest() for content in plans.values()]
         settings = {
-            "format": 1, "samples": SAMPLES, "seed": SEED, "subject": SUBJECT, "noise_step": 1000,
+            "format": 2, "samples": SAMPLES, "seed": SEED, "subject": SUBJECT, "noise_step": 1000,
             "pet_mean": MEAN, "pet_std": STD, "gpu": "Emulated GPU",
             "encoder_sha256": hashes[0], "denoiser_sha256": hashes[1],
         }  # fmt: skip
@@ -193,7 +193,7 @@ def change(case: Case, name: str, value: object) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "words"),
     [
-        ("format", 2, "prepare the inputs again"),
+        ("format", 1, "prepare the inputs again"),
         ("seed", None, "names no seed"),
         ("seed", 2**32, "seed"),
         ("samples", 0, "samples"),
@@ -210,7 +210,7 @@ def test_settings_that_cannot_be_used_are_refused(program, make_case, name, valu
 
 ARRAYS = {
     "mri": (1, 1, 4, 6, 6), "time_embeddings": (6, 255), "bias_weight": (BIASES + 1, WIDTH),
-    "bias_bias": (BIASES - 1,), "coefficients": (5, 6), "timesteps": (7,),
+    "bias_bias": (6, BIASES - 1), "coefficients": (5, 6), "timesteps": (7,),
     "mri_pet_grid": (1, 1, 3, 5, 8),
 }  # fmt: skip
 

@@ -111,7 +111,7 @@ def test_the_inputs_are_those_of_the_network(run_prepare, export, network, recor
     settings = dict(s.split(" ", 1) for s in (out / "settings.txt").read_text().splitlines())
     plans = [export / "tensorrt" / "gpu" / f"{name}.plan" for name in ("encoder", "denoiser")]
     assert settings == {
-        "format": "1", "samples": "4", "seed": "9", "subject": str(2**64 - 2),
+        "format": "2", "samples": "4", "seed": "9", "subject": str(2**64 - 2),
         "noise_step": "1000", "pet_mean": "1.2", "pet_std": "0.3", "gpu": "Some GPU 80GB",
         "encoder_sha256": sha256(plans[0].read_bytes()),
         "denoiser_sha256": sha256(plans[1].read_bytes()),

@@ -38,6 +38,7 @@ class ExportedEngine(ABC):
         self._config = self.export.config
         state = safetensors.torch.load_file(self.export.file(BIASES), device=str(self.device))
         self._weight, self._bias = state["weight"], state["bias"]
+        self._linear = state.get("linear")
 
     @property
     def precision(self) -> str:
@@ -74,8 +75,11 @@ class ExportedEngine(ABC):
     def condition(self, mri: Tensor, timesteps: Tensor) -> Conditioned:
         mri = mri.to(self.device, torch.float32)
         embedding = self._encode(mri.contiguous())
-        activated = F.silu(embedding + time_embedding(timesteps.to(self.device)))
+        timesteps = timesteps.to(self.device)
+        activated = F.silu(embedding + time_embedding(timesteps))
         rows = F.linear(activated, self._weight, self._bias)
+        if self._linear is not None:
+            rows = torch.cat((rows, self._linear[timesteps]), dim=1)
         inputs: tuple[Tensor, ...] = ()
         if self._config.cond == "concat":
             size = self._config.pet_shape

@@ -72,7 +72,7 @@ class TorchEngine:
     def _evaluate(self, x: Tensor, row: Tensor, on_pet_grid: Tensor | None = None) -> Tensor:
         if on_pet_grid is not None:
             on_pet_grid = on_pet_grid.expand(x.shape[0], -1, -1, -1, -1)
-        x = x.to(PRECISIONS[self.precision], memory_format=torch.channels_last_3d)
+        x = x.to(memory_format=torch.channels_last_3d)
         with whole_float32(not self.tf32):
             return self._network.denoise(x, row, on_pet_grid).float()
 
@@ -85,6 +85,7 @@ def in_precision(network: Network, dtype: torch.dtype) -> Network:
     if dtype == torch.float32:
         return network
     network = copy.deepcopy(network)
+    network.activations = dtype
     for module in network.unet.modules():
         if isinstance(module, Conv3d):
             module.to(dtype)

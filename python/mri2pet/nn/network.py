@@ -7,19 +7,26 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mri2pet.config import ModelConfig
+from mri2pet.nn.linear_denoiser import LinearDenoiser
 from mri2pet.nn.mri_encoder import MRIEncoder
 from mri2pet.nn.time_embedding import time_embedding
-from mri2pet.nn.unet import UNet
+from mri2pet.nn.unet import BIAS_SIZES, UNet
+
+BIASES = sum(BIAS_SIZES)
 
 
 class Network(nn.Module):
     """MRI encoder and U-Net; `forward` is one evaluation, the parts serve the sampling loop."""
+
+    activations: torch.dtype | None = None
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
         self.mri_encoder = MRIEncoder(config.mri_shape)
         self.unet = UNet(cin=2 if config.cond == "concat" else 1)
+        components = config.linear_components
+        self.linear = LinearDenoiser(components, config.pet_shape) if components else None
 
     def mri_on_pet_grid(self, mri: Tensor) -> Tensor | None:
         """The second input channel of `cond: concat`, [B, 1, K, I, J]; None without it.
@@ -31,14 +38,26 @@ class Network(nn.Module):
         return F.interpolate(mri, size=self.config.pet_shape, mode="trilinear", align_corners=False)
 
     def block_biases(self, mri_embedding: Tensor, t: Tensor) -> Tensor:
-        """[B, 256] and t int64 [B] → [B, 360]: all that depends on step and MRI embedding."""
-        return self.unet.block_biases(mri_embedding + time_embedding(t))
+        """[B, 256] and t int64 [B] → all that depends on step and MRI embedding.
+
+        [B, 360] for the U-Net's blocks, followed by the linear denoiser's coefficients where the
+        network has one.
+        """
+        rows = self.unet.block_biases(mri_embedding + time_embedding(t))
+        return rows if self.linear is None else torch.cat((rows, self.linear.rows(t)), dim=1)
 
     def denoise(self, x_t: Tensor, block_biases: Tensor, mri_pet_grid: Tensor | None) -> Tensor:
-        """The part that runs at every step: [B, 1, K, I, J] → the network's output (ε or v)."""
+        """The part that runs at every step: [B, 1, K, I, J] → the network's output (ε or v).
+
+        Activations have the dtype of `activations`, or x_t's where that is None.
+        """
+        seen = x_t if self.activations is None else x_t.to(self.activations)
         if mri_pet_grid is not None:
-            x_t = torch.cat((x_t, mri_pet_grid.to(x_t.dtype)), dim=1)
-        return self.unet(x_t, block_biases)
+            seen = torch.cat((seen, mri_pet_grid.to(seen.dtype)), dim=1)
+        output = self.unet(seen, block_biases[:, :BIASES])
+        if self.linear is None:
+            return output
+        return output.float() + self.linear(x_t, block_biases[:, BIASES:])
 
     def forward(self, x_t: Tensor, t: Tensor, mri: Tensor) -> Tensor:
         """The network's output (ε or v) for x_t [B, 1, K, I, J], t int64 [B] and the MRI."""

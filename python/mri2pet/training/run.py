@@ -26,6 +26,7 @@ from mri2pet.training import log
 from mri2pet.training.batches import TrainingBatches
 from mri2pet.training.distributed import World, join_world, sum_over_world
 from mri2pet.training.folder import open_run, stored_config
+from mri2pet.training.linear_part import fit_linear_denoiser
 from mri2pet.training.loading import Ahead
 from mri2pet.training.resources import settled
 from mri2pet.training.samples import draw_samples
@@ -139,6 +140,8 @@ class Trainer:
         self.initial_sha256: str | None = None
         torch.manual_seed(training.seed)
         network = _network(config, world.device)
+        if network.linear is not None:
+            fit_linear_denoiser(network.linear, self.data)
         self.state = TrainingState(
             network,
             training.lr,
@@ -169,6 +172,8 @@ class Trainer:
     def _start_from(self, name: str) -> None:
         """Takes the parameters of another model; a checkpoint of this run replaces them.
 
+        The linear denoiser stays that of this run's targets.
+
         Raises:
             ModelError: the model cannot be read.
             UsageError: it is another network.
@@ -179,7 +184,8 @@ class Trainer:
                 f"--init {name}: its network differs from this run's; give the same preset and "
                 "model settings"
             )
-        self.state.start_from(model.network.state_dict())
+        kept = {k: v for k, v in self.state.average.items() if k.startswith("linear.")}
+        self.state.start_from({**model.network.state_dict(), **kept})
         self.initial_sha256 = model.sha256
 
     def _warn(self) -> None:
