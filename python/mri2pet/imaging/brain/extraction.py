@@ -10,7 +10,7 @@ from mri2pet.imaging.space.itk import to_ants, warp_to_moving
 from mri2pet.imaging.space.volume import Volume
 
 EXTRACTORS = ("auto", "template", "deepbet", "hd-bet")
-SYN_ITERATIONS = (40, 20, 0)
+SYN_ITERATIONS = (40, 10, 0)
 
 
 def check_extractor(extractor: str) -> None:
