@@ -11,7 +11,7 @@ from mri2pet.diffusion.objective import LATE_STEP, draw_steps, training_objectiv
 from mri2pet.diffusion.schedule import alpha_bar
 from mri2pet.nn import Network
 from mri2pet.training.augmentation import augment
-from mri2pet.training.batches import TrainingBatches
+from mri2pet.training.batches import _CONTENT, _ORDER, TrainingBatches, _generator
 from mri2pet.training.distributed import World
 from mri2pet.training.state import TrainingState
 from mri2pet.training.step import learning_rate, training_step
@@ -34,6 +34,18 @@ def test_a_volume_does_not_depend_on_the_batch_around_it(batches):
         assert torch.equal(getattr(whole, name)[2:3], getattr(part, name)), name
     assert whole.names[2:3] == part.names
     assert ((whole.t >= 1) & (whole.t <= 999)).all()
+
+
+def test_seed_and_purpose_name_what_is_drawn(cohort):
+    """torch's generator takes 32 bits of a seed: what lies above them would not count."""
+    data = ModelSpaceDataset(cohort, "train")
+    a, b = (TrainingBatches(data, 0.4, 0.5, seed, augmented=False) for seed in (0, 1))
+    assert not torch.equal(a.batch(0, 1).noise, b.batch(0, 1).noise)
+    orders = [[source.index(n) for n in range(24)] for source in (a, b)]
+    assert orders[0] != orders[1]
+    drawn = [_generator(0, purpose, 5).initial_seed() for purpose in (_ORDER, _CONTENT)]
+    assert len(set(drawn)) == 2
+    assert max(drawn) < 2**32
 
 
 def test_late_share_moves_that_share_of_the_steps_to_the_end():

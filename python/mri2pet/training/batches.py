@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 
 from mri2pet.diffusion.objective import draw_steps
+from mri2pet.randomness import torch_seed
 from mri2pet.training.augmentation import augment
 
-_ORDER, _CONTENT = 1, 2
+_ORDER, _CONTENT = "order", "content"
 
 
 class TrainingData(Protocol):
@@ -65,8 +66,8 @@ class BatchSource(Protocol):
     def batch(self, first: int, count: int) -> Batch: ...
 
 
-def _generator(seed: int, purpose: int, n: int) -> torch.Generator:
-    return torch.Generator().manual_seed((seed * 4 + purpose) * 2**40 + n)
+def _generator(seed: int, purpose: str, n: int) -> torch.Generator:
+    return torch.Generator().manual_seed(torch_seed(seed, purpose, n))
 
 
 class TrainingBatches:
