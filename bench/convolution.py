@@ -11,8 +11,8 @@ from mri2pet.bench.cases import Work
 from mri2pet.bench.cuda_timing import rotated
 from mri2pet.bench.ops import TOLERANCE, machine_rates
 from mri2pet.bench.timing import MINIMUM_REPEATS, describe, environment, measure, prepare
-from mri2pet.config import load_config
 from mri2pet.errors import Mri2petError, UsageError
+from mri2pet.stages import load_config
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from mri2pet.bench.forms import UNFUSED, Form, examine, forms, record
 from mri2pet.bench.timing import MINIMUM_REPEATS, environment, prepare
-from mri2pet.config import Config, load_config
+from mri2pet.config import Config
 from mri2pet.errors import Mri2petError
+from mri2pet.stages import load_config
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -23,10 +23,10 @@ from mri2pet.bench.timing import (
     measure,
     prepare,
 )
-from mri2pet.config import load_config
 from mri2pet.devices import whole_float32
 from mri2pet.engines.choose import EXPORTED, load_engine
 from mri2pet.errors import Mri2petError, UsageError
+from mri2pet.stages import load_config
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -291,7 +291,7 @@ def _authors_loop(model: Model, mri: Tensor, batch: int, sampler: str, steps: in
     times = table.timesteps.to(mri.device)
 
     def denoise(x: Tensor, row: Tensor) -> Tensor:
-        return model.network(x, row[:, 0].long(), scans)
+        return model.diffusion(x, row[:, 0].long(), scans)
 
     with torch.inference_mode(), use_backend("reference"):
         return run_table(

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mri2pet.bench.forms import UNFUSED, Form, examine, forms, record
 from mri2pet.bench.timing import MINIMUM_REPEATS, environment, prepare
-from mri2pet.config import Config, load_config
+from mri2pet.config import Config
 from mri2pet.errors import Mri2petError
+from mri2pet.stages import load_config
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -99,7 +101,7 @@ class TrainingStep:
         self.backward()
         with record_function("optimizer"):
             torch.nn.utils.clip_grad_norm_(
-                self.network.parameters(), self.config.training.grad_clip
+                self.network.parameters(), self.config.training.grad_clip or math.inf
             )
             self.optimizer.step()
             self.optimizer.zero_grad(set_to_none=True)

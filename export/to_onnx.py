@@ -26,7 +26,7 @@ from mri2pet.engines.exported import (
     sha256_of,
     write_manifest,
 )
-from mri2pet.errors import UsageError
+from mri2pet.errors import ModelError, UsageError
 from mri2pet.export.plain import in_half, plain_network
 from mri2pet.export.policy import OPSET, check_policy
 from mri2pet.export.verify import TOLERANCES, verify_export
@@ -82,12 +82,18 @@ def export_onnx(
     Raises:
         UsageError: an unknown precision, a batch below 1, a folder that holds something else, or
             the exporter is not installed.
-        ModelError: the graph breaks the policy, or the export does not compute what torch does.
+        ModelError: a GAN, the graph breaks the policy, or the export does not compute what torch
+            does.
     """
     folder = Path(folder)
+    if model.config.family != "diffusion":
+        raise ModelError(
+            f"{model.name}: is the generator of a GAN, and exports are of diffusion models; "
+            "synthesize with the model itself"
+        )
     _check(folder, precision, batch)
     config = model.config
-    plain = plain_network(model.network)
+    plain = plain_network(model.diffusion)
     mri = torch.rand(1, 1, *config.mri_shape)
     pet = torch.randn(batch, 1, *config.pet_shape)
     columns = UNET_BIASES + (plain.linear.table.shape[1] if plain.linear is not None else 0)

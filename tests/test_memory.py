@@ -9,12 +9,12 @@ import torch
 
 from mri2pet import memory
 from mri2pet.bench.timing import extra_bytes
-from mri2pet.config import load_config
 from mri2pet.diffusion import schedule
 from mri2pet.diffusion.objective import training_objective
 from mri2pet.errors import Mri2petError
 from mri2pet.memory import MemoryPlan, explained, sampling_plan, training_plan
 from mri2pet.nn import Network
+from mri2pet.stages import load_config
 
 SETTINGS = (
     "model.mri_shape=[16,64,64]",

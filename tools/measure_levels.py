@@ -78,7 +78,7 @@ def measure(model: Model, cohort: CohortCache, noises: int, limit: int | None) -
                 t = torch.tensor([step])
                 x_t = add_noise(x0, noise, t)
                 seen[i, n, k] = level(model, x_t / alpha_bar()[step].sqrt(), weights)
-                output = model.network(x_t, t, mri)
+                output = model.diffusion(x_t, t, mri)
                 epsilon = noise_from_output(model.config.prediction, x_t, output, t)
                 read[i, n, k] = level(model, x0_from_noise(x_t, epsilon, t), weights)
     return {"people": len(rows), "noises": noises, **summary(model, truth, seen, read, weights)}

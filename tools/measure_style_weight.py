@@ -22,8 +22,8 @@ import torch
 
 from mri2pet.bench.timing import environment
 from mri2pet.cohort.cache import CohortCache, build_cache
-from mri2pet.config import load_config
 from mri2pet.imaging.space.resampling import to_pet_size
+from mri2pet.stages import load_config
 from mri2pet.style.spectrum import brain_spectrum, log_ratio
 from mri2pet.style.transfer import StyleOptions, StyleProblem, stylize, unit_range
 from mri2pet.style.vgg import Vgg19, load_vgg

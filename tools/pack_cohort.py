@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from mri2pet.cohort.cache import CohortCache, build_cache
-from mri2pet.config import load_config
 from mri2pet.files import write_atomically
+from mri2pet.stages import load_config
 
 
 def packed(cache: CohortCache, rows: list[tuple[str, Any]]) -> bytes:

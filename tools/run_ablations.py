@@ -21,6 +21,7 @@ import json
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,13 +36,18 @@ TRAIN_SEED, TEST_SEED = 2027, 7
 
 @dataclass(frozen=True)
 class Variant:
-    """One row of the table: an ablation, settings, and whose pre-training it starts from."""
+    """One row of the table: an ablation or a baseline, settings, and whose pre-training it starts
+    from."""
 
     title: str
     ablation: str = "none"
+    baseline: str = "none"
     settings: tuple[str, ...] = ()
     pretrained: str | None = None
 
+
+#: The linear denoiser is of v alone.
+EPSILON = ("model.prediction=epsilon", "model.linear_components=0")
 
 VARIANTS = {
     "mri2pet": Variant("MRI2PET: style pre-training, fine-tuning", pretrained="mri2pet"),
@@ -49,9 +55,7 @@ VARIANTS = {
     "no-pretrain": Variant("no-pretrain", "no-pretrain"),
     "no-laplacian": Variant("no-laplacian", "no-laplacian", pretrained="mri2pet"),
     "vanilla": Variant("vanilla", "vanilla"),
-    "epsilon": Variant(
-        "MRI2PET, predicts ε, not v", settings=("model.prediction=epsilon",), pretrained="epsilon"
-    ),
+    "epsilon": Variant("MRI2PET, predicts ε, not v", settings=EPSILON, pretrained="epsilon"),
     "embedding": Variant(
         "MRI2PET, sees the MRI by its embedding alone",
         settings=("model.cond=embedding",),
@@ -59,15 +63,16 @@ VARIANTS = {
     ),
     "epsilon-embedding": Variant(
         "MRI2PET, ε and embedding: the paper's network",
-        settings=("model.prediction=epsilon", "model.cond=embedding"),
+        settings=(*EPSILON, "model.cond=embedding"),
         pretrained="epsilon-embedding",
     ),
 }
 
 
-def arguments() -> argparse.Namespace:
+def parser_of(description: str | None, variants: Mapping[str, Variant]) -> argparse.ArgumentParser:
+    """What an experiment over these variants can be told."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("out", type=Path)
     parser.add_argument("--volumes", type=int, required=True, help="of every fine-tuning")
@@ -84,10 +89,15 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--limit", type=int, help="only the first so many test scans")
     parser.add_argument("--jobs", type=int, default=1, help="processes that prepare scans")
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--only", nargs="*", choices=VARIANTS, default=list(VARIANTS))
+    parser.add_argument("--only", nargs="*", choices=variants, default=list(variants))
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="for every training"
     )
+    return parser
+
+
+def arguments() -> argparse.Namespace:
+    parser = parser_of(__doc__, VARIANTS)
     options = parser.parse_args()
     if (options.vgg_weights is None) is not options.random_vgg:
         parser.error("give --vgg-weights FILE or --random-vgg")
@@ -95,9 +105,9 @@ def arguments() -> argparse.Namespace:
     return options
 
 
-def mri2pet(*command: object) -> None:
+def mri2pet(*command: object, quiet: bool = True) -> None:
     """Runs a command to its end; SIGTERM is handed on to it."""
-    words = [str(word) for word in command]
+    words = [str(word) for word in command] + ["--quiet"] * quiet
     print("mri2pet", *words, flush=True)
     process: subprocess.Popen[bytes] | None = None
 
@@ -108,7 +118,7 @@ def mri2pet(*command: object) -> None:
 
     before = signal.signal(signal.SIGTERM, stop)
     try:
-        process = subprocess.Popen([sys.executable, "-m", "mri2pet", *words, "--quiet"])
+        process = subprocess.Popen([sys.executable, "-m", "mri2pet", *words])
         status = process.wait()
     finally:
         signal.signal(signal.SIGTERM, before)
@@ -117,7 +127,7 @@ def mri2pet(*command: object) -> None:
 
 
 def prepare(options: argparse.Namespace) -> None:
-    """Both cohorts and the PET-like MRIs."""
+    """Both cohorts."""
     out = options.out
     for name, pairs, unpaired, seed in (
         ("cohort", options.pairs, options.unpaired, TRAIN_SEED),
@@ -131,9 +141,14 @@ def prepare(options: argparse.Namespace) -> None:
     if not table.exists():
         build = [sys.executable, "-m", "mri2pet", "cohort", "build", out / "cohort", "-o", table]
         subprocess.run([str(word) for word in build], check=True)
+
+
+def stylize(options: argparse.Namespace) -> None:
+    """The PET-like MRIs."""
+    out = options.out
     weights = ("--random-vgg",) if options.random_vgg else ("--vgg-weights", options.vgg_weights)
     mri2pet(
-        *("stylize", table, "-o", out / "styled", "--split", "all", *weights),
+        *("stylize", out / "cohort.tsv", "-o", out / "styled", "--split", "all", *weights),
         *("--steps", options.style_steps, "--style-weight", options.style_weight),
         *("--registration", "truth"),
         *("--jobs", options.jobs, "--device", options.device),
@@ -154,10 +169,10 @@ def train(options: argparse.Namespace, run: Path, volumes: int, *more: object) -
     )
 
 
-def pretrain(options: argparse.Namespace, name: str) -> Path:
+def pretrain(options: argparse.Namespace, name: str, variant: Variant) -> Path:
     """The pre-training that a variant owns; others may start from it. Returns its run."""
-    variant, run = VARIANTS[name], options.out / "runs" / name / "pretrain"
-    targets = () if variant.ablation == "no-style" else ("--stylized", options.out / "styled")
+    run = options.out / "runs" / name / "pretrain"
+    targets = ("--stylized", options.out / "styled") if is_styled(variant) else ()
     more = ("--stage", "pretrain", *targets, *own_options(variant))
     train(options, run, options.pretrain_volumes, *more)
     return run
@@ -165,21 +180,36 @@ def pretrain(options: argparse.Namespace, name: str) -> Path:
 
 def own_options(variant: Variant) -> list[str]:
     settings = [word for setting in variant.settings for word in ("--set", setting)]
-    return [*settings, *(["--ablation", variant.ablation] if variant.ablation != "none" else [])]
+    named = {"--ablation": variant.ablation, "--baseline": variant.baseline}
+    return settings + [
+        word for key, name in named.items() if name != "none" for word in (key, name)
+    ]
+
+
+def is_styled(variant: Variant) -> bool:
+    """Whether its pre-training draws PET-like MRIs."""
+    return variant.ablation != "no-style" and variant.baseline == "none"
+
+
+def train_variant(options: argparse.Namespace, name: str, variants: Mapping[str, Variant]) -> Path:
+    """Trains a variant after the pre-training that it starts from; returns its run."""
+    variant = variants[name]
+    start: tuple[object, ...] = ()
+    if variant.pretrained is not None:
+        owner = variants[variant.pretrained]
+        start = ("--init", pretrain(options, variant.pretrained, owner))
+    run = options.out / "runs" / name / "finetune"
+    train(options, run, options.volumes, *own_options(variant), *start)
+    return run
 
 
 def make(options: argparse.Namespace, name: str) -> None:
     """Trains a variant, and evaluates it."""
-    variant = VARIANTS[name]
-    start: tuple[object, ...] = ()
-    if variant.pretrained is not None:
-        start = ("--init", pretrain(options, variant.pretrained))
-    run = options.out / "runs" / name / "finetune"
-    train(options, run, options.volumes, *own_options(variant), *start)
+    run = train_variant(options, name, VARIANTS)
     evaluate(options, run, options.out, options.out / "evaluation" / name)
 
 
-def evaluate(options: argparse.Namespace, run: Path, data: Path, out: Path) -> None:
+def evaluate(options: argparse.Namespace, run: Path, data: Path, out: Path, *more: object) -> None:
     """Figures of a run on the people that `data` holds out."""
     limit = [] if options.limit is None else ["--limit", options.limit]
     mri2pet(
@@ -187,7 +217,7 @@ def evaluate(options: argparse.Namespace, run: Path, data: Path, out: Path) -> N
         *("-o", out, "--registration", "truth"),
         *("--training-data", data / "cohort.tsv", "--training-registration", "truth"),
         *("--samples", options.samples, "--steps", options.steps, *limit),
-        *("--jobs", options.jobs, "--device", options.device),
+        *("--jobs", options.jobs, "--device", options.device, *more),
     )
 
 
@@ -288,6 +318,7 @@ def main() -> None:
     options = arguments()
     options.out.mkdir(parents=True, exist_ok=True)
     prepare(options)
+    stylize(options)
     for name in options.only:
         make(options, name)
         print(report(options), flush=True)

@@ -21,8 +21,8 @@ import numpy as np
 
 from mri2pet.bench.timing import environment
 from mri2pet.cohort.cache import build_cache
-from mri2pet.config import load_config
 from mri2pet.imaging.space.resampling import to_pet_size
+from mri2pet.stages import load_config
 from mri2pet.style.slicewise import stylize_slicewise
 from mri2pet.style.transfer import StyleOptions, Stylized, stylize, unit_range
 from mri2pet.style.vgg import STYLE_WEIGHTS, TORCHVISION, Vgg19, load_vgg

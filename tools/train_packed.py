@@ -17,7 +17,7 @@ import os
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -25,11 +25,13 @@ from torch import Tensor
 
 from mri2pet.bench.timing import environment
 from mri2pet.checkpoint import Model, save_model
-from mri2pet.config import Config, load_config
+from mri2pet.config import Config
 from mri2pet.nn import Network
+from mri2pet.stages import load_config
 from mri2pet.training.batches import TrainingBatches
 from mri2pet.training.distributed import World
 from mri2pet.training.loading import Ahead
+from mri2pet.training.modules import new_modules, new_parts
 from mri2pet.training.samples import draw_samples
 from mri2pet.training.state import TrainingState
 from mri2pet.training.step import training_step
@@ -81,16 +83,9 @@ class Run:
         torch.manual_seed(training.seed)
         self.mean, self.std = float(self.packed["mean"]), float(self.packed["std"])
         self.train, self.val = (PackedPairs(self.packed, split) for split in ("train", "val"))
-        self.network, self.averaged = (self._network() for _ in range(2))
-        self.state = TrainingState(
-            self.network, training.lr, training.ema_decay, scaled=training.precision == "fp16"
-        )
+        self.state = TrainingState(new_parts(self.config, self.device, 1))
+        self.averaged = cast(Network, new_modules(self.config, self.device)["network"])
         self.validations: list[dict[str, float]] = []
-
-    def _network(self) -> Network:
-        network = Network(self.config.model).to(self.device)
-        network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-        return network
 
     def learn(self) -> None:
         """Steps until the volumes are done; a picture and a validation at every quarter."""
@@ -142,12 +137,13 @@ class Run:
 
     def _look(self) -> None:
         """Validates the average, and draws with it."""
-        self.averaged.load_state_dict(self.state.average)
+        self.averaged.load_state_dict(self.state.parts["network"].average)
         model = Model(self.averaged, self.config.model, self.mean, self.std)
         data = self.val if len(self.val) else self.train
         count = self.config.training.sample_images
         draw_samples(self.folder, model, data, count, self.state.volumes)
-        found = validate(self.averaged, data, self.mean, self.std, self.config, self.device)
+        modules = {"network": self.averaged}
+        found = validate(modules, data, self.mean, self.std, self.config, self.device)
         self.validations.append({"volumes": self.state.volumes, **found})
         print(self.validations[-1], flush=True)
 

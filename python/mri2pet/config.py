@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
@@ -29,10 +27,13 @@ class _Frozen(BaseModel):
 class ModelConfig(_Frozen):
     """The network. Shapes are (K, I, J): axial slices, left to right, posterior to anterior.
 
+    `family` says what it is and how it is sampled: the package's own "diffusion", or the generator
+    of a "gan", which a baseline trains; `prediction` and `cond` are of diffusion.
     `linear_components` adds a linear denoiser of so many principal components of the training
     PETs to the output (`nn.linear_denoiser`); 0, as in the paper, adds none.
     """
 
+    family: Literal["diffusion", "gan"] = "diffusion"
     mri_shape: Shape
     pet_shape: Shape
     prediction: Literal["epsilon", "v"] = "epsilon"
@@ -54,9 +55,18 @@ class ModelConfig(_Frozen):
         return shape
 
     @model_validator(mode="after")
+    def _generator_doubles_its_grid(self) -> ModelConfig:
+        k, i, j = self.pet_shape
+        if self.family == "gan" and (k % 16 or i % 32 or j % 32):
+            raise ValueError(f"{self.pet_shape}: a GAN draws multiples of (16, 32, 32) alone")
+        return self
+
+    @model_validator(mode="after")
     def _linear_part_of_v(self) -> ModelConfig:
         if self.linear_components and self.prediction != "v":
             raise ValueError("model.linear_components needs model.prediction=v")
+        if self.linear_components and self.family != "diffusion":
+            raise ValueError("model.linear_components needs model.family=diffusion")
         return self
 
 
@@ -66,11 +76,14 @@ class TrainingConfig(_Frozen):
     `stage` is "pretrain" (MRI → PET-like MRI) or "finetune" (MRI → PET), `target` what the
     network learns to draw in it: "pet", "stylized" (what `mri2pet stylize` wrote) or "mri" (the
     MRI itself on the PET's grid). `ablation` names what was left out, see `mri2pet.stages`.
+    `baseline` names another method of the paper's comparison instead, see `mri2pet.baselines`.
     `micro_batch` is the volumes at a time in memory; None is for `training.resources` to settle.
+    Without `grad_clip` gradients are not clipped.
     """
 
     stage: Literal["pretrain", "finetune"] = "finetune"
     ablation: Literal["none", "no-style", "no-pretrain", "no-laplacian", "vanilla"] = "none"
+    baseline: str = "none"
     target: Literal["pet", "stylized", "mri"] = "pet"
     volumes: int = Field(640_000, ge=1)
     epochs: int | None = Field(None, ge=1)
@@ -79,7 +92,7 @@ class TrainingConfig(_Frozen):
     lr: float = Field(1e-4, gt=0)
     lr_schedule: Literal["constant", "cosine"] = "constant"
     warmup_volumes: int = Field(0, ge=0)
-    grad_clip: float = Field(0.5, gt=0)
+    grad_clip: float | None = Field(0.5, gt=0)
     laplacian_weight: float = Field(0.25, ge=0)
     snr_clip: float | None = Field(None, gt=0)
     late_share: float = Field(0.0, ge=0, le=1)
@@ -144,9 +157,37 @@ class OpsConfig(_Frozen):
     convolution: Literal["auto", "native", "library"] = "auto"
 
 
+class BaselineConfig(_Frozen):
+    """Weights and numbers of the baselines; each uses those of its own formula.
+
+    `n_critic`: a generator learns in every so many-th update. `gradient_penalty`: of WGAN-GP.
+    `consistency`, `critic_consistency`: of CDC's term on the generator, of MaskGAN's on the critic.
+    `anchor_spread`: of z around an anchor in CDC's image steps, every `image_every`-th of the
+    generator's updates. `contrast`, `critic_contrast`: of DCL's two terms. `mask_share`: of the
+    PET embedding that MaskGAN hides. `pairwise`, `high_pairwise`, `high_mse`: of DDPM-PA's three
+    terms. `as_authors`: the formulas of the authors' code where they differ, see
+    docs/baselines.md.
+    """
+
+    n_critic: int = Field(2, ge=1)
+    gradient_penalty: float = Field(10.0, ge=0)
+    consistency: float = Field(1000.0, ge=0)
+    critic_consistency: float = Field(2500.0, ge=0)
+    anchor_spread: float = Field(0.1, ge=0)
+    image_every: int = Field(4, ge=1)
+    contrast: float = Field(2.0, ge=0)
+    critic_contrast: float = Field(0.5, ge=0)
+    mask_share: float = Field(0.75, ge=0, lt=1)
+    pairwise: float = Field(4.0, ge=0)
+    high_pairwise: float = Field(4.0, ge=0)
+    high_mse: float = Field(0.05, ge=0)
+    as_authors: bool = False
+
+
 class Config(_Frozen):
     model: ModelConfig
     training: TrainingConfig = TrainingConfig()
+    baseline: BaselineConfig = BaselineConfig()
     data: DataConfig = DataConfig()
     ops: OpsConfig = OpsConfig()
 
@@ -155,23 +196,6 @@ def preset_names() -> list[str]:
     """The presets that come with the package."""
     folder = resources.files("mri2pet") / "presets"
     return sorted(f.name.removesuffix(".json") for f in folder.iterdir() if f.name.endswith("json"))
-
-
-def load_config(preset: str, settings: Sequence[str] = ()) -> Config:
-    """A preset with `key=value` settings applied, e.g. `training.lr=4e-4`.
-
-    Raises:
-        UsageError: an unknown preset or key, or a value that its field does not take.
-    """
-    if preset not in preset_names():
-        raise UsageError(f"unknown preset {preset!r}; there are {', '.join(preset_names())}")
-    from mri2pet.stages import staged
-
-    text = (resources.files("mri2pet") / "presets" / f"{preset}.json").read_text()
-    given: dict[str, Any] = {}
-    for setting in settings:
-        _apply(given, setting)
-    return parse_config(staged(json.loads(text), given))
 
 
 def parse_config(tree: dict[str, Any]) -> Config:
@@ -198,20 +222,3 @@ def without_folders(config: Config) -> dict[str, Any]:
         if tree[section][key] is not None:
             tree[section][key] = Path(tree[section][key]).name
     return tree
-
-
-def _apply(tree: dict[str, Any], setting: str) -> None:
-    key, equals, text = setting.partition("=")
-    *parents, leaf = key.split(".")
-    if not equals or not leaf or not parents:
-        raise UsageError(f"setting {setting!r} must read section.key=value")
-    try:
-        value = json.loads(text)
-    except json.JSONDecodeError:
-        value = text
-    node = tree
-    for parent in parents:
-        node = node.setdefault(parent, {})
-        if not isinstance(node, dict):
-            raise UsageError(f"setting {setting!r}: {parent!r} is no section")
-    node[leaf] = value

@@ -85,10 +85,12 @@ def training_plan(config: Config, device: str = "cpu") -> MemoryPlan:
     ins of CUDA tensors backward, and the tensors are the same.
     """
 
+    from mri2pet.baselines import method_of
+
     def peak(count: int) -> tuple[int, int]:
         return count_bytes(lambda: _training(config, count))
 
-    return _plan("training", peak, device)
+    return _plan("training", peak, device, method_of(config).least)
 
 
 @contextmanager
@@ -219,15 +221,19 @@ class _Meter(TorchDispatchMode):
         self.held -= size
 
 
-def _plan(what: str, peak: Callable[[int], tuple[int, int]], device: str) -> MemoryPlan:
-    counted = {count: peak(count) for count in BATCHES}
-    fixed = counted[BATCHES[0]][0]
+def _plan(
+    what: str, peak: Callable[[int], tuple[int, int]], device: str, least: int = 1
+) -> MemoryPlan:
+    counted = {count: peak(count) for count in BATCHES if count >= least}
+    fixed = next(iter(counted.values()))[0]
     return MemoryPlan(
         what, fixed, {count: most for count, (_, most) in counted.items()}, available_bytes(device)
     )
 
 
 def _sampling(config: ModelConfig, device: str, count: int) -> Counted:
+    if config.family == "gan":
+        return _generating(config, device, count)
     from mri2pet.nn import Network
 
     with torch.device(device):
@@ -248,34 +254,69 @@ def _sampling(config: ModelConfig, device: str, count: int) -> Counted:
     return Counted(network, work)
 
 
-def _training(config: Config, count: int) -> Counted:
-    from mri2pet.diffusion.objective import training_objective
-    from mri2pet.nn import Network
+def _generating(config: ModelConfig, device: str, count: int) -> Counted:
+    from mri2pet.baselines.networks import NOISE, Generator
 
-    network = Network(config.model)
-    average = {name: value.clone() for name, value in network.state_dict().items()}
-    optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
-    training = config.training
+    with torch.device(device):
+        generator = Generator(config).requires_grad_(False).eval()
+
+    def work() -> None:
+        mri = torch.empty(1, 1, *config.mri_shape, device=device)
+        z = torch.empty(count, NOISE, device=device)
+        with torch.inference_mode():
+            generator.draw(generator.encode(mri).expand(count, -1), z)
+
+    return Counted(generator, work)
+
+
+def _training(config: Config, count: int) -> Counted:
+    """Every part with its average and Adam's moments; one micro-batch of each phase."""
+    from mri2pet.baselines import method_of
+    from mri2pet.baselines.draws import Draws
+
+    method, training = method_of(config), config.training
+    parts = method.parts(config)
+    averages = {name: _values(module) for name, module in parts.items()}
+    optimizers = {
+        name: torch.optim.Adam(module.parameters(), lr=1e-4) for name, module in parts.items()
+    }
+    sources = {
+        name: module.requires_grad_(False).eval()
+        for name, module in (method.parts(config) if method.source else {}).items()
+    }
+    update = config.baseline.n_critic - 1  # in which every part learns
 
     def step() -> None:
-        mri = torch.empty(count, 1, *config.model.mri_shape)
-        pet, noise = (torch.empty(count, 1, *config.model.pet_shape) for _ in "pn")
-        t = torch.ones(count, dtype=torch.int64)
-        with _autocast(training.precision):
-            loss = training_objective(
-                network,
-                config.model.prediction,
-                mri,
-                pet,
-                t,
-                noise,
-                training.laplacian_weight,
-                training.snr_clip,
-            ).total
-        loss.backward()
-        optimizer.step()
+        batch = _Volumes(
+            mri=torch.empty(count, 1, *config.model.mri_shape),
+            pet=torch.empty(count, 1, *config.model.pet_shape),
+            noise=torch.empty(count, 1, *config.model.pet_shape),
+            t=torch.ones(count, dtype=torch.int64),
+        )
+        for phase in method.phases(update, config):
+            for name, module in parts.items():
+                module.requires_grad_(name == phase.part)
+            draws = Draws(training.seed, phase.part, 0, count, count)
+            with _autocast(training.precision):
+                terms = method.loss(phase, parts, sources, batch, draws, config)
+            terms["loss"].backward()
+            optimizers[phase.part].step()
 
-    return Counted((network, average, optimizer), step)
+    return Counted((parts, averages, optimizers, sources), step)
+
+
+@dataclass
+class _Volumes:
+    """A micro-batch, as `baselines.base.Pairs`."""
+
+    mri: Tensor
+    pet: Tensor
+    noise: Tensor
+    t: Tensor
+
+
+def _values(module: torch.nn.Module) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in module.state_dict().items()}
 
 
 def _autocast(precision: str) -> AbstractContextManager[Any]:

@@ -1,12 +1,19 @@
-"""The stages of the paper's training and its ablations, as data laid over a preset.
+"""A preset with stage, ablation or baseline, and the user's settings: one configuration.
 
-The order is: preset, stage, what the preset says of the stage, ablation, the user's settings.
+The order is: preset, stage, what the preset says of the stage, ablation, baseline, the user's
+settings.
 """
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
+from importlib import resources
 from typing import Any
 
+from mri2pet.baselines import find_baseline
+from mri2pet.baselines.checks import SOURCES, check_config
+from mri2pet.config import Config, parse_config, preset_names
 from mri2pet.errors import UsageError
 
 Tree = dict[str, Any]
@@ -26,19 +33,42 @@ ABLATIONS: dict[str, dict[str, Tree]] = {
 }
 
 
+def load_config(preset: str, settings: Sequence[str] = ()) -> Config:
+    """A preset with `key=value` settings applied, e.g. `training.lr=4e-4`.
+
+    Raises:
+        UsageError: an unknown preset or key, a value that its field does not take, or settings
+            that do not go together.
+    """
+    if preset not in preset_names():
+        raise UsageError(f"unknown preset {preset!r}; there are {', '.join(preset_names())}")
+    text = (resources.files("mri2pet") / "presets" / f"{preset}.json").read_text()
+    given: dict[str, Any] = {}
+    for setting in settings:
+        _apply(given, setting)
+    config = parse_config(staged(json.loads(text), given))
+    check_config(config)
+    return config
+
+
 def staged(preset: Tree, settings: Tree) -> Tree:
-    """A preset with its stage, an ablation and the user's settings laid over it.
+    """A preset with its stage, an ablation or a baseline, and the user's settings laid over it.
 
     Args:
         preset: a tree of the configuration, and under "stages" what differs in a stage.
         settings: a tree of what the user set; `training.stage` ("finetune" if absent) and
-            `training.ablation` choose the rest. `training.volumes` and `training.epochs` take
-            each other's place.
+            `training.ablation` or `training.baseline` choose the rest; the baseline `vanilla` is
+            the ablation of that name. `training.volumes` and `training.epochs` take each other's
+            place.
 
     Raises:
-        UsageError: an unknown stage or ablation, one that has no such stage, or both lengths.
+        UsageError: an unknown stage, ablation or baseline, one that has no such stage, or both
+            lengths.
     """
     given = settings.get("training", {})
+    if given.get("baseline") == "vanilla" and given.get("ablation", "none") in ("none", "vanilla"):
+        settings = _laid_over(settings, {"training": {"ablation": "vanilla", "baseline": "none"}})
+        given = settings["training"]
     stage, ablation = given.get("stage", "finetune"), given.get("ablation", "none")
     if stage not in STAGES:
         raise UsageError(f"unknown stage {stage!r}; there are {', '.join(STAGES)}")
@@ -51,11 +81,27 @@ def staged(preset: Tree, settings: Tree) -> Tree:
     tree = {key: value for key, value in preset.items() if key != "stages"}
     named = {"training": {"stage": stage, "ablation": ablation}}
     of_preset = preset.get("stages", {}).get(stage, {})
-    for layer in (named, STAGES[stage], of_preset, ABLATIONS[ablation][stage], settings):
+    changed = (ABLATIONS[ablation][stage], _of_baseline(settings, stage))
+    for layer in (named, STAGES[stage], of_preset, *changed, settings):
         tree = _laid_over(tree, layer)
     if "volumes" in given:
         tree["training"].pop("epochs", None)
     return tree
+
+
+def _of_baseline(settings: Tree, stage: str) -> Tree:
+    """What the baseline that the user's settings name lays over the preset."""
+    name = settings.get("training", {}).get("baseline", "none")
+    if name == "none":
+        return {}
+    baseline = find_baseline(name)
+    if stage not in baseline.settings:
+        made = SOURCES.get(baseline.source or "")
+        hint = f"; its source is made with {made}" if made else ""
+        raise UsageError(f"the baseline {name} has no stage {stage}{hint}")
+    as_authors = settings.get("baseline", {}).get("as_authors", False)
+    authors = dict(baseline.authors_settings) if as_authors else {}
+    return _laid_over(baseline.settings[stage], authors)
 
 
 def _laid_over(tree: Tree, layer: Tree) -> Tree:
@@ -67,3 +113,20 @@ def _laid_over(tree: Tree, layer: Tree) -> Tree:
             value = _laid_over(below, value)
         merged[key] = value
     return merged
+
+
+def _apply(tree: dict[str, Any], setting: str) -> None:
+    key, equals, text = setting.partition("=")
+    *parents, leaf = key.split(".")
+    if not equals or not leaf or not parents:
+        raise UsageError(f"setting {setting!r} must read section.key=value")
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError:
+        value = text
+    node = tree
+    for parent in parents:
+        node = node.setdefault(parent, {})
+        if not isinstance(node, dict):
+            raise UsageError(f"setting {setting!r}: {parent!r} is no section")
+    node[leaf] = value

@@ -9,8 +9,8 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from mri2pet.bench.shares import _marked, shares
-from mri2pet.config import load_config
 from mri2pet.nn import Network
+from mri2pet.stages import load_config
 
 SETTINGS = ("model.mri_shape=[16,32,32]", "model.pet_shape=[16,32,32]")
 

@@ -133,7 +133,7 @@ def test_ctrl_c_in_a_command_is_told(
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("mri2pet.config.load_config", interrupted)
+    monkeypatch.setattr("mri2pet.stages.load_config", interrupted)
     assert cli.main(["preprocess", "t1.nii", "-o", "out"]) == 130
     assert capsys.readouterr().err.count("interrupted; nothing is half-written") == 1
 

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from mri2pet.checkpoint import Model
-from mri2pet.config import load_config
 from mri2pet.engines.sampling import sample
 from mri2pet.errors import UsageError
 from mri2pet.nn import Network
+from mri2pet.stages import load_config
 
 SETTINGS = ("model.mri_shape=[16,32,32]", "model.pet_shape=[16,32,32]")
 

@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from mri2pet.config import load_config
 from mri2pet.nn import Network, blocks
 from mri2pet.nn.blocks import DoubleConv
 from mri2pet.ops import apply_norm, conv3d, convolution_choice
 from mri2pet.ops.convolution_choice import Tile
+from mri2pet.stages import load_config
 
 
 def statistics_of(y: Tensor) -> Tensor:

@@ -97,7 +97,7 @@ def test_under_autocast_it_stays_in_float32():
 def test_it_is_of_v_alone():
     with pytest.raises(ValueError, match=r"needs model\.prediction=v"):
         ModelConfig(mri_shape=(16, 32, 32), pet_shape=(16, 32, 32), linear_components=2)
-    from mri2pet.config import load_config
+    from mri2pet.stages import load_config
 
     with pytest.raises(UsageError, match="linear_components"):
         load_config("paper", ("model.linear_components=2",))

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mri2pet.config import load_config
 from mri2pet.diffusion.objective import training_objective
 from mri2pet.nn import Network
 from mri2pet.nn.blocks import DoubleConv
+from mri2pet.stages import load_config
 
 
 @pytest.fixture

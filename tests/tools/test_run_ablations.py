@@ -69,7 +69,7 @@ def test_the_style_goes_to_the_command(script, options, monkeypatch):
     asked: list[tuple[str, ...]] = []
     monkeypatch.setattr(script, "mri2pet", lambda *words: asked.append(tuple(map(str, words))))
     (options.out / "cohort.tsv").touch()
-    script.prepare(options)
+    script.stylize(options)
     stylize = " ".join(asked[-1])
     assert f"--vgg-weights {options.vgg_weights}" in stylize
     assert "--style-weight auto" in stylize

@@ -11,15 +11,15 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from mri2pet.cli import main as cli
 from mri2pet.cohort.dataset import ModelSpaceDataset
-from mri2pet.config import load_config
 from mri2pet.diffusion.objective import training_objective
 from mri2pet.errors import InputError
 from mri2pet.nn import Network
+from mri2pet.stages import load_config
 from mri2pet.training import log, train
 from mri2pet.training.batches import TrainingBatches
 from mri2pet.training.distributed import World
 from mri2pet.training.loading import Ahead
-from mri2pet.training.state import TrainingState
+from mri2pet.training.part import Part
 from mri2pet.training.summary import summarise_run
 
 
@@ -107,8 +107,8 @@ def test_a_compiled_network_gives_the_same_gradients(network, checkpointing):
     torch._dynamo.reset()
     torch._dynamo.utils.counters.clear()
     network.unet.checkpointing = checkpointing
-    state = TrainingState(network, 1e-3, 0.9, compiled=True)
-    compiled, bytes_compiled = gradients(network, state.forward)
+    part = Part(network, 1e-3, 0.9, compiled=True)
+    compiled, bytes_compiled = gradients(network, part.forward)
     assert (compiled - plain).norm() < 1e-4 * plain.norm()
     assert not torch._dynamo.utils.counters["graph_break"]
     if checkpointing:

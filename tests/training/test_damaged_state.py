@@ -7,14 +7,16 @@ import torch
 from torch import nn
 
 from mri2pet.errors import Mri2petError
+from mri2pet.training.part import Part
 from mri2pet.training.state import LAST, PREVIOUS, TrainingState, load_state, save_state
 
 
 def trained(seed):
     torch.manual_seed(seed)
-    state = TrainingState(nn.Linear(3, 2), 1e-3, 0.9)
-    state.forward(torch.randn(4, 3)).sum().backward()
-    state.optimizer.step()
+    part = Part(nn.Linear(3, 2), 1e-3, 0.9)
+    part.forward(torch.randn(4, 3)).sum().backward()
+    part.optimizer.step()
+    state = TrainingState({"network": part})
     state.volumes, state.updates = 1234, 56
     return state
 

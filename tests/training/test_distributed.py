@@ -31,6 +31,7 @@ spec.loader.exec_module(module)
 import torch
 import mri2pet.training.run as run
 from mri2pet.training.distributed import leave
+from mri2pet.training.stopping import Stopped
 run.build_cache = lambda *args, **kwargs: module.MemoryCohort()
 torch.set_num_threads(1)
 settings = (*module.SETTINGS, *json.loads(sys.argv[2]))
@@ -41,7 +42,7 @@ def on_event(kind, facts):
 status = 0
 try:
     run.train(sys.argv[1], data=".", settings=settings, device="cpu", on_event=on_event)
-except run.Stopped as stopped:
+except Stopped as stopped:
     status = stopped.exit_code
 if int(os.environ["WORLD_SIZE"]) > 1:
     leave(status)

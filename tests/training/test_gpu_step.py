@@ -7,11 +7,12 @@ import warnings
 import pytest
 import torch
 
-from mri2pet.config import load_config
 from mri2pet.nn import Network
+from mri2pet.stages import load_config
 from mri2pet.training.batches import TrainingBatches
 from mri2pet.training.distributed import World
 from mri2pet.training.loading import Ahead
+from mri2pet.training.part import Part
 from mri2pet.training.state import TrainingState, load_state, save_state
 from mri2pet.training.step import training_step
 
@@ -49,9 +50,10 @@ class Training:
         torch.manual_seed(0)
         network = Network(self.config.model).to(self.world.device)
         network.to(memory_format=torch.channels_last_3d)
-        self.state = TrainingState(network, 1e-3, 0.9, scaled=precision == "fp16")
+        self.part = Part(network, 1e-3, 0.9, scaled=precision == "fp16")
+        self.state = TrainingState({"network": self.part})
         if not graphed:
-            self.state.graph = None
+            self.part.graph = None
         order = TrainingBatches(Blobs(), 0.4, 0.5, 3, augmented=False)
         self.batches = Ahead(order, self.config.training, self.world, 2, pinned=True)
 
@@ -61,7 +63,7 @@ class Training:
         return facts
 
     def weights(self):
-        values = [p.detach().flatten() for p in self.state.network.parameters()]
+        values = [p.detach().flatten() for p in self.part.module.parameters()]
         return torch.cat(values).double()
 
 
@@ -79,7 +81,7 @@ def test_a_graphed_step_makes_the_weights_of_a_plain_one(precision):
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message="no CUDA graph")
         graphed, start, facts = trained(precision, True)
-    assert graphed.state.graph.works
+    assert graphed.part.graph.works
     plain, _, others = trained(precision, False)
     again, _, _ = trained(precision, False)
     way = (plain.weights() - start).norm()
@@ -95,7 +97,7 @@ def test_a_step_waits_once(precision, graphed):
     training = Training(precision, graphed)
     with training.batches:
         training.steps(12)  # fp16 finds its scale, and the graph is captured
-        assert not graphed or training.state.graph.works
+        assert not graphed or training.part.graph.works
         torch.cuda.set_sync_debug_mode("warn")
         try:
             with warnings.catch_warnings(record=True) as caught:
@@ -113,8 +115,8 @@ def test_a_resumed_run_goes_on_as_if_it_had_not_stopped(tmp_path):
     save_state(tmp_path, half.state)
     resumed = Training("fp32", True)
     assert load_state(tmp_path, resumed.state) == ""
-    for parameter in resumed.state.network.parameters():
-        moments = resumed.state.optimizer.state[parameter]
+    for parameter in resumed.part.module.parameters():
+        moments = resumed.part.optimizer.state[parameter]
         assert moments["step"].is_cuda
         assert moments["exp_avg"].stride() == parameter.stride()
     with resumed.batches:

@@ -8,14 +8,14 @@ import pytest
 import torch
 
 from mri2pet.cohort.dataset import ModelSpaceDataset
-from mri2pet.config import load_config
-from mri2pet.training import run as run_module
-from mri2pet.training import state as state_module
-from mri2pet.training import train
+from mri2pet.stages import load_config
+from mri2pet.training import part as part_module
+from mri2pet.training import train, trainer
 from mri2pet.training.batches import TrainingBatches
 from mri2pet.training.distributed import World
 from mri2pet.training.graphed_gradients import PLAIN, GraphedGradients
-from mri2pet.training.state import TrainingState, can_be_graphed
+from mri2pet.training.part import Part, can_be_graphed
+from mri2pet.training.state import TrainingState
 from mri2pet.training.step import training_step
 
 WORLD = World(0, 1, torch.device("cpu"))
@@ -68,12 +68,12 @@ def start(cohort, settings):
     def fresh(capture, **options):
         torch.manual_seed(0)
         network = Small().to(memory_format=torch.channels_last_3d)
-        state = TrainingState(network, 1e-3, 0.9, **options)
+        part = Part(network, 1e-3, 0.9, **options)
         if capture is not None:
-            state.graph = GraphedGradients(network.parameters(), capture)
+            part.graph = GraphedGradients(network.parameters(), capture)
             if isinstance(capture, Replaying):
-                capture.graph = state.graph
-        return state
+                capture.graph = part.graph
+        return TrainingState({"network": part})
 
     def steps(state, count=1, micro_batch=2):
         training = config.training.model_copy(update={"micro_batch": micro_batch})
@@ -84,7 +84,9 @@ def start(cohort, settings):
 
 
 def weights(state):
-    return torch.cat([p.detach().flatten().clone() for p in state.network.parameters()])
+    return torch.cat(
+        [p.detach().flatten().clone() for p in state.parts["network"].module.parameters()]
+    )
 
 
 def test_replays_make_the_same_weights(start):
@@ -94,8 +96,11 @@ def test_replays_make_the_same_weights(start):
     plain, graphed = fresh(None), fresh(capture)
     assert steps(graphed, 4) == steps(plain, 4)
     assert torch.equal(weights(graphed), weights(plain))
-    assert all(torch.equal(graphed.average[k], plain.average[k]) for k in plain.average)
-    assert graphed.graph.works
+    assert all(
+        torch.equal(graphed.parts["network"].average[k], plain.parts["network"].average[k])
+        for k in plain.parts["network"].average
+    )
+    assert graphed.parts["network"].graph.works
     # Three plain ones make the first step; the second one begins with the capture.
     assert (PLAIN, capture.captures, capture.replays) == (3, 1, 3 * 2)
 
@@ -120,11 +125,14 @@ def test_a_graph_reads_and_writes_where_it_was_captured(start):
     steps(graphed, 2)
 
     def places():
-        gradients = [p.grad.data_ptr() for p in graphed.network.parameters()]
-        return [*gradients, *(x.data_ptr() for x in graphed.graph._static.tensors())]
+        gradients = [p.grad.data_ptr() for p in graphed.parts["network"].module.parameters()]
+        return [
+            *gradients,
+            *(x.data_ptr() for x in graphed.parts["network"].graph._static.tensors()),
+        ]
 
     before = places()
-    graphed.network.zero_grad(set_to_none=True)
+    graphed.parts["network"].module.zero_grad(set_to_none=True)
     steps(plain, 2)
     steps(graphed, 2)
     assert places() == before
@@ -152,7 +160,7 @@ def test_a_capture_that_failed_is_told_once_and_not_used(start, capture, told):
     with pytest.warns(UserWarning, match=told) as warned:
         facts = steps(graphed, 2)
     assert len(warned) == 1
-    assert graphed.graph.works is False
+    assert graphed.parts["network"].graph.works is False
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         facts += steps(graphed, 2)
@@ -167,7 +175,7 @@ def test_a_graph_that_adds_half_is_not_used(start):
     def capture(run, device):
         def replay():
             run()
-            torch._foreach_mul_([p.grad for p in graphed.network.parameters()], 0.5)
+            torch._foreach_mul_([p.grad for p in graphed.parts["network"].module.parameters()], 0.5)
 
         return replay
 
@@ -184,19 +192,23 @@ def test_scaled_gradients_find_their_scale_before_the_capture(start):
     capture = Replaying()
     plain, graphed = fresh(None, scaled=True), fresh(capture, scaled=True)
     for state in (plain, graphed):
-        parameter = next(state.network.parameters())
+        parameter = next(state.parts["network"].module.parameters())
         hook = parameter.register_hook(lambda gradient: gradient * torch.inf)
         steps(state, 3)
         hook.remove()
-    assert (graphed.graph.works, capture.captures) == (None, 0)
+    assert (graphed.parts["network"].graph.works, capture.captures) == (None, 0)
     steps(plain)
     steps(graphed)
-    assert (graphed.graph.works, capture.captures) == (True, 1)
+    assert (graphed.parts["network"].graph.works, capture.captures) == (True, 1)
     for state in (plain, graphed):
-        state.scaler.update(2.0**10)
+        state.parts["network"].scaler.update(2.0**10)
     steps(plain, 2)
     steps(graphed, 2)
-    assert graphed.scaler.get_scale() == plain.scaler.get_scale() == 2.0**10
+    assert (
+        graphed.parts["network"].scaler.get_scale()
+        == plain.parts["network"].scaler.get_scale()
+        == 2.0**10
+    )
     assert torch.equal(weights(graphed), weights(plain))
 
 
@@ -205,7 +217,7 @@ def test_only_one_process_on_a_gpu_without_compiling_is_graphed(start):
     assert not can_be_graphed("cpu", parallel=False, compiled=False)
     assert not can_be_graphed("cuda", parallel=True, compiled=False)
     assert not can_be_graphed("cuda", parallel=False, compiled=True)
-    assert start[0](None).graph is None
+    assert start[0](None).parts["network"].graph is None
 
 
 @pytest.mark.slow
@@ -219,7 +231,7 @@ def test_nothing_is_captured_or_replayed_while_a_run_validates(tmp_path, setting
         return capture.graph
 
     def watched(name):
-        real = getattr(run_module, name)
+        real = getattr(trainer, name)
 
         def call(*given, **named):
             before = (capture.captures, capture.replays)
@@ -227,14 +239,14 @@ def test_nothing_is_captured_or_replayed_while_a_run_validates(tmp_path, setting
             during.append((name, before == (capture.captures, capture.replays)))
             return result
 
-        monkeypatch.setattr(run_module, name, call)
+        monkeypatch.setattr(trainer, name, call)
 
     more = ("training.volumes=10", "training.validate_every=2", "training.sample_images=1")
     monkeypatch.setattr("mri2pet.training.samples.STEPS", 2)
     go = {"data": tmp_path, "settings": (*settings, *more), "device": "cpu"}
     plain = train(tmp_path / "plain", **go)
-    monkeypatch.setattr(state_module, "GraphedGradients", made)
-    monkeypatch.setattr(state_module, "can_be_graphed", lambda *given, **named: True)
+    monkeypatch.setattr(part_module, "GraphedGradients", made)
+    monkeypatch.setattr(part_module, "can_be_graphed", lambda *given, **named: True)
     watched("validate")
     watched("draw_samples")
     graphed = train(tmp_path / "graphed", **go)

@@ -8,12 +8,13 @@ import pytest
 import torch
 
 from mri2pet.cohort.dataset import ModelSpaceDataset
-from mri2pet.config import load_config
 from mri2pet.nn import Network
 from mri2pet.ops import backend
+from mri2pet.stages import load_config
 from mri2pet.training import train
 from mri2pet.training.batches import TrainingBatches
 from mri2pet.training.distributed import World
+from mri2pet.training.part import Part
 from mri2pet.training.state import TrainingState
 from mri2pet.training.step import training_step
 
@@ -30,12 +31,13 @@ def one_step(cohort, settings, device, precision, form):
     data = TrainingBatches(ModelSpaceDataset(cohort, "train"), 0.4, 0.5, 3, augmented=True)
     torch.manual_seed(0)
     network = Network(config.model).to(device).to(memory_format=torch.channels_last_3d)
-    state = TrainingState(network, 1e-3, 0.9, scaled=precision == "fp16")
-    if state.scaler.is_enabled():  # by its first scale, 65,536, this step overflows and is left out
-        state.scaler = torch.amp.GradScaler(device, init_scale=256.0)
+    part = Part(network, 1e-3, 0.9, scaled=precision == "fp16")
+    if part.scaler.is_enabled():  # by its first scale, 65,536, this step overflows and is left out
+        part.scaler = torch.amp.GradScaler(device, init_scale=256.0)
+    world = World(0, 1, torch.device(device))
     with backend.use_backend(form):
-        facts = training_step(state, data, config, World(0, 1, torch.device(device)))
-    moments = [state.optimizer.state[p]["exp_avg"] for p in network.parameters()]
+        facts = training_step(TrainingState({"network": part}), data, config, world)
+    moments = [part.optimizer.state[p]["exp_avg"] for p in network.parameters()]
     return facts, torch.cat([m.detach().flatten().double().cpu() for m in moments])
 
 

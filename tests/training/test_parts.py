@@ -6,13 +6,14 @@ import pytest
 import torch
 
 from mri2pet.cohort.dataset import ModelSpaceDataset
-from mri2pet.config import load_config
 from mri2pet.diffusion.objective import LATE_STEP, draw_steps, training_objective
 from mri2pet.diffusion.schedule import alpha_bar
 from mri2pet.nn import Network
+from mri2pet.stages import load_config
 from mri2pet.training.augmentation import augment
 from mri2pet.training.batches import _CONTENT, _ORDER, TrainingBatches, _generator
 from mri2pet.training.distributed import World
+from mri2pet.training.part import Part
 from mri2pet.training.state import TrainingState
 from mri2pet.training.step import learning_rate, training_step
 
@@ -112,9 +113,10 @@ def one_step(config, batches, micro_batch):
     training = config.training.model_copy(update={"micro_batch": micro_batch})
     config = config.model_copy(update={"training": training})
     torch.manual_seed(0)
-    state = TrainingState(Network(config.model), 1e-3, 0.9)
+    network = Network(config.model)
+    state = TrainingState({"network": Part(network, 1e-3, 0.9)})
     facts = training_step(state, batches, config, World(0, 1, torch.device("cpu")))
-    return facts, [p.grad.clone() for p in state.network.parameters()]
+    return facts, [p.grad.clone() for p in network.parameters()]
 
 
 def test_accumulated_gradients_are_those_of_the_whole_batch(config, batches):
@@ -156,14 +158,13 @@ def test_learning_rate_warms_up_and_falls_to_zero(config):
 
 
 def test_moving_average_follows_the_parameters(config):
-    state = TrainingState(Network(config.model), 1e-3, 0.9)
-    name, parameter = next(iter(state.network.named_parameters()))
-    before = state.average[name].clone()
+    part = Part(Network(config.model), 1e-3, 0.9)
+    name, parameter = next(iter(part.module.named_parameters()))
+    before = part.average[name].clone()
     with torch.no_grad():
         parameter.add_(1.0)
-    state.updates = 1000
-    state.update_average()
-    torch.testing.assert_close(state.average[name], before + 0.1)
-    state.ema_decay = 0.0
-    state.update_average()
-    assert torch.equal(state.average[name], parameter)
+    part.update_average(1000)
+    torch.testing.assert_close(part.average[name], before + 0.1)
+    part.ema_decay = 0.0
+    part.update_average(1000)
+    assert torch.equal(part.average[name], parameter)

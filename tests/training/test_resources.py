@@ -10,8 +10,8 @@ import torch
 
 from mri2pet import memory
 from mri2pet.cli.main import main
-from mri2pet.config import load_config
 from mri2pet.memory import MemoryPlan
+from mri2pet.stages import load_config
 from mri2pet.training import resources, train
 from mri2pet.training.folder import stored_config
 from mri2pet.training.resources import settled
@@ -91,11 +91,11 @@ def test_a_run_stores_what_was_settled_and_goes_on_with_it(tmp_path, settings, m
     assert (stored.training.micro_batch, stored.data.loaders) == (2, 0)
     monkeypatch.setattr(resources, "VOXELS_ON_CPU", 1)
     used = []
-    from mri2pet.training import run
+    from mri2pet.training import trainer
 
-    real = run.training_step
+    real = trainer.training_step
     monkeypatch.setattr(
-        run,
+        trainer,
         "training_step",
         lambda state, batches, config, world: (
             used.append(config.training.micro_batch) or real(state, batches, config, world)
@@ -115,15 +115,15 @@ def test_a_run_stores_what_was_settled_and_goes_on_with_it(tmp_path, settings, m
 @pytest.mark.usefixtures("memory_cohort")
 def test_out_of_memory_says_what_would_fit(tmp_path, settings, monkeypatch):
     from mri2pet.errors import Mri2petError
-    from mri2pet.training import run
+    from mri2pet.training import trainer
 
     plan = MemoryPlan("training", 0, {1: GIB, 2: 2 * GIB}, 2 * GIB)
 
     def full(*given):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(run, "training_plan", lambda config, device: plan)
-    monkeypatch.setattr(run, "training_step", full)
+    monkeypatch.setattr(trainer, "training_plan", lambda config, device: plan)
+    monkeypatch.setattr(trainer, "training_step", full)
     with pytest.raises(Mri2petError, match=r"training with 2 volumes at once; .* 1 would fit"):
         train(tmp_path / "run", data=tmp_path, settings=settings, device="cpu")
 

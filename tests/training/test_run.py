@@ -15,7 +15,7 @@ import torch
 from mri2pet.checkpoint import load_model
 from mri2pet.errors import InputError, Mri2petError, UsageError
 from mri2pet.training import log, train
-from mri2pet.training.run import Stopped
+from mri2pet.training.stopping import Stopped
 
 from .conftest import SETTINGS, MemoryCohort
 

@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 
 from mri2pet.checkpoint import load_model
-from mri2pet.config import load_config
 from mri2pet.errors import InputError, UsageError
-from mri2pet.stages import ABLATIONS
+from mri2pet.stages import ABLATIONS, load_config
 from mri2pet.training import log, train
 from mri2pet.training.targets import moments, stage_data
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mri2pet.config import load_config
 from mri2pet.nn import Network
+from mri2pet.stages import load_config
+from mri2pet.training.part import Part
 from mri2pet.training.state import TrainingState, load_state, save_state
 
 
@@ -17,16 +18,16 @@ def fresh(settings):
     def make(**options):
         torch.manual_seed(0)
         network = Network(model).to(memory_format=torch.channels_last_3d)
-        return TrainingState(network, 1e-3, 0.9, **options)
+        return TrainingState({"network": Part(network, 1e-3, 0.9, **options)})
 
     return make
 
 
 def stepped(state):
     """After one step of Adam with gradients in the layout of the parameters."""
-    for parameter in state.network.parameters():
+    for parameter in state.parts["network"].module.parameters():
         parameter.grad = torch.ones_like(parameter)
-    state.optimizer.step()
+    state.parts["network"].optimizer.step()
     return state
 
 
@@ -35,10 +36,17 @@ def test_a_resumed_optimiser_has_the_layout_of_the_parameters(fresh, tmp_path):
     before, after = stepped(fresh()), fresh()
     save_state(tmp_path, before)
     assert load_state(tmp_path, after) == ""
-    pairs = zip(before.network.parameters(), after.network.parameters(), strict=True)
-    assert any(not p.is_contiguous() for p in after.network.parameters())
+    pairs = zip(
+        before.parts["network"].module.parameters(),
+        after.parts["network"].module.parameters(),
+        strict=True,
+    )
+    assert any(not p.is_contiguous() for p in after.parts["network"].module.parameters())
     for old, new in pairs:
-        ours, theirs = before.optimizer.state[old], after.optimizer.state[new]
+        ours, theirs = (
+            before.parts["network"].optimizer.state[old],
+            after.parts["network"].optimizer.state[new],
+        )
         for name in ("exp_avg", "exp_avg_sq"):
             assert theirs[name].stride() == new.stride() == ours[name].stride()
             assert torch.equal(theirs[name], ours[name])
@@ -47,13 +55,14 @@ def test_a_resumed_optimiser_has_the_layout_of_the_parameters(fresh, tmp_path):
 
 def test_the_average_moves_as_one_tensor_at_a_time(fresh):
     state = stepped(fresh())
-    state.updates = 30
     expected = {
-        name: state.average[name].clone().lerp_(value, 1 - 31 / 40)
-        for name, value in state.network.state_dict().items()
+        name: state.parts["network"].average[name].clone().lerp_(value, 1 - 31 / 40)
+        for name, value in state.parts["network"].module.state_dict().items()
     }
-    state.update_average()
-    assert all(torch.equal(state.average[name], value) for name, value in expected.items())
+    state.parts["network"].update_average(30)
+    assert all(
+        torch.equal(state.parts["network"].average[name], value) for name, value in expected.items()
+    )
 
 
 @pytest.mark.parametrize("fused", [None, True])
@@ -61,14 +70,20 @@ def test_a_step_after_resuming_is_the_step_without(fresh, tmp_path, fused):
     """Also where Adam counts its steps on the device; the bits are those of the same form."""
     before, after = fresh(), fresh()
     for state in (before, after):
-        state.optimizer = torch.optim.Adam(state.network.parameters(), lr=1e-3, fused=fused)
+        state.parts["network"].optimizer = torch.optim.Adam(
+            state.parts["network"].module.parameters(), lr=1e-3, fused=fused
+        )
     save_state(tmp_path, stepped(before))
     load_state(tmp_path, after)
     stepped(before)
     stepped(after)
-    for old, new in zip(before.network.parameters(), after.network.parameters(), strict=True):
+    for old, new in zip(
+        before.parts["network"].module.parameters(),
+        after.parts["network"].module.parameters(),
+        strict=True,
+    ):
         assert torch.equal(old, new)
 
 
 def test_adam_is_fused_on_a_gpu_alone(fresh):
-    assert not fresh().optimizer.defaults["fused"]
+    assert not fresh().parts["network"].optimizer.defaults["fused"]

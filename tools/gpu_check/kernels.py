@@ -25,11 +25,11 @@ from mri2pet.bench.network import Evaluation
 from mri2pet.bench.profiling import quiet_profile
 from mri2pet.bench.timing import environment, measure, prepare
 from mri2pet.checkpoint import Model
-from mri2pet.config import load_config
 from mri2pet.engines.torch_engine import TorchEngine
 from mri2pet.nn import Network
 from mri2pet.ops.backend import use_backend
 from mri2pet.ops.convolution_choice import Layer, Tile, use_measurements
+from mri2pet.stages import load_config
 
 SMALL = ("model.mri_shape=[16,32,32]", "model.pet_shape=[16,32,32]")
 EVALUATIONS, KERNELS = 5, 25

@@ -145,7 +145,7 @@ import sys
 
 import numpy as np
 
-from mri2pet.config import load_config
+from mri2pet.stages import load_config
 
 model, rng = load_config("compact").model, np.random.default_rng(0)
 np.savez(

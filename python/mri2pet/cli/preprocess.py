@@ -38,8 +38,8 @@ def preprocess(
     quiet: Quiet = False,
 ) -> None:
     """Bring a T1, and a PET of the same person, to the model's grids."""
-    from mri2pet.config import load_config
     from mri2pet.imaging.prepared_files import preprocess_files
+    from mri2pet.stages import load_config
 
     def on_stage(name: str, seconds: float | None) -> None:
         if seconds is not None and not quiet:

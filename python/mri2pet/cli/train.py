@@ -34,6 +34,13 @@ def train(
             help="Leave out a part of the paper's recipe.",
         ),
     ] = "",
+    baseline: Annotated[
+        str,
+        typer.Option(
+            metavar="gan|diffaugment|cdc|dcl|maskgan|ddpm-pa|vanilla",
+            help="Train another method of the paper's comparison instead.",
+        ),
+    ] = "",
     stylized: Annotated[
         str, typer.Option(metavar="FOLDER", help="What mri2pet stylize wrote, for pretrain.")
     ] = "",
@@ -52,6 +59,7 @@ def train(
     named = {
         "training.stage": stage,
         "training.ablation": ablation,
+        "training.baseline": baseline,
         "training.init": init,
         "data.stylized": stylized,
         "data.ray": ray,
@@ -79,13 +87,15 @@ def _show(preset: str, settings: list[str], device: str) -> None:
     """Prints what a new run on this device would be configured as, and its memory plan."""
     import torch
 
-    from mri2pet.config import load_config
+    from mri2pet.baselines.checks import check_share
     from mri2pet.devices import choose_device
     from mri2pet.memory import training_plan
+    from mri2pet.stages import load_config
     from mri2pet.training.resources import settled
 
     kind = choose_device(device)
     config = settled(load_config(preset, settings), torch.device(kind))
+    check_share(config, processes=1)
     typer.echo(config.model_dump_json(indent=2))
     typer.echo(training_plan(config, kind).text(), err=True)
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from mri2pet.checkpoint import Model, bundled_models, load_model
+from mri2pet.config import ModelConfig
 from mri2pet.engines.base import Engine
 from mri2pet.engines.exported import is_export
+from mri2pet.engines.generator_engine import GeneratorEngine
 from mri2pet.engines.torch_engine import TorchEngine
 from mri2pet.errors import ModelError, UsageError
 
@@ -38,7 +40,7 @@ def load_engine(
     if isinstance(model, Model):
         if engine in EXPORTED:
             raise ModelError(f"a loaded model runs in torch; export it for the engine {engine}")
-        return TorchEngine(model, precision or "fp32")
+        return engine_of(model, precision)
     exported = str(model) not in bundled_models() and is_export(model)
     if engine == "auto":
         engine = "onnxruntime" if exported else "torch"
@@ -56,7 +58,19 @@ def load_engine(
         return loaded
     if exported:
         raise ModelError(f"{model}: an export; the engine torch takes the model it was made from")
-    return TorchEngine(load_model(model, device), precision or "fp32")
+    return engine_of(load_model(model, device), precision)
+
+
+def engine_of(model: Model, precision: str | None = None, *, graphed: bool = True) -> Engine:
+    """The engine for a loaded model of either family; arguments as of `TorchEngine`."""
+    if model.config.family == "gan":
+        return GeneratorEngine(model, precision or "fp32")
+    return TorchEngine(model, precision or "fp32", graphed=graphed)
+
+
+def recorded_sampling(config: ModelConfig, sampler: str, steps: int) -> tuple[str, int]:
+    """How a model's PETs are drawn, for the record: ("generator", 1) for a GAN."""
+    return ("generator", 1) if config.family == "gan" else (sampler, steps)
 
 
 def _load_exported(folder: Path, engine: str, device: str) -> Engine:

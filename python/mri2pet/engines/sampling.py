@@ -1,4 +1,4 @@
-"""Volumes of one subject or of many, drawn with any engine."""
+"""Volumes of one subject or of many, drawn with any engine, by steps or by a generator."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from mri2pet.checkpoint import Model
 from mri2pet.diffusion.loop import run_table
 from mri2pet.diffusion.samplers import make_table
 from mri2pet.engines.base import Engine
-from mri2pet.engines.torch_engine import TorchEngine
+from mri2pet.engines.choose import engine_of
+from mri2pet.engines.generator_engine import GeneratorEngine
 from mri2pet.errors import UsageError
 
 
@@ -72,7 +73,8 @@ def sample_subjects(
         mris: float32 [N, 1, K, I, J] in model space, in [0, 1].
         subjects: N numbers, 0 … 2⁶⁴−1.
         samples: how many volumes to draw of each.
-        sampler, steps, eta: see `diffusion.samplers.make_table`.
+        sampler, steps, eta: see `diffusion.samplers.make_table`; not for the generator of a GAN,
+            which draws in one evaluation.
         seed: 0 … 2³²−1; with the subject's and the sample's number it fixes the result.
         batch: volumes per network evaluation; changes time and memory, not the result.
         on_step: called with (network evaluations done, of how many) as the run goes on.
@@ -91,11 +93,14 @@ def sample_subjects(
     if not len(mris) == len(subjects) > 0:
         raise UsageError(f"{len(mris)} MRIs and {len(subjects)} subjects do not go together")
     engine = _engine(model)
-    table = make_table(sampler, engine.config.prediction, steps, eta=eta)
-    conditioned = [engine.condition(mri[None], table.timesteps) for mri in mris]
     volumes = [(subject, i) for subject in range(len(mris)) for i in range(samples)]
     batch = min(batch, engine.batch or batch)
     groups = [volumes[i : i + batch] for i in range(0, len(volumes), batch)]
+    if isinstance(engine, GeneratorEngine):
+        drawn = _generated(engine, mris, subjects, groups, seed, on_step)
+        return torch.cat(drawn).unflatten(0, (len(mris), samples))
+    table = make_table(sampler, engine.config.prediction, steps, eta=eta)
+    conditioned = [engine.condition(mri[None], table.timesteps) for mri in mris]
     drawn = []
     for done, group in enumerate(groups):
 
@@ -124,6 +129,32 @@ def sample_subjects(
     return torch.cat(drawn).unflatten(0, (len(mris), samples))
 
 
+def _generated(
+    engine: GeneratorEngine,
+    mris: Tensor,
+    subjects: Sequence[int],
+    groups: list[list[tuple[int, int]]],
+    seed: int,
+    on_step: Callable[[int, int], None] | None,
+) -> list[Tensor]:
+    """The volumes of every group of (place of the subject, sample), by one evaluation each."""
+    conditions = torch.cat([engine.encode(mri[None]) for mri in mris])
+    drawn = []
+    for done, group in enumerate(groups):
+        places = [place for place, _ in group]
+        drawn.append(
+            engine.draw(
+                conditions[places],
+                seed=seed,
+                subjects=[_signed(subjects[place]) for place in places],
+                samples=[sample for _, sample in group],
+            )
+        )
+        if on_step is not None:
+            on_step(done + 1, len(groups))
+    return drawn
+
+
 def _signed(number: int) -> int:
     """The int64 with the bits of a 64-bit number."""
     return number - 2**64 if number >= 2**63 else number
@@ -133,6 +164,6 @@ def _engine(model: Model | Engine) -> Engine:
     if not isinstance(model, Model):
         return model
     if model.engine is None:
-        model.engine = TorchEngine(model)
+        model.engine = engine_of(model)
     engine: Engine = model.engine
     return engine

@@ -34,6 +34,7 @@ class TorchEngine:
 
     Raises:
         UsageError: an unknown precision, or fp16 on the CPU.
+        ModelError: the generator of a GAN.
     """
 
     engine = "torch"
@@ -56,8 +57,8 @@ class TorchEngine:
         self.provenance, self.device = model.provenance, model.device
         self.precision = precision
         self.tf32 = tf32
-        self._whole = model.network
-        self._network = in_precision(model.network, PRECISIONS[precision])
+        self._whole = model.diffusion
+        self._network = in_precision(self._whole, PRECISIONS[precision])
         self.loops = Loops() if graphed and model.device.type == "cuda" else None
 
     def condition(self, mri: Tensor, timesteps: Tensor) -> Conditioned:

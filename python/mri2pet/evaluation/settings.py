@@ -47,7 +47,8 @@ def check_rows(split: str, limit: int | None) -> None:
 def check_sampling(network: Any, sampling: Sampling) -> None:
     from mri2pet.diffusion.samplers import make_table
 
-    make_table(sampling.sampler, network.config.prediction, sampling.steps)
+    if network.config.family == "diffusion":
+        make_table(sampling.sampler, network.config.prediction, sampling.steps)
     for name, value in (("samples", sampling.samples), ("batch", sampling.batch)):
         if value is not None and value < 1:
             raise UsageError(f"{name} must be at least 1, not {value}")
@@ -75,12 +76,15 @@ def open_folder(
     sampling: Sampling,
 ) -> dict[str, Any]:
     """Writes the settings of a new evaluation, or checks those of an old one."""
+    from mri2pet.engines.choose import recorded_sampling
+
+    sampler, steps = recorded_sampling(network.config, sampling.sampler, sampling.steps)
     names = "\n".join(row.name for row in training.rows("train"))
     settings = {
         "format": FORMAT,
         "model": network.name,
         "model_sha256": network.sha256,
-        "ablation": training_ablation(network),
+        "ablation": trained_by(network),
         "cohort": cohort.settings["cohort"],
         "registration": cohort.settings["registration"],
         "reference": cohort.settings["reference"],
@@ -88,8 +92,8 @@ def open_folder(
         "training_rows_sha256": hashlib.sha256(names.encode()).hexdigest(),
         "split": split,
         "samples": sampling.samples,
-        "sampler": sampling.sampler,
-        "steps": sampling.steps,
+        "sampler": sampler,
+        "steps": steps,
         "seed": sampling.seed,
     }
     path = out / SETTINGS
@@ -109,7 +113,8 @@ def open_folder(
     return settings
 
 
-def training_ablation(network: Any) -> str:
-    """The ablation that a model was trained with, `none` for the whole recipe."""
-    config = network.provenance.get("config", {})
-    return str(config.get("training", {}).get("ablation", "none"))
+def trained_by(network: Any) -> str:
+    """The baseline or the ablation that a model was trained by, `none` for the whole recipe."""
+    training = network.provenance.get("config", {}).get("training", {})
+    baseline = training.get("baseline", "none")
+    return str(training.get("ablation", "none") if baseline == "none" else baseline)

@@ -53,7 +53,7 @@ class StoredMethod:
     Attributes:
         name: as the table prints it.
         method: one of `methods.METHODS`.
-        ablation: of the model, where this is what a paper's row is about.
+        ablation: or baseline of the model, where this is what a paper's row is about.
     """
 
     name: str

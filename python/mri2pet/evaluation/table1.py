@@ -49,7 +49,7 @@ PAPER = (
 
 @cache
 def paper_table1() -> dict[str, Any]:
-    """The paper's Table 1 as data: its rows, stars, and the names of its ablations."""
+    """The paper's Table 1 as data: rows, stars, and how it names what a model was trained by."""
     path = Path(__file__).with_name("paper_tables.json")
     return json.loads(path.read_text())["table1"]  # type: ignore[no-any-return]
 

@@ -52,9 +52,9 @@ def _image(source: Source, what: Quantification, on_stage: OnStage | None) -> Me
                 f"{MUTUAL_INFORMATION_NATS[0]:.2f} is needed); give its T1 with --t1."
             )
     else:
-        from mri2pet.config import load_config
         from mri2pet.imaging.pet.prepare import place_pet
         from mri2pet.imaging.pipeline import preprocess
+        from mri2pet.stages import load_config
 
         model = load_config("compact").model
         done = preprocess(

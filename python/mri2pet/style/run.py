@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from mri2pet.cohort.cache import build_cache
-from mri2pet.config import load_config
 from mri2pet.devices import choose_device
 from mri2pet.errors import UsageError
+from mri2pet.stages import load_config
 from mri2pet.style.cohort import STYLES, StylizedCohort, stylize_cohort
 from mri2pet.style.transfer import StyleOptions
 from mri2pet.style.vgg import load_vgg

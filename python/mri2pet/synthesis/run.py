@@ -142,6 +142,7 @@ def _run(
 def _run_all(
     subjects: list[SubjectInput], options: SynthesisOptions, out: Path | None, observer: Observer
 ) -> list[SynthesisResult]:
+    from mri2pet.engines.choose import recorded_sampling
     from mri2pet.uncertainty.results import ResultUncertainty
 
     observer.run_started(len(subjects))
@@ -150,12 +151,14 @@ def _run_all(
     settings["quantification"] = None if what is None else what.record()
     engine = _loaded(options)
     settings["precision"] = engine.precision
+    sampler, steps = recorded_sampling(engine.config, options.sampler, options.steps)
+    settings |= {"sampler": sampler, "steps": steps}
     uncertainty = ResultUncertainty.of(
         options.model,
         engine.sha256,
         engine.provenance,
-        sampler=options.sampler,
-        steps=options.steps,
+        sampler=sampler,
+        steps=steps,
         samples=options.samples,
     )
     settings["calibration"] = uncertainty.sha256

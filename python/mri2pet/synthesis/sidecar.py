@@ -41,6 +41,7 @@ def make_sidecar(
         "model": {
             "name": model.name,
             "sha256": model.sha256,
+            "family": model.config.family,
             "prediction": model.config.prediction,
             "cond": model.config.cond,
             "mri_shape": list(model.config.mri_shape),

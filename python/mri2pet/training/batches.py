@@ -61,7 +61,10 @@ class Batch:
 
 
 class BatchSource(Protocol):
-    """Gives the volumes first … first + count − 1 of a run."""
+    """Gives the volumes first … first + count − 1 of a run, of so many training pairs."""
+
+    @property
+    def pairs(self) -> int: ...
 
     def batch(self, first: int, count: int) -> Batch: ...
 
@@ -95,6 +98,10 @@ class TrainingBatches:
         self.seed = seed
         self.augmented = augmented
         self.late_share = late_share
+
+    @property
+    def pairs(self) -> int:
+        return len(self.dataset)
 
     def index(self, n: int) -> int:
         """The data set's index of the n-th volume."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NoReturn
@@ -79,3 +79,15 @@ def sum_over_world(values: torch.Tensor, world: World) -> torch.Tensor:
     total = values.to(world.device)
     dist.all_reduce(total)
     return total.cpu()
+
+
+@torch.no_grad()
+def average_over_world(tensors: Sequence[torch.Tensor], world: World) -> None:
+    """Each tensor becomes its mean over all processes, by one exchange for all of them."""
+    if world.size == 1 or not tensors:
+        return
+    flat = torch.cat([tensor.flatten() for tensor in tensors])
+    dist.all_reduce(flat)
+    flat /= world.size
+    for tensor, mean in zip(tensors, flat.split([t.numel() for t in tensors]), strict=True):
+        tensor.copy_(mean.view_as(tensor))

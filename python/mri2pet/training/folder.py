@@ -15,6 +15,8 @@ CONFIG = "config.json"
 #: Settings that change the time and not the result, but for rounding: a resumed run may have
 #: others.
 FREE = {("data", "jobs"), ("data", "ray"), ("data", "loaders"), ("training", "micro_batch")}
+#: What a baseline learns by, norms and pairs of volumes, is of a micro-batch.
+FIXED_BY_A_BASELINE = {("training", "micro_batch")}
 
 
 def stored_config(run: Path) -> Config | None:
@@ -49,9 +51,10 @@ def open_run(run: Path, config: Config) -> None:
 
 def _differences(stored: dict[str, Any], given: dict[str, Any]) -> list[str]:
     """Names of the settings that differ and change the result; jobs do not."""
+    free = FREE - (FIXED_BY_A_BASELINE if given["training"]["baseline"] != "none" else set())
     return [
         f"{section}.{key}: {stored.get(section, {}).get(key)} → {value}"
         for section, values in given.items()
         for key, value in values.items()
-        if stored.get(section, {}).get(key) != value and (section, key) not in FREE
+        if stored.get(section, {}).get(key) != value and (section, key) not in free
     ]

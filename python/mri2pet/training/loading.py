@@ -55,6 +55,11 @@ class Ahead:
         if self._threads is not None:
             self._threads.shutdown(cancel_futures=True)
 
+    @property
+    def pairs(self) -> int:
+        """Training pairs."""
+        return self.batches.pairs
+
     def batch(self, first: int, count: int) -> Batch:
         """The volumes first … first + count − 1 of the run."""
         if self._threads is None:

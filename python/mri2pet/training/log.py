@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 LOG, FIGURE = "log.jsonl", "losses.png"
+#: What a record of a step holds beside the terms of its losses.
+NO_TERMS = {"volumes", "of", "lr", "volumes_per_second"}
 
 
 def append(run: Path, record: dict[str, Any]) -> None:
@@ -60,31 +62,33 @@ class Board:
 
 
 def plot(run: Path) -> None:
-    """Draws training and validation loss against volumes seen."""
+    """Draws the losses with their terms, and the validation loss, against volumes seen."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     records = read(run)
     steps = [r for r in records if "loss" in r]
-    checks = [r for r in records if "val_loss" in r]
     if not steps:
         return
     figure = Figure(figsize=(7, 4), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    for key, label in (("loss", "loss"), ("mse", "noise MSE"), ("laplacian", "Laplacian")):
-        axes.plot([r["volumes"] for r in steps], [r[key] for r in steps], lw=0.8, label=label)
-    axes.plot(
-        [r["volumes"] for r in checks],
-        [r["val_loss"] for r in checks],
-        "ko-",
-        ms=3,
-        lw=1,
-        label="validation loss (moving average)",
-    )
-    axes.set(xlabel="training volumes", ylabel="loss", yscale="log")
+    drawn = {key: None for record in steps for key in record if key not in NO_TERMS}
+    lowest = 0.0
+    for key in (key for key in drawn if not key.endswith("grad_norm")):
+        values = {r["volumes"]: r[key] for r in steps if key in r}
+        axes.plot(*_curve(values), lw=0.8, label=key.replace("_", " "))
+        lowest = min(lowest, *values.values())
+    checks = {r["volumes"]: r["val_loss"] for r in records if "val_loss" in r}
+    label = "validation loss (moving average)"
+    axes.plot(*_curve(checks), "ko-", ms=3, lw=1, label=label)
+    axes.set(xlabel="training volumes", ylabel="loss", yscale="symlog" if lowest < 0 else "log")
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
     part = run / f".part-{FIGURE}"
     figure.savefig(part, dpi=130)
     part.replace(run / FIGURE)
+
+
+def _curve(values: dict[int, float]) -> tuple[list[int], list[float]]:
+    return list(values), list(values.values())

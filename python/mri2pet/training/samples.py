@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from mri2pet.checkpoint import Model
+from mri2pet.engines.choose import engine_of
 from mri2pet.engines.sampling import sample
-from mri2pet.engines.torch_engine import TorchEngine
 from mri2pet.files import written_whole
 from mri2pet.training.batches import TrainingData
 
@@ -36,7 +36,7 @@ def draw_samples(run: Path, model: Model, data: TrainingData, count: int, volume
     rows = []
     device = model.device
     model.network.eval()
-    engine = TorchEngine(model, graphed=False)
+    engine = engine_of(model, graphed=False)
     for i in range(min(count, len(data))):
         mri, target, name = data[i]
         subject = int(hashlib.sha256(name.encode()).hexdigest()[:16], 16)

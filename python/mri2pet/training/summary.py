@@ -86,8 +86,9 @@ def table(runs: Sequence[RunSummary]) -> str:
 def _cells(run: RunSummary) -> tuple[str, ...]:
     training = run.config.training
     stage: str = training.stage
-    if training.ablation != "none":
-        stage += f", {training.ablation}"
+    stage += "".join(
+        f", {name}" for name in (training.baseline, training.ablation) if name != "none"
+    )
     done = f"{run.volumes:,}"
     if run.of is not None:
         done += ", finished" if run.finished else f" of {run.of:,}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -57,7 +57,8 @@ class StageData:
         rows: of the training MRIs.
         train: the training data set.
         val: the validation data set, or None when pre-training has no target for it.
-        mean, std: over all voxels of the training targets: SUVR for PETs, else 0 … 1.
+        mean, std: over all voxels of the training targets: SUVR for PETs, else 0 … 1. For a GAN
+            half of their largest voxel both, so that they lie in [−1, 1], where tanh draws.
         provenance: what the targets are, for the model's description.
     """
 
@@ -76,6 +77,14 @@ def stage_data(config: Config, cache: CohortCache) -> StageData:
         UsageError: the target "stylized" without `data.stylized`.
         InputError: no training pair, or `data.stylized` is of another cohort.
     """
+    data = _stage_data(config, cache)
+    if config.model.family != "gan":
+        return data
+    half = max(float(data.train[i][1].max()) for i in range(len(data.train))) / 2
+    return replace(data, mean=half, std=half)
+
+
+def _stage_data(config: Config, cache: CohortCache) -> StageData:
     target = config.training.target
     if target == "pet":
         train, val = (ModelSpaceDataset(cache, split) for split in ("train", "val"))
