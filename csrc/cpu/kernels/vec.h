@@ -8,6 +8,10 @@
 #include <cstring>
 #include <utility>
 
+#if defined(__SSE2__)
+#include <immintrin.h>
+#endif
+
 #if defined(__AVX512F__)
 #define MRI2PET_BUILD avx512
 #define MRI2PET_VECTOR_BYTES 64
@@ -69,6 +73,34 @@ inline Vec<T> maximum(Vec<T> a, Vec<T> b) {
 template <typename T>
 inline Vec<T> minimum(Vec<T> a, Vec<T> b) {
   return a < b ? a : b;
+}
+
+// ---- Instructions that the compiler does not find by itself.
+
+// The 64-bit products of the low halves of 64-bit lanes.
+inline Vec<std::uint64_t> multiply_low_halves(Vec<std::uint64_t> a, Vec<std::uint64_t> b) {
+#if defined(__AVX512F__)
+  return (Vec<std::uint64_t>)_mm512_mul_epu32((__m512i)a, (__m512i)b);
+#elif defined(__AVX2__)
+  return (Vec<std::uint64_t>)_mm256_mul_epu32((__m256i)a, (__m256i)b);
+#elif defined(__SSE2__)
+  return (Vec<std::uint64_t>)_mm_mul_epu32((__m128i)a, (__m128i)b);
+#else
+  return (a & 0xffffffffu) * (b & 0xffffffffu);
+#endif
+}
+
+inline Vec<float> square_root(Vec<float> x) {
+#if defined(__AVX512F__)
+  return (Vec<float>)_mm512_sqrt_ps((__m512)x);
+#elif defined(__AVX2__)
+  return (Vec<float>)_mm256_sqrt_ps((__m256)x);
+#elif defined(__SSE2__)
+  return (Vec<float>)_mm_sqrt_ps((__m128)x);
+#else
+  for (int i = 0; i < kLanes<float>; ++i) x[i] = __builtin_sqrtf(x[i]);
+  return x;
+#endif
 }
 
 // ---- Shuffles. A pair (a, b) is read as one sequence of 2 W values.
