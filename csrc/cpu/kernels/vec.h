@@ -121,6 +121,14 @@ template <typename T, int... I>
 inline Vec<T> zip_high_of(Vec<T> a, Vec<T> b, std::integer_sequence<int, I...>) {
   return __builtin_shufflevector(a, b, (kLanes<T> / 2 + I / 2 + (I % 2) * kLanes<T>)...);
 }
+template <typename T, int... I>
+inline Vec<T> last_first_of(Vec<T> a, Vec<T> b, std::integer_sequence<int, I...>) {
+  return __builtin_shufflevector(a, b, (kLanes<T> - 1 + I)...);
+}
+template <typename T, int... I>
+inline Vec<T> second_on_of(Vec<T> a, Vec<T> b, std::integer_sequence<int, I...>) {
+  return __builtin_shufflevector(a, b, (1 + I)...);
+}
 template <typename T>
 using Lanes = std::make_integer_sequence<int, kLanes<T>>;
 
@@ -139,6 +147,24 @@ inline Vec<T> zip_low(Vec<T> a, Vec<T> b) {
 template <typename T>
 inline Vec<T> zip_high(Vec<T> a, Vec<T> b) {
   return zip_high_of<T>(a, b, Lanes<T>{});
+}
+// W values of the sequence, from the last of a on.
+template <typename T>
+inline Vec<T> last_first(Vec<T> a, Vec<T> b) {
+  return last_first_of<T>(a, b, Lanes<T>{});
+}
+// W values of the sequence, from the second of a on.
+template <typename T>
+inline Vec<T> second_on(Vec<T> a, Vec<T> b) {
+  return second_on_of<T>(a, b, Lanes<T>{});
+}
+
+// v, with lane `at` (if there is one) from `other`.
+template <typename T>
+inline Vec<T> with_lane(Vec<T> v, std::int64_t at, Vec<T> other) {
+  Vec<Bits<T>> lanes;
+  for (int i = 0; i < kLanes<T>; ++i) lanes[i] = i;
+  return lanes == static_cast<Bits<T>>(at) ? other : v;
 }
 
 // ---- Reductions, in an order that is fixed.
