@@ -12,7 +12,7 @@ constexpr std::int64_t kMostChunks = 32;    // parts of N with partial sums of t
 constexpr std::int64_t kBlockValues = 4096;  // of X in a block: it stays in the first cache
 constexpr std::int64_t kLeastBlock = 128;  // voxels: sums of fewer are mostly sums over lanes
 constexpr std::int64_t kVoxelPad = 16;      // a multiple of W in every build
-// Products of X and Wk below which one thread is done before others are awake.
+// Products of X and Wk below which waking other threads costs about as much as they save.
 constexpr std::int64_t kAlone = std::int64_t{1} << 22;
 
 struct AttentionPlan {
