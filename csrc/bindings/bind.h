@@ -36,12 +36,14 @@ inline DType dtype(const std::string& name) {
 }
 
 // Raises what a status says, with the op's name and the sizes it was given.
-inline void raise_unless_ok(const Status& status, const char* op, const std::string& sizes) {
+template <typename Params>
+void raise_unless_ok(const Status& status, const char* op, const Params& params,
+                     std::string (*sizes)(const Params&)) {
   if (status.ok()) return;
   std::ostringstream message;
   message << op << ": " << name(status.code);
   if (status.detail != nullptr) message << ": " << status.detail;
-  message << " (" << sizes << ")";
+  message << " (" << sizes(params) << ")";
   if (status.code == Code::device_failure) throw std::runtime_error(message.str());
   throw py::value_error(message.str());
 }
@@ -86,14 +88,14 @@ void bind_launcher(py::module_& m, const char* op, Launcher<Params> cpu, Sizer<P
           py::gil_scoped_release release;
           status = on_cuda ? cuda(p) : cpu(p);
         }
-        raise_unless_ok(status, op, sizes(p));
+        raise_unless_ok(status, op, p, sizes);
       },
       py::arg("params"), py::arg("cuda"));
   m.def(
       (std::string(op) + "_workspace").c_str(),
       [=](const Params& p, bool on_cuda) -> std::int64_t {
         if (on_cuda && cuda == nullptr) raise_no_cuda(op);
-        raise_unless_ok(check(p), op, sizes(p));
+        raise_unless_ok(check(p), op, p, sizes);
         const Sizer<Params> bytes = on_cuda ? cuda_bytes : cpu_bytes;
         return bytes == nullptr ? 0 : bytes(p);
       },

@@ -59,7 +59,7 @@ void bind_conv3d(py::module_& m) {
   m.def(
       "conv3d_parts",
       [](const Conv3dForward& p) -> std::int64_t {
-        raise_unless_ok(check(p), "conv3d", describe(p));
+        raise_unless_ok(check(p), "conv3d", p, &describe);
 #if MRI2PET_CUDA_ENABLED
         return cuda::conv3d_parts(p);
 #else

@@ -72,6 +72,30 @@ def test_no_gradient_is_kept_when_none_is_wanted():
     assert not laplacian.requires_grad
 
 
+def test_a_gradient_of_one_gives_the_bits_of_any_other():
+    output, target, weight = make((2, 1, 2, 32, 48))
+    leaf = output.requires_grad_()
+    loss, *_ = laplacian_pyramid_loss(leaf, target, weight, 0.25)
+    (first,) = torch.autograd.grad(loss, leaf, retain_graph=True)
+    (doubled,) = torch.autograd.grad(loss * 2, leaf, retain_graph=True)
+    (again,) = torch.autograd.grad(loss, leaf, retain_graph=True)
+    assert torch.equal(first * 2, doubled)
+    assert torch.equal(first, again)
+    first.mul_(2)  # it may be what the graph holds: then a further pass is refused, never wrong
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        torch.autograd.grad(loss, leaf)
+
+
+def test_two_backward_passes_add_up():
+    output, target, weight = make((2, 1, 2, 32, 48))
+    leaf = output.requires_grad_()
+    loss, *_ = laplacian_pyramid_loss(leaf, target, weight, 0.25)
+    loss.backward(retain_graph=True)
+    once = leaf.grad.clone()
+    loss.backward()
+    assert torch.equal(leaf.grad, once * 2)
+
+
 def test_gradient_of_the_target_is_the_outputs_with_its_sign_turned():
     output, target, weight = make((1, 1, 2, 32, 36))
     leaves = (output.requires_grad_(), target.requires_grad_())

@@ -10,7 +10,10 @@ namespace mri2pet::cpu::MRI2PET_BUILD {
 constexpr std::int64_t kRowTile = 8;        // rows of Wk x that are alive at a time
 constexpr std::int64_t kMostChunks = 32;    // parts of N with partial sums of their own
 constexpr std::int64_t kBlockValues = 4096;  // of X in a block: it stays in the first cache
+constexpr std::int64_t kLeastBlock = 128;  // voxels: sums of fewer are mostly sums over lanes
 constexpr std::int64_t kVoxelPad = 16;      // a multiple of W in every build
+// Products of X and Wk below which waking other threads costs about as much as they save.
+constexpr std::int64_t kAlone = std::int64_t{1} << 22;
 
 struct AttentionPlan {
   std::int64_t depth;          // D
@@ -20,17 +23,19 @@ struct AttentionPlan {
   std::int64_t chunk_voxels;   // a multiple of `block`
   std::int64_t chunks;         // a sample
   std::int64_t scratch;        // values for load_block and store_block
+  int threads;
 
   template <typename Params>
   explicit AttentionPlan(const Params& p) {
     depth = p.heads * p.width;
     rows = round_up(depth, kRowTile);
     columns = round_up(p.channels, kRowPad);
-    block = larger(64, smaller(512, kBlockValues / columns / 64 * 64));
+    block = larger(kLeastBlock, smaller(512, kBlockValues / columns / 64 * 64));
     block = smaller(block, round_up(p.voxels, kVoxelPad));
     chunk_voxels = round_up((p.voxels + kMostChunks - 1) / kMostChunks, block);
     chunks = (p.voxels + chunk_voxels - 1) / chunk_voxels;
     scratch = block_scratch(p.channels, block);
+    threads = p.batch * p.voxels * p.channels * depth < kAlone ? 1 : p.resources.threads;
   }
 };
 
@@ -55,16 +60,45 @@ inline bool next_block(const Params& p, const AttentionPlan& plan, std::int64_t 
 template <typename T>
 inline void pad_matrix(const T* from, std::int64_t rows, std::int64_t columns, T factor, T* to,
                        std::int64_t padded_rows, std::int64_t padded_columns) {
-  for (std::int64_t i = 0; i < padded_rows; ++i)
-    for (std::int64_t j = 0; j < padded_columns; ++j)
-      to[i * padded_columns + j] =
-          i < rows && j < columns ? from[i * columns + j] * factor : T(0);
+  for (std::int64_t i = 0; i < padded_rows; ++i) {
+    T* row = to + i * padded_columns;
+    const std::int64_t valid = i < rows ? columns : 0;
+    for (std::int64_t j = 0; j < valid; ++j) row[j] = from[i * columns + j] * factor;
+    for (std::int64_t j = valid; j < padded_columns; ++j) row[j] = 0;
+  }
+}
+
+// A W x W block: each zip of one half of the rows with the other moves a bit of the row's number to
+// the column's.
+template <typename T>
+inline void transpose_block(const T* from, std::int64_t row, T* to, std::int64_t to_row) {
+  constexpr int W = kLanes<T>;
+  Vec<T> v[W], u[W];
+  for (int k = 0; k < W; ++k) v[k] = load(from + k * row);
+  for (int stage = 1; stage < W; stage *= 2) {
+    for (int k = 0; k < W / 2; ++k) {
+      u[2 * k] = zip_low<T>(v[k], v[W / 2 + k]);
+      u[2 * k + 1] = zip_high<T>(v[k], v[W / 2 + k]);
+    }
+    for (int k = 0; k < W; ++k) v[k] = u[k];
+  }
+  for (int k = 0; k < W; ++k) store(to + k * to_row, v[k]);
 }
 
 template <typename T>
 inline void transpose(const T* from, std::int64_t rows, std::int64_t columns, T* to) {
-  for (std::int64_t i = 0; i < rows; ++i)
-    for (std::int64_t j = 0; j < columns; ++j) to[j * rows + i] = from[i * columns + j];
+  constexpr int W = kLanes<T>;
+  for (std::int64_t i = 0; i < rows; i += W) {
+    for (std::int64_t j = 0; j < columns; j += W) {
+      if (i + W <= rows && j + W <= columns) {
+        transpose_block(from + i * columns + j, columns, to + j * rows + i, rows);
+        continue;
+      }
+      for (std::int64_t k = i; k < smaller(rows, i + W); ++k)
+        for (std::int64_t l = j; l < smaller(columns, j + W); ++l)
+          to[l * rows + k] = from[k * columns + l];
+    }
+  }
 }
 
 // A_h = ctx_h^T Wq_h of every head, [D, C], with ctx_h = S_h Wv_h^T (kept in `context`,

@@ -60,6 +60,37 @@ inline std::int64_t tile_index(std::int64_t i, std::int64_t j, std::int64_t colu
   return ((i / R) * (columns / S) + j / S) * kLanes<T> + (i % R) * S + j % S;
 }
 
+// The part of a tile that lies within rows x columns values, to `to` with rows `row` apart.
+template <typename T>
+inline void store_tile(Vec<T> tile, std::int64_t rows, std::int64_t columns, T* to,
+                       std::int64_t row) {
+  constexpr int R = kTileRows<T>, S = kTileColumns<T>;
+  T values[kLanes<T>];
+  store(values, tile);
+  if (rows >= R && columns >= S) {
+    for (int r = 0; r < R; ++r) std::memcpy(to + r * row, values + r * S, S * sizeof(T));
+    return;
+  }
+  for (int r = 0; r < smaller(R, rows); ++r)
+    for (int s = 0; s < smaller(S, columns); ++s) to[r * row + s] = values[r * S + s];
+}
+
+// The sum of `parts` matrices in tiles, `distance` apart, in order: rows x columns values of it,
+// from row `first` on. `padded` are the columns of a part.
+template <typename T>
+inline void sum_tiles(const T* from, std::int64_t parts, std::int64_t distance, std::int64_t first,
+                      std::int64_t rows, std::int64_t columns, std::int64_t padded, T* to,
+                      std::int64_t row) {
+  for (std::int64_t i = 0; i < rows; i += kTileRows<T>) {
+    for (std::int64_t j = 0; j < columns; j += kTileColumns<T>) {
+      const T* tile = from + tile_index<T>(first + i, j, padded);
+      Vec<T> sum = {};
+      for (std::int64_t k = 0; k < parts; ++k) sum += load(tile + k * distance);
+      store_tile<T>(sum, rows - i, columns - j, to + i * row + j, row);
+    }
+  }
+}
+
 // rows and columns and n are padded; row 0 of `out` is row 0 of a tile.
 template <typename T>
 inline void reduce(const T* a, std::int64_t a_row, const T* x, std::int64_t x_row,
@@ -98,10 +129,12 @@ struct Matrix {
 template <typename T, int R>
 inline void small_rows(Matrix<T> a, Matrix<T> b, std::int64_t inner, std::int64_t columns, T* out,
                        std::int64_t out_row, bool add) {
-  constexpr int U = 2, W = kLanes<T>;
+  constexpr int U = MRI2PET_VECTOR_BYTES == 64 ? 4 : 2, W = kLanes<T>;
   std::int64_t j = 0;
   for (; j + U * W <= columns; j += U * W)
     expand_tile<T, R, U>(a.data, a.row, a.column, b.data + j, b.row, inner, out + j, out_row, add);
+  for (; j + 2 * W <= columns; j += 2 * W)
+    expand_tile<T, R, 2>(a.data, a.row, a.column, b.data + j, b.row, inner, out + j, out_row, add);
   for (; j + W <= columns; j += W)
     expand_tile<T, R, 1>(a.data, a.row, a.column, b.data + j, b.row, inner, out + j, out_row, add);
   for (; j < columns; ++j) {

@@ -32,27 +32,28 @@ struct Backward {
     bytes = arena.bytes();
   }
 
-  struct Buffers {
-    T *x, *residual, *grad;
+  // A block of what is read; `residual` is null where it does not matter.
+  struct Inputs {
+    const T *x, *residual, *grad;
   };
 
-  Buffers load_all(std::int64_t b, std::int64_t run, const NormBlock& block, int id) const {
-    T* x = worker + id * 3 * plan.block;
-    const Buffers to = {x, x + plan.block, x + 2 * plan.block};
-    load_run(p.x, p.dtype, plan.start(p.x_strides, b, run), block, to.x);
-    load_run(p.grad_y, p.dtype, plan.start(p.grad_y_strides, b, run), block, to.grad);
-    if (p.residual != nullptr && p.gelu)
-      load_run(p.residual, p.dtype, plan.start(p.residual_strides, b, run), block, to.residual);
-    return to;
+  Inputs load_all(std::int64_t b, std::int64_t run, const NormBlock& block, T* buffer) const {
+    const bool added = p.residual != nullptr && p.gelu;
+    return {values_of(p.x, p.dtype, plan.start(p.x_strides, b, run), block, buffer),
+            added ? values_of(p.residual, p.dtype, plan.start(p.residual_strides, b, run), block,
+                              buffer + plan.block)
+                  : nullptr,
+            values_of(p.grad_y, p.dtype, plan.start(p.grad_y_strides, b, run), block,
+                      buffer + 2 * plan.block)};
   }
 
   // dh of one vector; `centred` is x - mean.
-  Vec<T> slope(const Buffers& from, const Spread<T>& own, std::int64_t k, std::int64_t j,
+  Vec<T> slope(const Inputs& from, const Spread<T>& own, std::int64_t k, std::int64_t j,
                Vec<T> centred) const {
     const Vec<T> grad = load(from.grad + k);
     if (!p.gelu) return grad;
     Vec<T> h = centred * load(own.scale + j) + load(own.shift + j);
-    if (p.residual != nullptr) h += load(from.residual + k);
+    if (from.residual != nullptr) h += load(from.residual + k);
     const Normal<T> at = normal(h);
     return grad * (at.integral + h * at.density);
   }
@@ -69,7 +70,7 @@ struct Backward {
     T* products = slopes + plan.period;
     NormBlock block;
     for (std::int64_t i = 0; next_norm_block<T>(plan, chunk, i, block); ++i) {
-      const Buffers from = load_all(b, run, block, id);
+      const Inputs from = load_all(b, run, block, worker + id * 3 * plan.block);
       std::memset(slopes, 0, 2 * plan.period * sizeof(T));
       for (std::int64_t k = 0, j = 0; k < block.padded; k += kLanes<T>) {
         // grad_y of padding is 0, and so is its dh.
@@ -133,23 +134,29 @@ struct Backward {
     const T mean_slope = means[2 * b], per_centred = means[2 * b + 1] * rstd;
     const Spread<T> own = spread.of_worker(id, plan.period);
     own.fill(p, plan, b, run, rstd);
+    T* buffer = worker + id * 3 * plan.block;
+    T* grad_buffer = buffer + 2 * plan.block;
+    const std::int64_t x_start = plan.start(p.grad_x_strides, b, run);
+    const std::int64_t residual_start = plan.start(p.grad_residual_strides, b, run);
     NormBlock block;
     for (std::int64_t i = 0; next_norm_block<T>(plan, chunk, i, block); ++i) {
-      const Buffers from = load_all(b, run, block, id);
+      const Inputs from = load_all(b, run, block, buffer);
+      T* grad_x = place_of(p.grad_x, p.dtype, x_start, block, buffer);
+      T* grad_residual = p.grad_residual == nullptr
+                             ? nullptr
+                             : place_of(p.grad_residual, p.dtype, residual_start, block, grad_buffer);
       for (std::int64_t k = 0, j = 0; k < block.padded; k += kLanes<T>) {
         const Vec<T> centred = load(from.x + k) - mean;
         const Vec<T> dh = slope(from, own, k, j, centred);
         const Vec<T> inner = dh * load(own.weight + j) - mean_slope - centred * per_centred;
-        store(from.x + k, rstd * inner);
-        store(from.grad + k, dh);
+        store(grad_x + k, rstd * inner);
+        if (grad_residual != nullptr) store(grad_residual + k, dh);
         j += kLanes<T>;
         if (j == plan.period) j = 0;
       }
-      narrow(from.x, block.count, p.grad_x, p.dtype,
-             plan.start(p.grad_x_strides, b, run) + block.first);
-      if (p.grad_residual != nullptr)
-        narrow(from.grad, block.count, p.grad_residual, p.dtype,
-               plan.start(p.grad_residual_strides, b, run) + block.first);
+      finish(buffer, p.grad_x, p.dtype, x_start, block);
+      if (grad_residual != nullptr)
+        finish(grad_buffer, p.grad_residual, p.dtype, residual_start, block);
     }
   }
 

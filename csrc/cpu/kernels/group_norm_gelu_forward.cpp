@@ -36,30 +36,41 @@ struct Forward {
     bytes = arena.bytes();
   }
 
-  // Overwrites the padding of x.
-  Moments moments_of(T* x, const NormBlock& block) const {
-    Vec<T> total = {};
-    for (std::int64_t i = 0; i < block.padded; i += kLanes<T>) total += load(x + i);
-    const T mean = sum_lanes<T>(total) / block.count;
-    for (std::int64_t i = block.count; i < block.padded; ++i) x[i] = mean;
-    Vec<T> squares = {};
-    for (std::int64_t i = 0; i < block.padded; i += kLanes<T>) {
-      const Vec<T> d = load(x + i) - mean;
-      squares += d * d;
-    }
-    return {static_cast<double>(block.count), mean, sum_lanes<T>(squares)};
+  // Four sums side by side, as one would wait for each addition.
+  static constexpr int kSums = 4;
+  struct Sums {
+    Vec<T> part[kSums] = {};
+    T total() const { return sum_lanes<T>((part[0] + part[1]) + (part[2] + part[3])); }
+  };
+
+  Moments moments_of(std::int64_t start, const NormBlock& block, T* buffer) const {
+    constexpr int W = kLanes<T>;
+    const T* x = values_of(p.x, p.dtype, start, block, buffer);
+    Sums sum;
+    std::int64_t i = 0;
+    for (; i + kSums * W <= block.padded; i += kSums * W)
+      for (int k = 0; k < kSums; ++k) sum.part[k] += load(x + i + k * W);
+    for (; i < block.padded; i += W) sum.part[0] += load(x + i);
+    const T mean = sum.total() / block.count;
+    for (i = block.count; i < block.padded; ++i) buffer[i] = mean;  // x is the buffer then
+    Sums squares;
+    const auto add = [&](std::int64_t at, Vec<T>& to) {
+      const Vec<T> d = load(x + at) - mean;
+      to += d * d;
+    };
+    for (i = 0; i + kSums * W <= block.padded; i += kSums * W)
+      for (int k = 0; k < kSums; ++k) add(i + k * W, squares.part[k]);
+    for (; i < block.padded; i += W) add(i, squares.part[0]);
+    return {static_cast<double>(block.count), mean, squares.total()};
   }
 
   void measure(std::int64_t task, int id) const {
     const std::int64_t b = task / plan.chunks, chunk = task % plan.chunks;
-    T* x = worker + id * 2 * plan.block;
     const std::int64_t start = plan.start(p.x_strides, b, chunk / plan.run_chunks);
     Moments all = {0, 0, 0};
     NormBlock block;
-    for (std::int64_t i = 0; next_norm_block<T>(plan, chunk, i, block); ++i) {
-      load_run(p.x, p.dtype, start, block, x);
-      all.merge(moments_of(x, block));
-    }
+    for (std::int64_t i = 0; next_norm_block<T>(plan, chunk, i, block); ++i)
+      all.merge(moments_of(start, block, worker + id * 2 * plan.block));
     parts[task] = all;
   }
 
@@ -77,21 +88,25 @@ struct Forward {
     const T mean = static_cast<const T*>(p.mean)[b];
     const Spread<T> own = spread.of_worker(id, plan.period);
     own.fill(p, plan, b, run, static_cast<const T*>(p.rstd)[b]);
-    T* x = worker + id * 2 * plan.block;
-    T* residual = x + plan.block;
+    T* buffer = worker + id * 2 * plan.block;
+    const std::int64_t x_start = plan.start(p.x_strides, b, run);
+    const std::int64_t y_start = plan.start(p.y_strides, b, run);
+    const std::int64_t residual_start = plan.start(p.residual_strides, b, run);
     NormBlock block;
     for (std::int64_t i = 0; next_norm_block<T>(plan, chunk, i, block); ++i) {
-      load_run(p.x, p.dtype, plan.start(p.x_strides, b, run), block, x);
-      if (p.residual != nullptr)
-        load_run(p.residual, p.dtype, plan.start(p.residual_strides, b, run), block, residual);
+      const T* x = values_of(p.x, p.dtype, x_start, block, buffer);
+      const T* residual = p.residual == nullptr ? nullptr
+                                                : values_of(p.residual, p.dtype, residual_start,
+                                                            block, buffer + plan.block);
+      T* y = place_of(p.y, p.dtype, y_start, block, buffer);
       for (std::int64_t k = 0, j = 0; k < block.padded; k += kLanes<T>) {
         Vec<T> h = (load(x + k) - mean) * load(own.scale + j) + load(own.shift + j);
-        if (p.residual != nullptr) h += load(residual + k);
-        store(x + k, p.gelu ? h * normal(h).integral : h);
+        if (residual != nullptr) h += load(residual + k);
+        store(y + k, p.gelu ? h * normal(h).integral : h);
         j += kLanes<T>;
         if (j == plan.period) j = 0;
       }
-      narrow(x, block.count, p.y, p.dtype, plan.start(p.y_strides, b, run) + block.first);
+      finish(buffer, p.y, p.dtype, y_start, block);
     }
   }
 

@@ -28,10 +28,8 @@ struct Loss {
     parts = arena.take<SliceTerms>(p.batch * p.slices);
     std::int64_t rows = p.rows, columns = p.columns, pyramid = 0;
     for (Level<T>& level : levels) {
-      level.rows = rows;
-      level.columns = columns;
-      level.make_tables(arena);
-      pyramid += 2 * round_up(rows * columns, kRowPad);
+      level = Level<T>::of(rows, columns, arena);
+      pyramid += 2 * level.values();
       rows /= 2;
       columns /= 2;
     }
@@ -51,34 +49,34 @@ struct Loss {
       return taken;
     };
     T* image[kPyramidLevels + 1];
-    T* folded[kPyramidLevels + 1];  // U^T r of a level, of the size of the next
+    T* gradient[kPyramidLevels + 1];  // of a level below the finest, all that reaches it
     for (int l = 0; l <= kPyramidLevels; ++l) {
-      const std::int64_t size = round_up(levels[l].rows * levels[l].columns, kRowPad);
-      image[l] = take(size);
-      folded[l] = take(size);
+      image[l] = take(levels[l].values());
+      gradient[l] = l > 0 ? take(levels[l].values()) : nullptr;
     }
-    const Rows<T> rows = {take(row_values), take(row_values), take(row_values), take(row_values),
-                          take(row_values)};
+    Rows<T> rows;
+    for (T** row : {&rows.wide[0], &rows.wide[1], &rows.sums[0], &rows.sums[1], &rows.lines[0],
+                    &rows.lines[1], &rows.lines[2], &rows.lines[3], &rows.narrow})
+      *row = take(row_values);
 
     parts[task].mse = errors(task * slice, image[0], image[1], rows);
     for (int l = 1; l < kPyramidLevels; ++l) levels[l].pool(image[l], image[l + 1]);
     const auto kept = static_cast<T>(2.0 / static_cast<double>(p.batch * p.slices * slice));
     const double weight = static_cast<double>(static_cast<const T*>(p.weight)[b]);
     double laplacian = 0;
-    for (int l = 0; l < kPyramidLevels; ++l) {
+    // From the coarsest level: A_l = r_l + D^T (A_{l+1} - U^T r_l), and 2 e / n in the finest.
+    for (int l = kPyramidLevels - 1; l >= 0; --l) {
       const auto count = static_cast<double>(p.slices * levels[l].rows * levels[l].columns);
       const double factor = 2 * p.laplacian_weight * weight / (count * p.batch);
-      laplacian += levels[l].detail(image[l], image[l + 1], static_cast<T>(factor),
-                                    l == 0 ? kept : T(0), wants_gradient ? folded[l] : nullptr,
-                                    rows) /
+      T* out = l > 0 ? gradient[l] : static_cast<T*>(p.grad) + task * slice;
+      laplacian += levels[l].ascend(image[l], image[l + 1],
+                                    l + 1 < kPyramidLevels ? gradient[l + 1] : nullptr,
+                                    static_cast<T>(factor), l == 0 ? kept : T(0),
+                                    wants_gradient ? out : nullptr,
+                                    l > 0 ? levels[l].stride : p.columns, rows) /
                    count;
     }
     parts[task].laplacian = laplacian * weight;
-    if (!wants_gradient) return;
-    // From the coarsest level: A_l = r_l + D^T (A_{l+1} - U^T r_l), and 2 e / n in the finest.
-    for (int l = kPyramidLevels - 1; l >= 0; --l)
-      levels[l].unpool(l + 1 < kPyramidLevels ? image[l + 1] : nullptr, folded[l], image[l],
-                       l > 0 ? image[l] : static_cast<T*>(p.grad) + task * slice);
   }
 
   // e = output - target of a slice, row by row, and its means of 2 x 2; the sum of e^2.
@@ -86,9 +84,11 @@ struct Loss {
     double total = 0;
     for (std::int64_t i = 0; i < p.rows; ++i) {
       const std::int64_t at = start + i * p.columns;
-      const T* output = row(p.output, p.output_dtype, at, buffers.even);
-      const T* target = row(p.target, p.target_dtype, at, buffers.odd);
-      total += subtract(output, target, p.columns, e + i * p.columns);
+      T* line = e + i * levels[0].stride;
+      const T* output = row(p.output, p.output_dtype, at, buffers.lines[0]);
+      const T* target = row(p.target, p.target_dtype, at, buffers.lines[1]);
+      total += subtract(output, target, p.columns, line);
+      Level<T>::clear(line, p.columns, levels[0].stride);
       if (i % 2 != 0) levels[0].pool_rows(e, i / 2, coarse);
     }
     return total;
@@ -145,8 +145,13 @@ template <typename T>
 void scale_run(const LaplacianPyramidLossBackward& p, std::int64_t task) {
   const T factor = *static_cast<const T*>(p.grad_loss);
   const T* grad = static_cast<const T*>(p.grad);
-  T values[kStep];
   const std::int64_t end = smaller(p.count, (task + 1) * kRun);
+  if (p.output_dtype == (sizeof(T) == sizeof(double) ? DType::f64 : DType::f32)) {
+    T* __restrict to = static_cast<T*>(p.grad_output);
+    for (std::int64_t i = task * kRun; i < end; ++i) to[i] = grad[i] * factor;
+    return;
+  }
+  T values[kStep];
   for (std::int64_t start = task * kRun; start < end; start += kStep) {
     const std::int64_t count = smaller(kStep, end - start);
     for (std::int64_t i = 0; i < count; ++i) values[i] = grad[start + i] * factor;

@@ -16,9 +16,9 @@ struct Backward {
   T *ds, *r, *shift;            // [B, rows, columns], [B, rows], [B, rows]: see small_products
   T* part_k;                    // [B, chunks, rows * columns] in tiles: dWk
   T *m, *context, *mixed;       // [B, columns, columns]; of one sample: ctx, A [D, C]
-  T *dm, *dm_t, *wo_t;          // of one sample: [C, C], [C, C]; [D, C]
-  T *dmixed, *dmixed_t, *dctx;  // of one sample: [D, C], [C, D], [width, width]
-  T* dctx_t;
+  T *dm, *wo_t;                 // of one sample: [C, C]; [D, C]
+  T *dmixed, *transposed;       // of one sample: [D, C], [C, D]
+  T *dctx, *dctx_t;             // of one sample and head: [width, width]
   T* worker;
   std::int64_t worker_values, bytes;
   View x, gy, gx;
@@ -40,15 +40,14 @@ struct Backward {
     context = arena.take<T>(p.heads * p.width * p.width);
     mixed = arena.take<T>(D * C);
     dm = arena.take<T>(C * C);
-    dm_t = arena.take<T>(C * C);
     wo_t = arena.take<T>(D * C);
     dmixed = arena.take<T>(D * C);
-    dmixed_t = arena.take<T>(D * C);
+    transposed = arena.take<T>(D * C);
     dctx = arena.take<T>(p.width * p.width);
     dctx_t = arena.take<T>(p.width * p.width);
     worker_values =
         round_up((3 * columns + 2 * kRowTile) * plan.block + plan.scratch, kVoxelPad);
-    worker = arena.take<T>(p.resources.threads * worker_values);
+    worker = arena.take<T>(plan.threads * worker_values);
     bytes = arena.bytes();
     x = view(p.x, p.dtype, p.x_strides, C, p.voxels);
     gy = view(p.grad_y, p.dtype, p.grad_y_strides, C, p.voxels);
@@ -95,15 +94,10 @@ struct Backward {
   void merge_products(std::int64_t b) const {
     const std::int64_t C = p.channels, columns = plan.columns;
     T* db = static_cast<T*>(p.grad_bias);
-    std::memset(dm, 0, C * C * sizeof(T));
-    for (std::int64_t k = b * plan.chunks; k < (b + 1) * plan.chunks; ++k) {
-      for (std::int64_t i = 0; i < C; ++i) {
-        db[i] += part_b[k * columns + i];
-        for (std::int64_t j = 0; j < C; ++j)
-          dm[i * C + j] += part_m[k * columns * columns + tile_index<T>(i, j, columns)];
-      }
-    }
-    transpose(dm, C, C, dm_t);
+    const std::int64_t first = b * plan.chunks, values = columns * columns;
+    for (std::int64_t k = first; k < first + plan.chunks; ++k)
+      for (std::int64_t i = 0; i < C; ++i) db[i] += part_b[k * columns + i];
+    sum_tiles<T>(part_m + first * values, plan.chunks, values, 0, C, C, columns, dm, C);
   }
 
   // From dM of sample b: adds dWo, dWq, dWv to their sums and leaves, for the last pass,
@@ -114,18 +108,16 @@ struct Backward {
     const T* s = static_cast<const T*>(p.s) + b * D * C;
     T* dw = static_cast<T*>(p.grad_w_qkv);
     mix_values<T>(p, s, w, wv_t, context, mixed);
-    // dWo [C, D] = dM A^T as (A dM^T)^T, by way of `dmixed`.
-    small_product<T>({mixed, C, 1}, {dm_t, C, 1}, D, C, C, dmixed, C, false);
-    T* dwo = static_cast<T*>(p.grad_w_out);
-    for (std::int64_t i = 0; i < C; ++i)
-      for (std::int64_t d = 0; d < D; ++d) dwo[i * D + d] += dmixed[d * C + i];
+    transpose(mixed, D, C, transposed);
+    small_product<T>({dm, C, 1}, {transposed, D, 1}, C, C, D, static_cast<T*>(p.grad_w_out), D,
+                     true);  // dWo [C, D] = dM A^T
     small_product<T>({wo_t, C, 1}, {dm, C, 1}, D, C, C, dmixed, C, false);
-    transpose(dmixed, D, C, dmixed_t);
+    transpose(dmixed, D, C, transposed);
     T* d_s = ds + b * plan.rows * columns;
     std::memset(d_s, 0, plan.rows * columns * sizeof(T));
     for (std::int64_t h = 0; h < p.heads; ++h) {
       const std::int64_t at = h * E * C;
-      small_product<T>({w + at, C, 1}, {dmixed_t + h * E, D, 1}, E, C, E, dctx, E, false);
+      small_product<T>({w + at, C, 1}, {transposed + h * E, D, 1}, E, C, E, dctx, E, false);
       transpose(dctx, E, E, dctx_t);
       small_product<T>({context + h * E * E, E, 1}, {dmixed + at, C, 1}, E, E, C, dw + at, C, true);
       small_product<T>({dctx_t, E, 1}, {s + at, C, 1}, E, E, C, dw + 2 * D * C + at, C, true);
@@ -133,13 +125,21 @@ struct Backward {
                        columns, false);
     }
     for (std::int64_t d = 0; d < plan.rows; ++d) {
-      T dot = 0;
       const T sum = d < D ? static_cast<const T*>(p.row_sum)[b * D + d] : T(1);
-      for (std::int64_t c = 0; c < C && d < D; ++c) dot += d_s[d * columns + c] * s[d * C + c];
+      const T dot = d < D ? product(d_s + d * columns, s + d * C, C) : T(0);
       for (std::int64_t c = 0; c < C; ++c) d_s[d * columns + c] /= sum;
       r[b * plan.rows + d] = dot / sum;
       shift[b * plan.rows + d] = d < D ? static_cast<const T*>(p.row_max)[b * D + d] : T(0);
     }
+  }
+
+  static T product(const T* a, const T* b, std::int64_t count) {
+    Vec<T> sum = {};
+    std::int64_t i = 0;
+    for (; i + kLanes<T> <= count; i += kLanes<T>) sum += load(a + i) * load(b + i);
+    T total = sum_lanes<T>(sum);
+    for (; i < count; ++i) total += a[i] * b[i];
+    return total;
   }
 
   // Row d of a block: keys to exp2(keys - shift), slopes (<dS_d, x_n> / row_sum) to dK.
@@ -189,16 +189,13 @@ struct Backward {
   // dWk of kRowTile rows: the chunks of all samples, in order.
   void merge_keys(std::int64_t task) const {
     const std::int64_t C = p.channels, D = plan.depth, first = task * kRowTile;
-    T* dw = static_cast<T*>(p.grad_w_qkv) + D * C;
-    for (std::int64_t k = 0; k < p.batch * plan.chunks; ++k)
-      for (std::int64_t d = first; d < smaller(D, first + kRowTile); ++d)
-        for (std::int64_t c = 0; c < C; ++c)
-          dw[d * C + c] +=
-              part_k[k * plan.rows * plan.columns + tile_index<T>(d, c, plan.columns)];
+    sum_tiles<T>(part_k, p.batch * plan.chunks, plan.rows * plan.columns, first,
+                 smaller(kRowTile, D - first), C, plan.columns,
+                 static_cast<T*>(p.grad_w_qkv) + (D + first) * C, C);
   }
 
   void run() {
-    const int threads = p.resources.threads;
+    const int threads = plan.threads;
     const std::int64_t C = p.channels, D = plan.depth;
     const auto self = static_cast<void*>(this);
     pack();

@@ -34,7 +34,7 @@ struct Forward {
     context = arena.take<T>(B * p.heads * p.width * p.width);
     mixed = arena.take<T>(B * plan.depth * C);
     worker_values = round_up((2 * columns + kRowTile) * plan.block + plan.scratch, kVoxelPad);
-    worker = arena.take<T>(p.resources.threads * worker_values);
+    worker = arena.take<T>(plan.threads * worker_values);
     bytes = arena.bytes();
     x = view(p.x, p.dtype, p.x_strides, C, p.voxels);
     y = view(p.y, p.dtype, p.y_strides, C, p.voxels);
@@ -116,25 +116,34 @@ struct Forward {
     T* row_max = static_cast<T*>(p.row_max) + b * D;
     T* row_sum = static_cast<T*>(p.row_sum) + b * D;
     T* s = static_cast<T*>(p.s) + b * D * C;
-    for (std::int64_t d = first; d < smaller(D, first + kRowTile); ++d) {
-      const T* max = part_max + b * plan.chunks * plan.rows + d;
-      const T* sum = part_sum + b * plan.chunks * plan.rows + d;
-      const T* parts = part_s + b * plan.chunks * plan.rows * columns;
-      T top = max[0];
+    // What a chunk counts for, row by row as in a column of tiles.
+    constexpr int R = kTileRows<T>, S = kTileColumns<T>;
+    T shares[kMostChunks][kRowTile * S], totals[kRowTile * S];
+    for (std::int64_t r = 0; r < kRowTile; ++r) {
+      const std::int64_t at = b * plan.chunks * plan.rows + first + r;
+      T top = part_max[at], total = 0;
       for (std::int64_t k = 1; k < plan.chunks; ++k)
-        top = max[k * plan.rows] > top ? max[k * plan.rows] : top;
-      T total = 0;
-      for (std::int64_t c = 0; c < C; ++c) s[d * C + c] = 0;
+        top = part_max[at + k * plan.rows] > top ? part_max[at + k * plan.rows] : top;
       for (std::int64_t k = 0; k < plan.chunks; ++k) {
-        const T share = exp2(splat(max[k * plan.rows] - top))[0];
-        total += share * sum[k * plan.rows];
-        for (std::int64_t c = 0; c < C; ++c)
-          s[d * C + c] +=
-              share * parts[k * plan.rows * columns + tile_index<T>(d, c, columns)];
+        const T share = exp2(splat(part_max[at + k * plan.rows] - top))[0];
+        total += share * part_sum[at + k * plan.rows];
+        for (int i = 0; i < S; ++i) shares[k][r * S + i] = share;
       }
-      for (std::int64_t c = 0; c < C; ++c) s[d * C + c] /= total;
-      row_max[d] = top;
-      row_sum[d] = total;
+      for (int i = 0; i < S; ++i) totals[r * S + i] = total;
+      if (first + r >= D) continue;
+      row_max[first + r] = top;
+      row_sum[first + r] = total;
+    }
+    const T* parts = part_s + b * plan.chunks * plan.rows * columns;
+    for (std::int64_t r = 0; r < smaller(kRowTile, D - first); r += R) {
+      for (std::int64_t c = 0; c < C; c += S) {
+        const T* tile = parts + tile_index<T>(first + r, c, columns);
+        Vec<T> sum = {};
+        for (std::int64_t k = 0; k < plan.chunks; ++k)
+          sum += load(shares[k] + r * S) * load(tile + k * plan.rows * columns);
+        store_tile<T>(sum / load(totals + r * S), D - first - r, C - c,
+                      s + (first + r) * C + c, C);
+      }
     }
   }
 
@@ -169,7 +178,7 @@ struct Forward {
   }
 
   void run() {
-    const int threads = p.resources.threads;
+    const int threads = plan.threads;
     const auto self = static_cast<void*>(this);
     pack();
     parallel_for(

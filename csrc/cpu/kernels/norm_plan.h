@@ -8,7 +8,7 @@
 namespace mri2pet::cpu::MRI2PET_BUILD {
 
 constexpr std::int64_t kChunkValues = 65536;  // one task, with partial sums of its own
-constexpr std::int64_t kBlockLength = 2048;   // what is widened at a time; stays in the first cache
+constexpr std::int64_t kBlockLength = 2048;   // values at a time; they stay in the first cache
 
 inline std::int64_t common_multiple(std::int64_t a, std::int64_t b) {
   std::int64_t x = a, y = b;
@@ -68,12 +68,33 @@ inline bool next_norm_block(const NormPlan& plan, std::int64_t chunk, std::int64
   return true;
 }
 
-// The values of a block, zero up to `padded`.
+// Whether a block of a tensor can be worked on where it lies: of T, in whole vectors.
 template <typename T>
-inline void load_run(const void* from, DType dtype, std::int64_t start, const NormBlock& block,
-                     T* to) {
-  widen(from, dtype, start + block.first, block.count, to);
-  for (std::int64_t i = block.count; i < block.padded; ++i) to[i] = 0;
+inline bool in_place(DType dtype, const NormBlock& block) {
+  return dtype == (sizeof(T) == sizeof(double) ? DType::f64 : DType::f32) &&
+         block.count == block.padded;
+}
+
+// The values of a block, where they lie or widened into the buffer, zero up to `padded` there.
+template <typename T>
+inline const T* values_of(const void* from, DType dtype, std::int64_t start, const NormBlock& block,
+                          T* buffer) {
+  if (in_place<T>(dtype, block)) return static_cast<const T*>(from) + start + block.first;
+  widen(from, dtype, start + block.first, block.count, buffer);
+  for (std::int64_t i = block.count; i < block.padded; ++i) buffer[i] = 0;
+  return buffer;
+}
+
+// Where the results of a block go: their tensor, or the buffer, which `finish` narrows.
+template <typename T>
+inline T* place_of(void* to, DType dtype, std::int64_t start, const NormBlock& block, T* buffer) {
+  return in_place<T>(dtype, block) ? static_cast<T*>(to) + start + block.first : buffer;
+}
+
+template <typename T>
+inline void finish(const T* buffer, void* to, DType dtype, std::int64_t start,
+                   const NormBlock& block) {
+  if (!in_place<T>(dtype, block)) narrow(buffer, block.count, to, dtype, start + block.first);
 }
 
 // What a value needs of its channel, over one period: h = (x - mean) * scale + shift (+ residual).

@@ -1,4 +1,4 @@
-// The update and its noise, a few hundred voxels at a time.
+// The update and its noise in one pass: the noise stays in registers.
 #include "../parallel.h"
 #include "blocks.h"
 #include "mri2pet/sampler_step.h"
@@ -7,7 +7,7 @@
 namespace mri2pet::cpu::MRI2PET_BUILD {
 namespace {
 
-constexpr std::int64_t kTaskVoxels = 16 * kNoiseVoxels;
+constexpr std::int64_t kTaskVoxels = 8192;  // a multiple of kNoiseVoxels in every build
 
 struct Step {
   const SamplerStep& p;
@@ -28,33 +28,53 @@ struct Step {
     tasks = (p.voxels + kTaskVoxels - 1) / kTaskVoxels;
   }
 
+  // new_x and x0 may be x and previous_x0: each voxel is read before it is written.
   void update(std::int64_t task) const {
     const std::int64_t sample = task / tasks, begin = task % tasks * kTaskVoxels;
     const std::int64_t end = smaller(p.voxels, begin + kTaskVoxels);
-    float noise[kNoiseVoxels] = {}, output[kNoiseVoxels];
-    for (std::int64_t first = begin; first < end; first += kNoiseVoxels) {
-      const std::int64_t count = smaller(kNoiseVoxels, end - first);
-      if (c != 0)
-        normals(static_cast<std::uint32_t>(first / 4), step,
-                static_cast<std::uint64_t>(p.subjects[sample]), static_cast<std::uint32_t>(p.seed),
-                static_cast<std::uint32_t>(p.samples[sample]), noise);
-      widen(p.output, p.output_dtype, sample * p.voxels + first, count, output);
-      combine(sample * p.voxels + first, count, output, noise);
+    std::int64_t first = begin;
+    for (; first + kNoiseVoxels <= end; first += kNoiseVoxels) {
+      const std::int64_t at = sample * p.voxels + first;
+      float buffer[kNoiseVoxels];
+      const float* output = static_cast<const float*>(p.output) + at;
+      if (p.output_dtype != DType::f32) {
+        widen(p.output, p.output_dtype, at, kNoiseVoxels, buffer);
+        output = buffer;
+      }
+      combine(sample, first, p.x + at, output, p.previous_x0 + at, p.new_x + at, p.x0 + at);
     }
+    if (first < end) last(sample, first, end - first);
   }
 
-  // new_x and x0 may be x and previous_x0: each voxel is read before it is written.
-  void combine(std::int64_t at, std::int64_t count, const float* output,
-               const float* noise) const {
-    const float *x = p.x + at, *before = p.previous_x0 + at;
-    float *new_x = p.new_x + at, *x0 = p.x0 + at;
-    for (std::int64_t i = 0; i < count; ++i) {
-      const float value = x[i];
-      float sum = a * value + b * output[i];
-      if (d != 0) sum += d * before[i];
-      if (c != 0) sum += c * noise[i];
-      x0[i] = p_x * value + p_output * output[i];
-      new_x[i] = sum;
+  // Fewer than kNoiseVoxels voxels.
+  void last(std::int64_t sample, std::int64_t first, std::int64_t count) const {
+    const std::int64_t at = sample * p.voxels + first;
+    float x[kNoiseVoxels] = {}, output[kNoiseVoxels] = {}, before[kNoiseVoxels] = {};
+    float new_x[kNoiseVoxels], x0[kNoiseVoxels];
+    std::memcpy(x, p.x + at, count * sizeof(float));
+    widen(p.output, p.output_dtype, at, count, output);
+    if (d != 0) std::memcpy(before, p.previous_x0 + at, count * sizeof(float));
+    combine(sample, first, x, output, before, new_x, x0);
+    std::memcpy(p.new_x + at, new_x, count * sizeof(float));
+    std::memcpy(p.x0 + at, x0, count * sizeof(float));
+  }
+
+  // kNoiseVoxels voxels of a sample, from its voxel `first`.
+  void combine(std::int64_t sample, std::int64_t first, const float* x, const float* output,
+               const float* before, float* new_x, float* x0) const {
+    Vec<float> noise[4] = {};
+    if (c != 0)
+      normals(static_cast<std::uint32_t>(first / 4), step,
+              static_cast<std::uint64_t>(p.subjects[sample]), static_cast<std::uint32_t>(p.seed),
+              static_cast<std::uint32_t>(p.samples[sample]), noise);
+    for (int k = 0; k < 4; ++k) {
+      const int i = k * kLanes<float>;
+      const Vec<float> value = load(x + i), predicted = load(output + i);
+      Vec<float> sum = a * value + b * predicted;
+      if (d != 0) sum += d * load(before + i);
+      if (c != 0) sum += c * noise[k];
+      store(x0 + i, p_x * value + p_output * predicted);
+      store(new_x + i, sum);
     }
   }
 };

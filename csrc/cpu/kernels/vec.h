@@ -8,6 +8,10 @@
 #include <cstring>
 #include <utility>
 
+#if defined(__SSE2__)
+#include <immintrin.h>
+#endif
+
 #if defined(__AVX512F__)
 #define MRI2PET_BUILD avx512
 #define MRI2PET_VECTOR_BYTES 64
@@ -71,6 +75,34 @@ inline Vec<T> minimum(Vec<T> a, Vec<T> b) {
   return a < b ? a : b;
 }
 
+// ---- Instructions that the compiler does not find by itself.
+
+// The 64-bit products of the low halves of 64-bit lanes.
+inline Vec<std::uint64_t> multiply_low_halves(Vec<std::uint64_t> a, Vec<std::uint64_t> b) {
+#if defined(__AVX512F__)
+  return (Vec<std::uint64_t>)_mm512_mul_epu32((__m512i)a, (__m512i)b);
+#elif defined(__AVX2__)
+  return (Vec<std::uint64_t>)_mm256_mul_epu32((__m256i)a, (__m256i)b);
+#elif defined(__SSE2__)
+  return (Vec<std::uint64_t>)_mm_mul_epu32((__m128i)a, (__m128i)b);
+#else
+  return (a & 0xffffffffu) * (b & 0xffffffffu);
+#endif
+}
+
+inline Vec<float> square_root(Vec<float> x) {
+#if defined(__AVX512F__)
+  return (Vec<float>)_mm512_sqrt_ps((__m512)x);
+#elif defined(__AVX2__)
+  return (Vec<float>)_mm256_sqrt_ps((__m256)x);
+#elif defined(__SSE2__)
+  return (Vec<float>)_mm_sqrt_ps((__m128)x);
+#else
+  for (int i = 0; i < kLanes<float>; ++i) x[i] = __builtin_sqrtf(x[i]);
+  return x;
+#endif
+}
+
 // ---- Shuffles. A pair (a, b) is read as one sequence of 2 W values.
 
 template <typename T, int... I>
@@ -88,6 +120,14 @@ inline Vec<T> zip_low_of(Vec<T> a, Vec<T> b, std::integer_sequence<int, I...>) {
 template <typename T, int... I>
 inline Vec<T> zip_high_of(Vec<T> a, Vec<T> b, std::integer_sequence<int, I...>) {
   return __builtin_shufflevector(a, b, (kLanes<T> / 2 + I / 2 + (I % 2) * kLanes<T>)...);
+}
+template <typename T, int... I>
+inline Vec<T> last_first_of(Vec<T> a, Vec<T> b, std::integer_sequence<int, I...>) {
+  return __builtin_shufflevector(a, b, (kLanes<T> - 1 + I)...);
+}
+template <typename T, int... I>
+inline Vec<T> second_on_of(Vec<T> a, Vec<T> b, std::integer_sequence<int, I...>) {
+  return __builtin_shufflevector(a, b, (1 + I)...);
 }
 template <typename T>
 using Lanes = std::make_integer_sequence<int, kLanes<T>>;
@@ -107,6 +147,24 @@ inline Vec<T> zip_low(Vec<T> a, Vec<T> b) {
 template <typename T>
 inline Vec<T> zip_high(Vec<T> a, Vec<T> b) {
   return zip_high_of<T>(a, b, Lanes<T>{});
+}
+// W values of the sequence, from the last of a on.
+template <typename T>
+inline Vec<T> last_first(Vec<T> a, Vec<T> b) {
+  return last_first_of<T>(a, b, Lanes<T>{});
+}
+// W values of the sequence, from the second of a on.
+template <typename T>
+inline Vec<T> second_on(Vec<T> a, Vec<T> b) {
+  return second_on_of<T>(a, b, Lanes<T>{});
+}
+
+// v, with lane `at` (if there is one) from `other`.
+template <typename T>
+inline Vec<T> with_lane(Vec<T> v, std::int64_t at, Vec<T> other) {
+  Vec<Bits<T>> lanes;
+  for (int i = 0; i < kLanes<T>; ++i) lanes[i] = i;
+  return lanes == static_cast<Bits<T>>(at) ? other : v;
 }
 
 // ---- Reductions, in an order that is fixed.

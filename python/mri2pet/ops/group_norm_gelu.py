@@ -177,10 +177,13 @@ def _backward_fake(
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     *tensors, ctx.gelu, _ = inputs
     ctx.mark_non_differentiable(*output[1:])
+    ctx.set_materialize_grads(False)
     ctx.save_for_backward(*tensors, *output[1:])
 
 
-def _autograd(ctx: Any, grad_y: Tensor, *unused: Any) -> tuple[Tensor | None, ...]:
+def _autograd(ctx: Any, grad_y: Tensor | None, *unused: None) -> tuple[Tensor | None, ...]:
+    if grad_y is None:
+        return (None,) * 7
     saved = ctx.saved_tensors
     grads = _backward(grad_y, *saved, ctx.gelu)
     cast = (None if t is None else g.to(t.dtype) for g, t in zip(grads, saved[:5], strict=True))

@@ -113,14 +113,23 @@ def _backward_fake(grad: Tensor, grad_loss: Tensor, output: Tensor) -> Tensor:
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     ctx.target_dtype = inputs[1].dtype
     ctx.mark_non_differentiable(output[1])
+    ctx.set_materialize_grads(False)  # a volume of zeros for it otherwise
     ctx.save_for_backward(inputs[0], output[1])
 
 
-def _autograd(ctx: Any, grad_terms: Tensor, unused: Tensor) -> tuple[Tensor | None, ...]:
+def _is_one(value: Tensor) -> bool:
+    """Whether a scalar on the CPU is 1, where it costs nothing to look and no tracer listens."""
+    return type(value) is Tensor and value.device.type == "cpu" and value.item() == 1
+
+
+def _autograd(ctx: Any, grad_terms: Tensor | None, unused: None) -> tuple[Tensor | None, ...]:
+    if grad_terms is None:
+        return (None,) * 5
     output, grad = ctx.saved_tensors
     if grad.numel() == 0:
         raise RuntimeError("laplacian_pyramid_loss: it was called without a gradient")
-    grad_output = _backward(grad, grad_terms[0], output)
+    as_it_is = grad.dtype == output.dtype and _is_one(grad_terms[0])
+    grad_output = grad if as_it_is else _backward(grad, grad_terms[0], output)
     to_target = -grad_output.to(ctx.target_dtype) if ctx.needs_input_grad[1] else None
     return grad_output, to_target, None, None, None
 

@@ -153,10 +153,13 @@ def _backward_fake(
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     x, w_qkv, w_out, bias, ctx.heads = inputs
     ctx.mark_non_differentiable(*output[1:])
+    ctx.set_materialize_grads(False)
     ctx.save_for_backward(x, w_qkv, w_out, bias, *output[1:])
 
 
-def _autograd(ctx: Any, grad_y: Tensor, *unused: Any) -> tuple[Tensor | None, ...]:
+def _autograd(ctx: Any, grad_y: Tensor | None, *unused: None) -> tuple[Tensor | None, ...]:
+    if grad_y is None:
+        return (None,) * 5
     x, w_qkv, w_out, bias, *saved = ctx.saved_tensors
     grad_x, *grads = _backward(grad_y, x, w_qkv, w_out, *saved, ctx.heads)
     weights = (w_qkv, w_out, bias)
