@@ -235,6 +235,7 @@ def one_thread():
     torch.set_num_threads(threads)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("one_thread")
 @pytest.mark.skipif(not torch.distributed.is_available(), reason="torch has no distributed part")
 def test_two_processes_train_like_one(go, tmp_path):
@@ -249,6 +250,7 @@ def test_two_processes_train_like_one(go, tmp_path):
         assert (a - b).norm() < 1e-4 * a.norm()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("one_thread")
 def test_a_run_ended_by_sigkill_goes_on_to_the_same_bits(go, sources, tmp_path):
     whole = go("maskgan", "whole")

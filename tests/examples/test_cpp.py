@@ -18,6 +18,8 @@ from mri2pet.diffusion.loop import run_table
 from mri2pet.diffusion.samplers import make_table
 from mri2pet.nn.time_embedding import time_embedding
 
+pytestmark = pytest.mark.slow  # the program is built first
+
 HERE = Path(__file__).resolve().parent
 EXAMPLE = HERE.parents[1] / "examples" / "cpp"
 BATCH, SAMPLES, SEED, SUBJECT = 2, 3, 2**32 - 5, 2**64 - 77

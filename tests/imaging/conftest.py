@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import dataclass
 
 import nibabel
@@ -77,15 +78,23 @@ def head() -> Head:
 
 
 @pytest.fixture(scope="session")
-def prepared(head):
+def scratch_folder(tmp_path_factory):
+    """Where `prepared` had its temporary files."""
+    return tmp_path_factory.mktemp("scratch")
+
+
+@pytest.fixture(scope="session")
+def prepared(head, scratch_folder):
     """The head after `preprocess`, with the stages it announced as `.stages`."""
     from mri2pet.imaging.pipeline import preprocess
 
     announced: list[tuple[str, float | None]] = []
-    result = preprocess(
-        head.image,
-        mri_shape=MRI_SHAPE,
-        pet_shape=PET_SHAPE,
-        on_stage=lambda name, seconds: announced.append((name, seconds)),
-    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tempfile, "tempdir", str(scratch_folder))
+        result = preprocess(
+            head.image,
+            mri_shape=MRI_SHAPE,
+            pet_shape=PET_SHAPE,
+            on_stage=lambda name, seconds: announced.append((name, seconds)),
+        )
     return result, announced

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import glob
 import os
 import subprocess
 import sys
-import tempfile
 
 import nibabel
 import numpy as np
@@ -82,8 +80,9 @@ def test_every_stage_is_announced_and_timed(prepared):
     assert {"registration", "brain extraction", "bias field", "resampling"} <= set(names)
 
 
-def test_ants_leaves_no_files_behind(prepared):
-    assert not glob.glob(f"{tempfile.gettempdir()}/mri2pet-*/*Warp.nii.gz")
+@pytest.mark.usefixtures("prepared")
+def test_ants_leaves_no_files_behind(scratch_folder):
+    assert list(scratch_folder.iterdir()) == []
 
 
 def test_a_mark_in_the_model_lands_at_its_place_in_the_subject(prepared):

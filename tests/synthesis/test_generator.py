@@ -24,6 +24,7 @@ def generator(tmp_path_factory):
     return save_model(folder, Generator(config), pet_mean=1.0, pet_std=1.0)
 
 
+@pytest.mark.slow
 def test_a_generator_draws_a_pet(generator, head_file, tmp_path):
     options = {"model": generator, "samples": 2, "skull_stripped": True, "device": "cpu"}
     mri2pet.synthesize(head_file, tmp_path, **options)

@@ -105,6 +105,7 @@ def checkpoint(run: Path) -> dict[str, torch.Tensor]:
     return safetensors.torch.load_file(run / "checkpoints" / "last.safetensors")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not torch.distributed.is_available(), reason="torch has no distributed part")
 def test_two_processes_train_like_one(tmp_path, here):
     settings = (*SHARED, "training.volumes=8", "training.checkpoint_every=1000")
