@@ -19,6 +19,8 @@ from mri2pet.engines.sampling import sample
 from mri2pet.errors import ModelError, Mri2petError, UsageError
 from mri2pet.export.to_triton import MAX_SAMPLES, export_triton
 
+pytestmark = pytest.mark.slow  # the exports are made first
+
 SHAPE = (16, 32, 32)
 
 

@@ -122,6 +122,7 @@ def test_many_voxels_without_a_number(
     refused(synthesize(path), path, "NaN|finite|infin")
 
 
+@pytest.mark.slow
 def test_a_few_voxels_without_a_number_are_mended_and_told(
     synthesize: Callable[..., Told], changed: Callable[..., Path], tmp_path: Path
 ) -> None:

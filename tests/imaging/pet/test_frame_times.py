@@ -118,6 +118,7 @@ def test_early_frames_are_not_read(tmp_path):
         read_pet(path)
 
 
+@pytest.mark.slow
 def test_frames_count_by_their_duration_and_a_noisy_first_one_does_not_lead():
     grid = pet_grid()
     clear = [frame(rigid(), grid, scale, 0.05, seed) for seed, scale in enumerate((2000.0, 4000.0))]
