@@ -32,7 +32,7 @@ from mri2pet.export.policy import OPSET, check_policy
 from mri2pet.export.verify import TOLERANCES, verify_export
 from mri2pet.files import write_atomically
 from mri2pet.nn import Network
-from mri2pet.nn.network import BIASES as UNET_BIASES
+from mri2pet.nn.network import BLOCK_BIASES
 
 if TYPE_CHECKING:
     import onnx
@@ -55,8 +55,8 @@ class Denoiser(nn.Module):
         x = x.half() if self.half_input else x
         if self.linear is None:
             return self.unet(x, block_biases).float()
-        output = self.unet(x, block_biases[:, :UNET_BIASES]).float()
-        return output + self.linear(x_t, block_biases[:, UNET_BIASES:])
+        output = self.unet(x, block_biases[:, :BLOCK_BIASES]).float()
+        return output + self.linear(x_t, block_biases[:, BLOCK_BIASES:])
 
 
 def export_onnx(
@@ -96,7 +96,7 @@ def export_onnx(
     plain = plain_network(model.diffusion)
     mri = torch.rand(1, 1, *config.mri_shape)
     pet = torch.randn(batch, 1, *config.pet_shape)
-    columns = UNET_BIASES + (plain.linear.table.shape[1] if plain.linear is not None else 0)
+    columns = BLOCK_BIASES + (plain.linear.table.shape[1] if plain.linear is not None else 0)
     arguments = [pet, torch.zeros(batch, columns)]
     names = ["x_t", "block_biases"]
     if config.cond == "concat":

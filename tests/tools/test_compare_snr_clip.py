@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import sys
 from pathlib import Path
 
@@ -11,13 +10,8 @@ import pytest
 
 
 @pytest.fixture
-def script(repository: Path, monkeypatch):
-    monkeypatch.syspath_prepend(str(repository / "tools"))
-    for name in ("run_ablations", "compare_snr_clip"):
-        monkeypatch.delitem(sys.modules, name, raising=False)
-    yield importlib.import_module("compare_snr_clip")
-    for name in ("run_ablations", "compare_snr_clip"):
-        sys.modules.pop(name, None)
+def script(load_tool):
+    return load_tool("compare_snr_clip")
 
 
 def options(root: Path) -> argparse.Namespace:

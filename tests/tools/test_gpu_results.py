@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 
 import pytest
@@ -22,11 +21,8 @@ PLACE = {"device_name": "Card", "torch": "9", "revision": "0123456789"}
 
 
 @pytest.fixture
-def tool(repository, tmp_path, monkeypatch):
-    path = repository / "tools" / "gpu_results.py"
-    spec = importlib.util.spec_from_file_location("gpu_results", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+def tool(load_tool, tmp_path, monkeypatch):
+    module = load_tool("gpu_results")
     monkeypatch.setattr(module, "REPOSITORY", tmp_path)
     (tmp_path / "docs").mkdir()
     (tmp_path / "bench" / "results").mkdir(parents=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,12 +12,8 @@ from mri2pet.diffusion.schedule import alpha_bar
 
 
 @pytest.fixture(scope="module")
-def tool(repository):
-    path = repository / "tools" / "measure_levels.py"
-    spec = importlib.util.spec_from_file_location("measure_levels", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def tool(load_tool):
+    return load_tool("measure_levels")
 
 
 @pytest.mark.parametrize("gain", [0.0, 0.5, 1.0])

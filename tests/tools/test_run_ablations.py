@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import argparse
-import importlib.util
 import json
 import signal
-import sys
-from pathlib import Path
 
 import pytest
 
@@ -15,35 +11,8 @@ from mri2pet.stages import ABLATIONS
 
 
 @pytest.fixture
-def script(repository: Path, monkeypatch):
-    path = repository / "tools" / "run_ablations.py"
-    spec = importlib.util.spec_from_file_location("run_ablations", path)
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "run_ablations", module)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture
-def options(tmp_path):
-    return argparse.Namespace(
-        out=tmp_path,
-        volumes=40,
-        pretrain_volumes=20,
-        pairs=60,
-        unpaired=150,
-        test_pairs=20,
-        random_vgg=False,
-        vgg_weights=tmp_path / "vgg.safetensors",
-        style_steps=5,
-        style_weight="auto",
-        samples=4,
-        steps=25,
-        limit=None,
-        jobs=1,
-        device="cpu",
-        set=[],
-    )
+def script(load_tool):
+    return load_tool("run_ablations")
 
 
 def test_every_ablation_is_a_variant_of_equal_length(script, options, monkeypatch):

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import argparse
-import importlib.util
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -14,14 +11,8 @@ from mri2pet.stages import ABLATIONS
 
 
 @pytest.fixture
-def script(repository: Path, monkeypatch):
-    modules = {}
-    for name in ("run_ablations", "run_table1"):
-        spec = importlib.util.spec_from_file_location(name, repository / "tools" / f"{name}.py")
-        modules[name] = importlib.util.module_from_spec(spec)
-        monkeypatch.setitem(sys.modules, name, modules[name])
-        spec.loader.exec_module(modules[name])
-    return modules["run_table1"]
+def script(load_tool):
+    return load_tool("run_table1")
 
 
 @pytest.fixture
@@ -33,23 +24,6 @@ def asked(script, monkeypatch):
             module, "mri2pet", lambda *words, quiet=True: found.append(tuple(map(str, words)))
         )
     return found
-
-
-@pytest.fixture
-def options(tmp_path):
-    return argparse.Namespace(
-        out=tmp_path,
-        volumes=40,
-        pretrain_volumes=20,
-        samples=4,
-        steps=25,
-        limit=None,
-        jobs=1,
-        device="cpu",
-        set=[],
-        as_paper=True,
-        inception_weights=None,
-    )
 
 
 def test_every_method_is_a_row_of_equal_length(script, options, asked):

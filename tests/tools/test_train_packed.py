@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import io
 import json
 import sys
@@ -14,14 +13,6 @@ import pytest
 import torch
 
 from mri2pet.checkpoint import load_model
-
-
-def tool(repository, name):
-    spec = importlib.util.spec_from_file_location(name, repository / "tools" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # a dataclass looks its module up
-    spec.loader.exec_module(module)
-    return module
 
 
 class Row:
@@ -59,8 +50,8 @@ def cohort():
     return Cohort((16, 32, 32), (16, 32, 32))
 
 
-def test_a_packed_pair_is_the_pair(repository, cohort):
-    packing, training = tool(repository, "pack_cohort"), tool(repository, "train_packed")
+def test_a_packed_pair_is_the_pair(load_tool, cohort):
+    packing, training = load_tool("pack_cohort"), load_tool("train_packed")
     rows = [(split, row) for split in ("val", "train") for row in cohort.rows(split)]
     with np.load(io.BytesIO(packing.packed(cohort, rows))) as file:
         packed = {name: file[name] for name in file.files}
@@ -77,9 +68,9 @@ def test_a_packed_pair_is_the_pair(repository, cohort):
 
 
 def test_a_file_that_is_too_large_loses_training_pairs(
-    repository, cohort, tmp_path, monkeypatch, capsys
+    load_tool, cohort, tmp_path, monkeypatch, capsys
 ):
-    packing = tool(repository, "pack_cohort")
+    packing = load_tool("pack_cohort")
     monkeypatch.setattr(packing, "build_cache", lambda *a, **k: cohort)
     packing.main("cohort", str(tmp_path / "all.npz"))
     whole = (tmp_path / "all.npz").stat().st_size
@@ -93,10 +84,8 @@ def test_a_file_that_is_too_large_loses_training_pairs(
 
 
 @pytest.mark.slow
-def test_a_run_ends_in_its_time_with_a_model_and_pictures(
-    repository, cohort, tmp_path, monkeypatch
-):
-    packing, training = tool(repository, "pack_cohort"), tool(repository, "train_packed")
+def test_a_run_ends_in_its_time_with_a_model_and_pictures(load_tool, cohort, tmp_path, monkeypatch):
+    packing, training = load_tool("pack_cohort"), load_tool("train_packed")
     monkeypatch.setattr(training, "ENDING_S", 1.0)
     ticks = count()  # a clock that a busy machine does not hurry
     monkeypatch.setattr(training, "time", SimpleNamespace(monotonic=lambda: 0.25 * next(ticks)))

@@ -63,7 +63,7 @@ class LoopArguments:
 
     Attributes:
         x: float32 [B, 1, K, I, J], the noise that it starts from.
-        rows: float32 [S, B, 360], the block biases of every step.
+        rows: float32 [S, B, R], the block biases of every step.
         coefficients: float64 [S, 6]; timesteps: int64 [S]; of the sampler's table.
         subjects, samples: int64 [B]; with `seed` the coordinates of the noise.
         inputs: what the network takes beside, the same at all steps.

@@ -29,9 +29,9 @@ def run_table(
     """Runs one batch of volumes through a table.
 
     Args:
-        evaluate: (x_t [B, 1, K, I, J], bias row [B, 360], *inputs) → the network's output.
+        evaluate: (x_t [B, 1, K, I, J], bias row [B, R], *inputs) → the network's output.
         table: the sampler.
-        bias_rows: [S, B, 360], the block biases of every step.
+        bias_rows: [S, B, R], what depends on step and MRI (`nn.network.Network.block_biases`).
         shape: (K, I, J) of the PET grid.
         seed, subjects [B], samples [B]: the coordinates of the noise, see `philox_normal`.
         on_step: called with (steps done, steps) after each.

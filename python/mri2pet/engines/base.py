@@ -18,8 +18,8 @@ class Conditioned:
     """One subject, ready for the loop.
 
     Attributes:
-        bias_rows: [S, 360], all that the network's blocks take from step and MRI, a row a step.
-        evaluate: (x_t [B, 1, K, I, J], bias row [B, 360], *inputs [1 or B, …]) → the network's
+        bias_rows: [S, R], all that the network's blocks take from step and MRI, a row a step.
+        evaluate: (x_t [B, 1, K, I, J], bias row [B, R], *inputs [1 or B, …]) → the network's
             output, of x_t's shape; the next call may overwrite it. One function for all subjects.
         inputs: what it takes beside, [1, …] each: of this subject, the same at all steps.
         loops: the engine's captured loops, where its evaluation can be captured.

@@ -68,28 +68,25 @@ class LinearDenoiser(nn.Module):
         positive, so the same volumes give the same denoiser. One volume alone, or one with a value
         that is not finite, changes nothing: training says which it is.
         """
-        count, voxels = volumes.shape
+        (count, voxels), directions = volumes.shape, len(self.directions)
         if count < 2 or not volumes.isfinite().all():
             return
         mean = volumes.mean(0, dtype=torch.float64)
         centred = volumes - mean.float()
         products = _products(centred)
         values, vectors = torch.linalg.eigh(products)
-        most = min(len(self.directions), count // 4)
+        most = min(directions, count // 4)
         values, vectors = values.flip(0)[:most].clamp_min(1e-12), vectors.flip(1)[:, :most]
-        directions = (vectors / values.sqrt()).T.float() @ centred
-        peak = directions.abs().argmax(dim=1, keepdim=True)
-        directions = directions * directions.gather(1, peak).sign()
+        along = (vectors / values.sqrt()).T.float() @ centred
+        peak = along.abs().argmax(dim=1, keepdim=True)
+        along = along * along.gather(1, peak).sign()
         rest = (products.trace() - values.sum()).clamp_min(1e-12) / (count - 1) / (voxels - most)
         self.mean.copy_(mean)
-        self.directions.zero_()[:most] = directions
-        offsets = directions.double() @ mean
-        table = _coefficients(rest, values / (count - 1), offsets)
-        kept = [0, 1, *range(2, 2 + most), *range(2 + len(self.directions), self._end(most))]
+        self.directions.zero_()[:most] = along
+        table = _coefficients(rest, values / (count - 1), along.double() @ mean)
+        gains, offsets = 2, 2 + directions
+        kept = [0, 1, *range(gains, gains + most), *range(offsets, offsets + most)]
         self.table.zero_()[:, kept] = table.to(self.table)
-
-    def _end(self, most: int) -> int:
-        return 2 + len(self.directions) + most
 
 
 def _coefficients(rest: Tensor, variances: Tensor, along_mean: Tensor) -> Tensor:

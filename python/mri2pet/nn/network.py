@@ -12,7 +12,7 @@ from mri2pet.nn.mri_encoder import MRIEncoder
 from mri2pet.nn.time_embedding import time_embedding
 from mri2pet.nn.unet import BIAS_SIZES, UNet
 
-BIASES = sum(BIAS_SIZES)
+BLOCK_BIASES = sum(BIAS_SIZES)
 
 
 class Network(nn.Module):
@@ -54,10 +54,10 @@ class Network(nn.Module):
         seen = x_t if self.activations is None else x_t.to(self.activations)
         if mri_pet_grid is not None:
             seen = torch.cat((seen, mri_pet_grid.to(seen.dtype)), dim=1)
-        output = self.unet(seen, block_biases[:, :BIASES])
+        output = self.unet(seen, block_biases[:, :BLOCK_BIASES])
         if self.linear is None:
             return output
-        return output.float() + self.linear(x_t, block_biases[:, BIASES:])
+        return output.float() + self.linear(x_t, block_biases[:, BLOCK_BIASES:])
 
     def forward(self, x_t: Tensor, t: Tensor, mri: Tensor) -> Tensor:
         """The network's output (ε or v) for x_t [B, 1, K, I, J], t int64 [B] and the MRI."""
