@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 import pytest
 import torch
 
@@ -45,6 +47,13 @@ def with_gradients(form, inputs, upstream, dtype=None):
     leaves = [t.detach().requires_grad_() for t in cast]
     y = form(*leaves)
     return (y, *torch.autograd.grad(y, leaves, upstream.to(y.dtype)))
+
+
+@pytest.fixture(autouse=True)
+def _kernels():
+    """The kernels at every size: by default the smallest sizes are left to torch."""
+    with backend.use_backend("native"):
+        yield
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
@@ -171,6 +180,30 @@ def test_autocast_takes_activations_down_and_leaves_the_weights():
     assert y.dtype == torch.bfloat16
     assert torch.equal(y, direct)
     assert all(g.dtype == torch.float32 for g in grads)
+
+
+@pytest.mark.parametrize(
+    ("voxels", "dtype", "kernels"),
+    [(128, torch.float32, False), (129, torch.float32, True), (128, torch.bfloat16, True)],
+)
+def test_few_voxels_are_left_to_torch(voxels, dtype, kernels, monkeypatch):
+    module, calls = import_module("mri2pet.ops.linear_attention"), []
+    forward = module._forward
+    monkeypatch.setattr(module, "_forward", lambda *given: calls.append(1) or forward(*given))
+    (x, *weights), _ = make((2, 8, voxels, 1, 1), dtype)
+    x = x.to(memory_format=torch.channels_last_3d)
+    with backend.use_backend("auto"):
+        y = linear_attention(x, *weights)
+    assert bool(calls) == kernels
+    assert y.stride() == x.stride()
+    torch.testing.assert_close(y, linear_attention(x, *weights), rtol=1e-5, atol=1e-5)
+
+
+def test_autocast_of_few_voxels_stays_with_the_kernels():
+    inputs, _ = make((1, 8, 3, 4, 5))
+    with torch.autocast("cpu", dtype=torch.bfloat16), backend.use_backend("auto"):
+        y = linear_attention(*inputs)
+    assert torch.equal(y, linear_attention(inputs[0].bfloat16(), *inputs[1:]))
 
 
 def test_every_form_gives_the_same_result():
