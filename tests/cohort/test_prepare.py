@@ -89,6 +89,7 @@ def still(prepared):
     return prepared(T1_FROM_PET)
 
 
+@pytest.mark.slow
 def test_an_estimated_subject_is_aligned_and_in_suvr(located, still, uptake):
     assert still.pet is not None
     # The reference is measured at the PET's own resolution: 1 % beside the model grid's 5 mm.

@@ -7,6 +7,8 @@ import torch
 
 from mri2pet.ops.linear_attention import reference
 
+pytestmark = pytest.mark.slow  # its kernels take half a minute to compile
+
 HEADS, WIDTH = 4, 32
 SHAPES = [
     (1, 1, 1),

@@ -34,12 +34,14 @@ def displacement_mm(found, truth):
     return np.linalg.norm(apart[:3], axis=0)
 
 
+@pytest.mark.slow
 def test_the_pose_is_found(prepared, head):
     error = displacement_mm(prepared[0].record.template_from_subject, head.template_from_subject)
     assert error.mean() < 1.0
     assert error.max() < 2.5
 
 
+@pytest.mark.slow
 def test_the_mask_is_the_brain_on_the_stored_grid(prepared, head):
     mask = prepared[0].brain_mask
     assert mask.dtype == bool
@@ -48,6 +50,7 @@ def test_the_mask_is_the_brain_on_the_stored_grid(prepared, head):
     assert overlap > 0.96
 
 
+@pytest.mark.slow
 def test_the_mri_is_the_template_brain_in_model_space(prepared):
     mri = prepared[0].mri
     assert mri.shape == MRI_SHAPE
@@ -58,6 +61,7 @@ def test_the_mri_is_the_template_brain_in_model_space(prepared):
     assert np.corrcoef(mri.ravel(), expected.ravel())[0, 1] > 0.97
 
 
+@pytest.mark.slow
 def test_the_figures_describe_a_good_registration(prepared, head):
     figures = prepared[0].checks
     voxel_ml = abs(np.linalg.det(head.image.affine[:3, :3])) / 1000
@@ -71,6 +75,7 @@ def test_the_figures_describe_a_good_registration(prepared, head):
     assert prepared[0].warnings == []
 
 
+@pytest.mark.slow
 def test_every_stage_is_announced_and_timed(prepared):
     result, announced = prepared
     names = [name for name, seconds in announced if seconds is None]
@@ -80,11 +85,13 @@ def test_every_stage_is_announced_and_timed(prepared):
     assert {"registration", "brain extraction", "bias field", "resampling"} <= set(names)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("prepared")
 def test_ants_leaves_no_files_behind(scratch_folder):
     assert list(scratch_folder.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_mark_in_the_model_lands_at_its_place_in_the_subject(prepared):
     record = prepared[0].record
     where = np.array([34.0, -52.0, 21.0])

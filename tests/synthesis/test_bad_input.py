@@ -182,6 +182,7 @@ def test_field_of_view_cuts_the_brain(
     refused(synthesize(path), path, "field of view|covers|brain")
 
 
+@pytest.mark.slow
 def test_pet_given_as_t1(synthesize: Callable[..., Told], changed: Callable[..., Path]) -> None:
     def pet(data: np.ndarray) -> np.ndarray:
         return gaussian_filter((data > 0) * (1.2 + 0.0005 * data), 3.5)[1:]
@@ -215,6 +216,7 @@ def test_output_folder_without_permission(
     refused(synthesize(head_file, out=locked / "out"), locked, "cannot write")
 
 
+@pytest.mark.slow
 def test_disk_full_half_way(
     synthesize: Callable[..., Told], head_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -319,6 +319,7 @@ def calibrated_model(small_model: Path, tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_calibrated_model_gives_intervals(
     head_file: Path, calibrated_model: Path, tmp_path: Path, quick: Quick
 ) -> None:

@@ -51,6 +51,7 @@ def prepared(scan):
     return done, stages
 
 
+@pytest.mark.slow
 def test_a_pet_far_from_its_t1_is_found(scan, prepared):
     mm, _ = error(prepared[0].t1_from_pet, scan[1])
     assert mm < 1.0
@@ -69,6 +70,7 @@ def test_rigid_registration_keeps_distances(scan):
         register_to_t1(scan[0], template(2), template_mask(2).data, degrees_of_freedom=9)
 
 
+@pytest.mark.slow
 def test_suvr_is_one_in_the_cerebellum_and_true_elsewhere(prepared):
     done, stages = prepared
     assert done.kij.shape == PET_SHAPE
@@ -85,6 +87,7 @@ def test_suvr_is_one_in_the_cerebellum_and_true_elsewhere(prepared):
     }
 
 
+@pytest.mark.slow
 def test_what_was_done_is_recorded(prepared):
     details = json.loads(json.dumps(prepared[0].details()))
     assert details["pet_reference"] == "whole cerebellum, built in"
