@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -48,7 +49,7 @@ class Scan:
     mask: Volume
     template_from_subject: np.ndarray
 
-    @property
+    @cached_property
     def grey_top(self) -> float:
         """The T1 value shown as white."""
         return float(np.percentile(self.t1.data[self.mask.data > 0], 99.5)) * 1.05

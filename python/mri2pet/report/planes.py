@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mri2pet.imaging.space.resampling import resample
 from mri2pet.imaging.space.volume import Volume
 
 PLANES = ("axial", "coronal", "sagittal")
@@ -58,14 +59,8 @@ def sample_box(
     volume: Volume, box: Box, spacing_mm: float, volume_from_display: np.ndarray | None = None
 ) -> np.ndarray:
     """The box on an isotropic RAS+ grid: float32 [X, Y, Z], first voxel centre at `box.low`."""
-    from scipy.ndimage import affine_transform
-
-    shape = np.maximum(np.rint((box.high - box.low) / spacing_mm).astype(int), 0) + 1
+    counts = np.maximum(np.rint((box.high - box.low) / spacing_mm).astype(int), 0) + 1
+    shape = (int(counts[0]), int(counts[1]), int(counts[2]))
     display = np.diag([spacing_mm] * 3 + [1.0])
     display[:3, 3] = box.low
-    world = display if volume_from_display is None else volume_from_display @ display
-    index = np.linalg.inv(volume.affine) @ world
-    data = volume.data if volume.data.dtype == np.float32 else volume.data.astype(np.float32)
-    return affine_transform(
-        data, index[:3, :3], index[:3, 3], tuple(shape), output=np.float32, order=1, cval=0.0
-    )
+    return resample(volume.data, volume.affine, shape, display, volume_from_display)
