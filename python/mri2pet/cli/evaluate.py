@@ -7,15 +7,18 @@ from typing import Annotated
 
 import typer
 
-from mri2pet.cli.options import SOME_FAILED, Cache, Jobs, Quiet, Registration
+from mri2pet.cli.options import SOME_FAILED, Cache, Jobs, Models, Quiet, Registration, chosen
 
 
 def evaluate(
-    model: Annotated[str, typer.Argument(help="A bundled model, a model folder or a run folder.")],
     data: Annotated[
         Path, typer.Option("--data", help="The cohort: BIDS folder, or table of cohort build.")
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the results.")],
+    model: Annotated[
+        str | None, typer.Argument(help="A bundled model, a model folder or a run folder.")
+    ] = None,
+    models: Models = None,
     split: Annotated[
         str, typer.Option(metavar="train|val|test|all", help="Which subjects.")
     ] = "test",
@@ -71,6 +74,7 @@ def evaluate(
     from mri2pet.evaluation.settings import Sampling
     from mri2pet.uncertainty.evaluated import write_uncertainty
 
+    drawing = chosen(model, models)
     features = None
     if inception_weights or inception_sha256 or download_inception or random_inception:
         features = FeatureOptions(
@@ -82,7 +86,7 @@ def evaluate(
         )
     with CohortBars("evaluating", quiet=quiet) as bars:
         result = run(
-            model,
+            drawing,
             data=data,
             out=out,
             split=split,
@@ -103,7 +107,7 @@ def evaluate(
     typer.echo(f"written to {result.out}")
     line = write_uncertainty(
         result.out,
-        model,
+        drawing,
         training_data=data if training_data is None else training_data,
         training_registration=registration if training_data is None else training_registration,
         reference=reference,

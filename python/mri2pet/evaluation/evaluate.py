@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -57,7 +57,7 @@ class Evaluation:
 
 
 def evaluate(
-    model: str | Path,
+    model: str | Path | Sequence[str | Path],
     *,
     data: str | Path,
     out: str | Path,
@@ -81,7 +81,8 @@ def evaluate(
     higher `limit` adds subjects.
 
     Args:
-        model: a bundled model's name, a model folder, or the folder of a training run.
+        model: a bundled model's name, a model folder, or the folder of a training run; of several,
+            sample k is drawn by number k mod their count.
         data: a BIDS cohort. The rivals are fitted to its training split.
         split: train, val, test, or all for a cohort that the model has never seen.
         reference: of the measured PETs, see `Reference.of`; it must be what the model learnt.
@@ -99,17 +100,19 @@ def evaluate(
     Raises:
         UsageError: wrong options, another reference than the model's, or `out` holds an
             evaluation with other settings.
-        InputError: the cohort or the split has no usable pair. ModelError: no such model.
+        InputError: the cohort or the split has no usable pair. ModelError: no such model, or
+            models that cannot draw together.
         Mri2petError: not one subject could be evaluated, or `out` cannot be written.
     """
-    from mri2pet.checkpoint import load_model
+    from mri2pet.engines import load_engine
 
     check_rows(split, limit)
     notify = on_event or (lambda kind, facts: None)
     if as_paper:
         require_scikit_image()
     inception = None if features is None else features.load().to(choose_device(device))
-    out, network = Path(out), load_model(model, choose_device(device))
+    out = Path(out)
+    network = load_engine(model, engine="torch", device=choose_device(device))
     check_sampling(network, sampling)
     shared = _cache_options(network, model_reference(network, reference), jobs, notify)
     cohort = training = build_cache(data, cache, registration=registration, **shared)

@@ -12,7 +12,9 @@ from mri2pet.errors import InputError, UsageError
 from mri2pet.files import missing_target
 
 if TYPE_CHECKING:
-    from mri2pet.checkpoint import Model
+    from collections.abc import Sequence
+
+    from mri2pet.engines.choose import Named
     from mri2pet.quantification import Quantification
 
 SAMPLERS = ("dpmpp", "ddim", "ddpm")
@@ -31,7 +33,7 @@ class SynthesisOptions:
             extractor that is not installed.
     """
 
-    model: str | Path | Model = "demo"
+    model: Named | Sequence[Named] = "demo"
     samples: int = 4
     sampler: str = "dpmpp"
     steps: int = 25

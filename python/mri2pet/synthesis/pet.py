@@ -153,14 +153,15 @@ def _sample(
     """Samples in SUVR, [S, K, I, J] float32."""
     import torch
 
+    from mri2pet.engines.ensemble import memory_plan
     from mri2pet.engines.sampling import sample
     from mri2pet.imaging.suvr.reference import in_suvr
-    from mri2pet.memory import explained, sampling_plan
+    from mri2pet.memory import explained
 
     mri = torch.from_numpy(prepared.mri)[None, None]
     # A GPU is fastest with all samples at once, a CPU with one.
     batch = model.batch or (options.samples if model.device.type == "cuda" else 1)
-    with explained(lambda: sampling_plan(model.config, str(model.device)), batch):
+    with explained(lambda: memory_plan(model), batch):
         standardised = sample(
             model,
             mri,

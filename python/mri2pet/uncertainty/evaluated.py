@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mri2pet.checkpoint import load_model
 from mri2pet.cohort.cache import find_cache
+from mri2pet.engines import load_engine
 from mri2pet.errors import Mri2petError
 from mri2pet.files import written_whole
 from mri2pet.imaging.suvr.reference import CEREBELLUM
@@ -25,7 +26,7 @@ from mri2pet.uncertainty.tables import COLUMNS, markdown, rows
 
 def write_uncertainty(
     out: str | Path,
-    model: str | Path,
+    model: str | Path | Sequence[str | Path],
     *,
     training_data: str | Path,
     training_registration: str = "estimate",
@@ -51,7 +52,7 @@ def write_uncertainty(
     people = read_people(out)
     if people.samples < MIN_SAMPLES:
         return f"no uncertainty.md: it needs at least {MIN_SAMPLES} samples of each person"
-    network = load_model(model)
+    network = load_engine(model, engine="torch")
     cohort = find_cache(
         training_data,
         cache,

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mri2pet.checkpoint import Model
+from mri2pet.engines.choose import Named
 from mri2pet.uncertainty.calibration import (
     NOT_CALIBRATED,
     Calibration,
@@ -36,7 +35,7 @@ class ResultUncertainty:
     @classmethod
     def of(
         cls,
-        model: str | Path | Model,
+        model: Named | Sequence[Named],
         sha256: str,
         provenance: Mapping[str, Any],
         *,
@@ -47,7 +46,7 @@ class ResultUncertainty:
         """Of results drawn with these settings.
 
         Args:
-            model: as the user named it; its calibration lies in its folder.
+            model: as the user named it, or an ensemble; its calibration lies in its folder.
             sha256, provenance: of the model.
 
         Raises:
