@@ -28,7 +28,7 @@ def folders(tmp_path):
     made = []
     for seed, provenance in enumerate(({}, {}, {"simulated": True})):
         torch.manual_seed(seed)
-        config = ModelConfig(mri_shape=(8, 16, 16), pet_shape=(8, 16, 16))
+        config = ModelConfig(mri_shape=(16, 32, 32), pet_shape=(16, 32, 32))
         folder = tmp_path / f"m{seed}"
         save_model(folder, Network(config), pet_mean=1.2, pet_std=0.3, provenance=provenance)
         made.append(folder)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from mri2pet.config import ModelConfig
+from mri2pet.descriptions import hash_of
 from mri2pet.engines.base import Engine
 from mri2pet.errors import ModelError, UsageError
 from mri2pet.imaging.suvr.reference import recorded_reference
@@ -77,8 +78,6 @@ class Ensemble:
     @property
     def sha256(self) -> str:
         """Of their hashes, in their order."""
-        from mri2pet.descriptions import hash_of
-
         return hash_of({"members": [member.sha256 for member in self.members]})
 
     @property
