@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from mri2pet.errors import ModelError
+from mri2pet.quantification.status import Threshold
 from mri2pet.tables import read_table
 from mri2pet.uncertainty import evaluated as module
 from mri2pet.uncertainty.calibrate import fit
@@ -17,7 +18,7 @@ from mri2pet.uncertainty.calibration import CALIBRATION, write_calibration
 from mri2pet.uncertainty.evaluated import write_uncertainty
 from mri2pet.uncertainty.people import read_people
 from mri2pet.uncertainty.scores import crps
-from mri2pet.uncertainty.summary import Climatology, climatology_of, summarise
+from mri2pet.uncertainty.summary import Climatology, climatology_of, status_of, summarise
 from mri2pet.uncertainty.tables import markdown
 
 FILES = ("uncertainty.md", "uncertainty.tsv", "uncertainty.png")
@@ -127,7 +128,9 @@ def test_too_few_samples_write_nothing(evaluated, model):
 def test_status_is_scored_where_a_threshold_is_named(calibrated, evaluated, training):
     people = read_people(evaluated(40))
     calibration = fit(people, "lab", {}) if calibrated else None
-    summary = summarise(people, training, calibration, ("mine", 1.3))
+    drawn, measured = people.drawn["cortex"], people.measured["cortex"]
+    found = status_of(drawn, measured, Threshold("mine", 1.3), "cortex", calibration)
+    summary = summarise(people, training, calibration, found)
     scores = summary.status.scores
     assert scores["above"] == (people.measured["cortex"] > 1.3).sum()
     assert scores["auroc"] > 0.8

@@ -16,6 +16,7 @@ from mri2pet.imaging.suvr.reference import CEREBELLUM, MINMAX, Reference, record
 
 if TYPE_CHECKING:
     from mri2pet.engines import Engine
+    from mri2pet.quantification import Quantification
 
 FORMAT = 2
 SETTINGS = "settings.json"
@@ -59,17 +60,26 @@ def check_sampling(network: Engine, sampling: Sampling) -> None:
             raise UsageError(f"{name} must be at least 1, not {value}")
 
 
-def model_reference(network: Engine, setting: str | Path) -> Reference:
-    """The reference of a setting, if the model's PETs are SUVR by the same."""
+def model_reference(
+    network: Engine, setting: str | Path, what: Quantification | None = None
+) -> Reference:
+    """The reference of a setting, if the model's PETs are SUVR by the same.
+
+    Args:
+        what: with a composite of VOIs the setting may name its reference: regions are then divided
+            by that, and the PETs are SUVR by the whole cerebellum if the model learnt this.
+    """
     reference, learnt = Reference.of(setting), recorded_reference(network.provenance)
     drawn = CEREBELLUM if learnt["key"] == MINMAX else learnt["key"]
-    if reference.key != drawn:
-        name = learnt["name"] if drawn == learnt["key"] else CEREBELLUM
-        raise UsageError(
-            f"--reference {setting}: the model's PETs are SUVR by another region ({name}); "
-            "give that one"
-        )
-    return reference
+    if reference.key == drawn:
+        return reference
+    if drawn == CEREBELLUM and what is not None and reference.key == what.composite.reference.key:
+        return Reference.of(CEREBELLUM)
+    name = learnt["name"] if drawn == learnt["key"] else CEREBELLUM
+    raise UsageError(
+        f"--reference {setting}: the model's PETs are SUVR by another region ({name}); "
+        "give that one"
+    )
 
 
 def open_folder(

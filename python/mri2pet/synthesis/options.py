@@ -93,13 +93,16 @@ class SynthesisOptions:
         Raises:
             UsageError, InputError: what `Quantification.of` raises.
         """
-        names = ("atlas", "labels", "target", "reference", "centiloid", "threshold")
-        asked = {name: getattr(self, name) for name in names}
-        if all(value is None for value in asked.values()):
-            return None
         from mri2pet.quantification import Quantification
 
-        return Quantification.of(**asked)
+        return Quantification.asked(
+            atlas=self.atlas,
+            labels=self.labels,
+            target=self.target,
+            reference=self.reference,
+            centiloid=self.centiloid,
+            threshold=self.threshold,
+        )
 
     def _deepbet(self) -> str | None:
         """The version of deepbet that may find the brain."""
