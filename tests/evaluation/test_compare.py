@@ -32,6 +32,8 @@ def write(out, *, error=0.1, ablation="none", rows=ROWS, shift=0.0, pretrained=T
         "model": "m",
         "ablation": ablation,
         "samples": 4,
+        "sampler": "dpmpp",
+        "steps": 25,
         "cohort": "c",
         "registration": "truth",
         "reference": "cerebellum",
@@ -59,6 +61,10 @@ def write(out, *, error=0.1, ablation="none", rows=ROWS, shift=0.0, pretrained=T
             "subject": row[:6],
             "measured_cortical_suvr": level,
             "methods": figures,
+            "drawn": {"cortex": [level + error * k for k in (-1, 0, 1, 2)]},
+            "measured": {"cortex": level},
+            "voxels": {"count": 10, "variance": 1.0, "squared_error": 2.0},
+            "seconds": 2.0,
         }
         (out / "subjects" / f"{row}.json").write_text(json.dumps(record))
         for kind in ("measured", *KINDS):
@@ -352,6 +358,12 @@ def test_the_command(tmp_path):
     assert done.exit_code == 0, done.output
     assert "| MRI2PET: one sample |" in done.output
     assert "t_tests.tsv" in done.output
+    assert "| out: dpmpp, 25 steps, 4 samples |" in done.output
+    assert (tmp_path / "t_spread.csv").is_file()
+    write(tmp_path / "few", samples=1)
+    done = CliRunner().invoke(app, [str(tmp_path / "few"), "-o", str(tmp_path / "v")])
+    assert done.exit_code == 0, done.output
+    assert not (tmp_path / "v_spread.csv").exists()
     nothing = CliRunner().invoke(app, ["-o", str(tmp_path / "t")])
     assert isinstance(nothing.exception, UsageError)
     real, fake = npz(tmp_path / "r.npz", 0, range(12)), npz(tmp_path / "f.npz", 1, range(12))

@@ -94,7 +94,7 @@ def compare(
         made.notes.append(paper_stars_note(as_paper))
     path = Path(table)
     files = [*write_table(path, made), path.with_name(f"{path.name}_tests.tsv")]
-    write_tests(files[-1], [test.row() for test in (*tests, *as_paper)])
+    write_tests(files[-1], [*(t.row() for t in tests), *(t.row() for t in as_paper)])
     return Comparison(made, files, left_out)
 
 
