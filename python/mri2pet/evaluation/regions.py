@@ -69,8 +69,9 @@ def read_regions(
             for source, found in levels.items()
         }
     path = regions_path(out, record["row"])
-    if not path.is_file():
-        return None
-    stored = json.loads(path.read_text())
-    found = {source: kept({**stored, "regions": stored[source]}, what) for source in SOURCES}
+    try:
+        stored = json.loads(path.read_text())
+        found = {source: kept({**stored, "regions": stored[source]}, what) for source in SOURCES}
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None  # none, or damaged: measured again
     return None if None in found.values() else {k: v for k, v in found.items() if v is not None}

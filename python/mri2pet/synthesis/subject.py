@@ -145,7 +145,7 @@ class SubjectRunner:
             return None
         from mri2pet.quantification.inputs import person_of
 
-        return self.uncertainty.measured(*person_of(Path(stem)), pet.regions, self.what)
+        return self.uncertainty.quantified(*person_of(Path(stem)), pet.regions, self.what)
 
     def _quantified(self, person: Measured | None) -> dict[str, Any] | None:
         if self.what is None or person is None:

@@ -23,7 +23,7 @@ from mri2pet.uncertainty.calibration import (
 )
 from mri2pet.uncertainty.figure import draw_figure
 from mri2pet.uncertainty.people import MIN_SAMPLES, People, read_people
-from mri2pet.uncertainty.regions import status, write_regions
+from mri2pet.uncertainty.regions import status, write_region_table
 from mri2pet.uncertainty.results import ResultUncertainty
 from mri2pet.uncertainty.summary import climatology_of, summarise
 from mri2pet.uncertainty.tables import COLUMNS, markdown, rows
@@ -61,7 +61,7 @@ def write_uncertainty(
     try:
         if what is not None:
             simulated = trained_on_simulated(network.provenance)
-            write_regions(out, what, ResultUncertainty(usable, note, simulated))
+            write_region_table(out, what, ResultUncertainty(usable, note, simulated))
         if people.samples < MIN_SAMPLES:
             return f"no uncertainty.md: it needs at least {MIN_SAMPLES} samples of each person"
         cohort = find_cache(

@@ -20,7 +20,7 @@ from mri2pet.uncertainty.results import ResultUncertainty
 from mri2pet.uncertainty.summary import Status, status_of
 
 
-def write_regions(out: Path, what: Quantification, uncertainty: ResultUncertainty) -> None:
+def write_region_table(out: Path, what: Quantification, uncertainty: ResultUncertainty) -> None:
     """Every scan's measured and synthetic regions as a long table, and its description.
 
     Args:
@@ -47,7 +47,7 @@ def write_regions(out: Path, what: Quantification, uncertainty: ResultUncertaint
         measured = Measured(subject, session, False, simulated, regions["measured"])
         people += [
             measured,
-            uncertainty.measured(subject, session, regions["synthetic"], what, drawn_by),
+            uncertainty.quantified(subject, session, regions["synthetic"], what, drawn_by),
         ]
     with written_whole(out / "regions.tsv") as part:
         part.write_text(table(people, what), encoding="utf-8")

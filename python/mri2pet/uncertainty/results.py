@@ -89,7 +89,7 @@ class ResultUncertainty:
             "interval": interval,
         }
 
-    def measured(
+    def quantified(
         self,
         subject: str,
         session: str | None,
