@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,11 +69,22 @@ class MemoryPlan:
         return "\n".join(lines)
 
 
-def sampling_plan(config: ModelConfig, device: str = "cpu") -> MemoryPlan:
-    """The plan of the sampling loop: network, one evaluation, and the loop's own volumes."""
+def sampling_plan(
+    config: ModelConfig, device: str = "cpu", *, others: Sequence[ModelConfig] = ()
+) -> MemoryPlan:
+    """The plan of the sampling loop: network, one evaluation, and the loop's own volumes.
+
+    Args:
+        others: networks that lie beside it, as in an ensemble.
+    """
+
+    def counted(count: int) -> Counted:
+        own = _sampling(config, device, count)
+        beside = [_sampling(other, device, count).keep for other in others]
+        return Counted((own.keep, beside), own.work)
 
     def peak(count: int) -> tuple[int, int]:
-        return count_bytes(lambda: _sampling(config, device, count))
+        return count_bytes(lambda: counted(count))
 
     return _plan("sampling", peak, device)
 

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from scipy import stats as scipy_stats
 
 from mri2pet.errors import InputError, UsageError
 from mri2pet.evaluation.compare import compare
 from mri2pet.evaluation.features import KINDS
+from mri2pet.evaluation.hypothesis import stars
+from mri2pet.evaluation.layout import Cell
+from mri2pet.evaluation.paper_stars import paper_tests
 from mri2pet.evaluation.settings import FORMAT
-from mri2pet.evaluation.table1 import FLOOR
+from mri2pet.evaluation.table1 import FLOOR, paper_table1
 from mri2pet.tables import read_table
 
 ROWS = [f"sub-{i // 2:02d}_ses-{i % 2}" for i in range(24)]  # 12 people, two scans each
@@ -27,6 +32,8 @@ def write(out, *, error=0.1, ablation="none", rows=ROWS, shift=0.0, pretrained=T
         "model": "m",
         "ablation": ablation,
         "samples": 4,
+        "sampler": "dpmpp",
+        "steps": 25,
         "cohort": "c",
         "registration": "truth",
         "reference": "cerebellum",
@@ -54,6 +61,10 @@ def write(out, *, error=0.1, ablation="none", rows=ROWS, shift=0.0, pretrained=T
             "subject": row[:6],
             "measured_cortical_suvr": level,
             "methods": figures,
+            "drawn": {"cortex": [level + error * k for k in (-1, 0, 1, 2)]},
+            "measured": {"cortex": level},
+            "voxels": {"count": 10, "variance": 1.0, "squared_error": 2.0},
+            "seconds": 2.0,
         }
         (out / "subjects" / f"{row}.json").write_text(json.dumps(record))
         for kind in ("measured", *KINDS):
@@ -76,10 +87,10 @@ def save(out, kind, row, features):
     np.save(path, features.astype(np.float32))
 
 
-def as_paper(out, rows=ROWS):
+def as_paper(out, rows=ROWS, ssim=0.8, psnr=20.0):
     (out / "as_paper").mkdir()
     for n, row in enumerate(rows):
-        figures = {"ssim_volume": 0.8 + 0.001 * n, "ssim_slices": 0.7, "psnr": 20.0}
+        figures = {"ssim_volume": ssim + 0.001 * n, "ssim_slices": 0.7, "psnr": psnr}
         record = dict.fromkeys(KINDS, figures)
         (out / "as_paper" / f"{row}.json").write_text(json.dumps(record))
 
@@ -155,6 +166,73 @@ def test_as_in_the_paper(tmp_path):
     text = (tmp_path / "table.md").read_text()
     assert "SSIM (3D), as in the paper" in text
     assert "is not an interval" in text
+
+
+def test_stars_as_in_the_paper_are_against_the_best_external_baseline(tmp_path):
+    outs = {}
+    for name, ablation, ssim in (
+        ("own", "none", 0.8),
+        ("ablated", "no-style", 0.95),
+        ("gan", "gan", 0.5),
+        ("vanilla", "vanilla", 0.7987),
+    ):
+        outs[name] = write(tmp_path / name, ablation=ablation, error=0.1 + 0.01 * len(outs))
+        as_paper(outs[name], ssim=ssim, psnr=20.0)
+    result = compare(list(outs.values()), tmp_path / "table", paper=True)
+    cells = {row.name: row.cells for row in result.table.rows}
+    own, vanilla = (cells[f"{n}: one sample"] for n in ("MRI2PET", "Vanilla Diffusion"))
+    printed = [own["as_paper.ssim_volume"], vanilla["as_paper.ssim_volume"]]
+    # From 100 values each with the printed ± as their standard error (SD over n).
+    deviations = [cell.plus_minus * 10 * (100 / 99) ** 0.5 for cell in printed]
+    theirs = scipy_stats.ttest_ind_from_stats(
+        *(printed[0].value, deviations[0], 100, printed[1].value, deviations[1], 100),
+        equal_var=False,
+    )
+    assert 0.0001 < theirs.pvalue < 0.05
+    assert (printed[0].stars, printed[0].better) == (stars(theirs.pvalue), True)
+    lines = [t for t in read_table(result.files[-1]) if t["metric"] == "as_paper.ssim_volume"]
+    (line,) = lines
+    assert line["first"] == line["better"] == "MRI2PET: one sample"
+    assert line["second"] == "Vanilla Diffusion: one sample", "not the ablation, not the worse one"
+    assert float(line["p"]) == pytest.approx(theirs.pvalue, rel=1e-4)
+    assert (line["p_holm"], line["low"], line["interval"]) == ("", "", "")
+    assert own["as_paper.psnr"].stars == "", "equal values, no error: nothing to test"
+    assert all(
+        cell.stars == ""
+        for name, row in cells.items()
+        for key, cell in row.items()
+        if key.startswith("as_paper.") and name != "MRI2PET: one sample"
+    )
+    note = next(n for n in result.table.notes if "not a valid test" in n)
+    assert "n = 100" in note
+    assert "Vanilla Diffusion" in note
+
+
+def test_without_an_external_baseline_nothing_is_starred_as_in_the_paper(tmp_path):
+    own, ablated = write(tmp_path / "own"), write(tmp_path / "ablated", ablation="no-laplacian")
+    for out, ssim in ((own, 0.8), (ablated, 0.5)):
+        as_paper(out, ssim=ssim)
+    result = compare([own, ablated], tmp_path / "table", paper=True)
+    assert not any("not a valid test" in note for note in result.table.notes)
+    assert not any(t["metric"].startswith("as_paper") for t in read_table(result.files[-1]))
+
+
+def test_the_printed_stars_of_the_paper_come_out_of_its_printed_numbers():
+    paper = paper_table1()
+    cells = {
+        name: {
+            f"as_paper.{key}": Cell(value, plus_minus=error)
+            for key, (value, error) in zip(("fid", "ssim_volume", "psnr"), values, strict=True)
+        }
+        for name, values in paper["rows"].items()
+    }
+    keys = {title: key for key, title in paper["names"].items()}
+    order = ["MRI2PET", *(name for name in cells if name != "MRI2PET")]
+    methods = [SimpleNamespace(name=name, ablation=keys[name]) for name in order]
+    tests = paper_tests(cells, methods)
+    assert [test.stars for test in tests] == paper["stars"]["MRI2PET"]
+    assert {test.baseline for test in tests} == {"Vanilla Diffusion"}
+    assert all(test.first_is_better for test in tests)
 
 
 def test_what_not_all_have_is_left_out_and_counted(tmp_path):
@@ -280,6 +358,12 @@ def test_the_command(tmp_path):
     assert done.exit_code == 0, done.output
     assert "| MRI2PET: one sample |" in done.output
     assert "t_tests.tsv" in done.output
+    assert "| out: dpmpp, 25 steps, 4 samples |" in done.output
+    assert (tmp_path / "t_spread.csv").is_file()
+    write(tmp_path / "few", samples=1)
+    done = CliRunner().invoke(app, [str(tmp_path / "few"), "-o", str(tmp_path / "v")])
+    assert done.exit_code == 0, done.output
+    assert not (tmp_path / "v_spread.csv").exists()
     nothing = CliRunner().invoke(app, ["-o", str(tmp_path / "t")])
     assert isinstance(nothing.exception, UsageError)
     real, fake = npz(tmp_path / "r.npz", 0, range(12)), npz(tmp_path / "f.npz", 1, range(12))

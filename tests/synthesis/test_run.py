@@ -314,7 +314,7 @@ def calibrated_model(small_model: Path, tmp_path: Path) -> Path:
     drawn = {name: draw.normal(1.3, 0.05, (people, 2)) for name in names}
     measured = {name: draw.normal(1.3, 0.2, people) for name in names}
     subjects = [f"sub-{number}" for number in range(people)]
-    made_up = People(settings, subjects, drawn, measured, {}, simulated=False)
+    made_up = People(settings, subjects, drawn, measured, {}, simulated=False, rows=subjects)
     write_calibration(folder / CALIBRATION, fit(made_up, "lab", {}))
     return folder
 

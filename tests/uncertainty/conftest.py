@@ -76,6 +76,7 @@ def evaluated(tmp_path: Path, model_folder: Path) -> Callable[..., Path]:
                 "drawn": {k: draw.normal(v, 0.03, samples).tolist() for k, v in centre.items()},
                 "measured": {k: draw.normal(v, 0.1) for k, v in centre.items()},
                 "voxels": {"count": 100, "variance": 1.0, "squared_error": 4.0},
+                "seconds": 1.5,
             }
             (out / "subjects" / f"{row}.json").write_text(json.dumps(record))
         (out / "metrics.tsv").write_text("\n".join(lines) + "\n")

@@ -184,7 +184,8 @@ def test_settings_that_differ_are_named(calibrated):
 
 def test_no_calibration_is_none(model_folder):
     assert read_calibration(model_folder, sha256_of(model_folder)) is None
-    assert calibration_path(model_folder / "export") == model_folder / "export" / CALIBRATION
+    export = model_folder / "export"
+    assert calibration_path(export, "0" * 64) == export / CALIBRATION
 
 
 def test_a_model_of_simulated_people_is_known_by_its_provenance():

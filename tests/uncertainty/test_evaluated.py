@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 from mri2pet.errors import ModelError
+from mri2pet.quantification import Quantification
+from mri2pet.quantification.status import Threshold
 from mri2pet.tables import read_table
 from mri2pet.uncertainty import evaluated as module
 from mri2pet.uncertainty.calibrate import fit
@@ -17,7 +19,7 @@ from mri2pet.uncertainty.calibration import CALIBRATION, write_calibration
 from mri2pet.uncertainty.evaluated import write_uncertainty
 from mri2pet.uncertainty.people import read_people
 from mri2pet.uncertainty.scores import crps
-from mri2pet.uncertainty.summary import Climatology, climatology_of, summarise
+from mri2pet.uncertainty.summary import Climatology, climatology_of, status_of, summarise
 from mri2pet.uncertainty.tables import markdown
 
 FILES = ("uncertainty.md", "uncertainty.tsv", "uncertainty.png")
@@ -127,13 +129,50 @@ def test_too_few_samples_write_nothing(evaluated, model):
 def test_status_is_scored_where_a_threshold_is_named(calibrated, evaluated, training):
     people = read_people(evaluated(40))
     calibration = fit(people, "lab", {}) if calibrated else None
-    summary = summarise(people, training, calibration, ("mine", 1.3))
+    drawn, measured = people.drawn["cortex"], people.measured["cortex"]
+    found = status_of(drawn, measured, Threshold("mine", 1.3), "cortex", calibration)
+    summary = summarise(people, training, calibration, found)
     scores = summary.status.scores
     assert scores["above"] == (people.measured["cortex"] > 1.3).sum()
     assert scores["auroc"] > 0.8
     page = markdown(summary, "")
     assert "P(measured SUVR > mine)" in page
     assert ("not calibrated" in page) != calibrated
+
+
+def test_regions_have_the_interval_of_a_calibration_of_other_people(evaluated, model):
+    other = fit(read_people(evaluated(24, name="other", seed=2, cohort="beef")), "lab", {})
+    write_calibration(model / CALIBRATION, other)
+    out, what = evaluated(12), Quantification.of(threshold="mine=1.3")
+    _, page = written(out, model, what=what)
+    lines = read_table(out / "regions.tsv")
+    assert [line["source"] for line in lines] == ["measured", "synthetic"] * 12
+    people, half = read_people(out), other.regions["cortex"].q["0.9"]
+    for place, (measured, synthetic) in enumerate(zip(lines[::2], lines[1::2], strict=True)):
+        assert (synthetic["subject"], synthetic["session"]) == (people.subjects[place], "ses-01")
+        mean = people.mean["cortex"][place]
+        limits = [float(synthetic[name]) for name in ("low", "high", "level")]
+        assert limits == pytest.approx([mean - half, mean + half, 0.9], rel=1e-5)
+        p = other.probability_above(mean, 1.3)
+        assert float(synthetic["P(SUVR > mine 1.3)"]) == pytest.approx(p, abs=1e-4)
+        level = people.measured["cortex"][place]
+        assert float(measured["mean_suvr"]) == pytest.approx(level, rel=1e-5)
+        assert (measured["low"], measured["P(SUVR > mine 1.3)"]) == ("", "")
+    assert "P(SUVR > mine 1.3, uncalibrated)" not in lines[0], "measured ones have no column"
+    assert "the calibration's residuals" in page
+    own = fit(read_people(out), "lab", {})
+    write_calibration(model / CALIBRATION, own)
+    written(out, model, what=what)
+    (first, *_) = read_table(out / "regions.tsv")[1::2]
+    assert first["low"] == "", "made from these people"
+    assert "P(SUVR > mine 1.3, uncalibrated)" in first
+
+
+def test_regions_do_not_need_many_samples(evaluated, model):
+    out = evaluated(2, samples=2)
+    line = write_uncertainty(out, model, training_data="c", what=Quantification.of())
+    assert "at least 4 samples" in line
+    assert len(read_table(out / "regions.tsv")) == 4
 
 
 def test_without_training_people_there_is_no_skill(evaluated):

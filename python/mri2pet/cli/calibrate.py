@@ -7,11 +7,10 @@ from typing import Annotated
 
 import typer
 
-from mri2pet.cli.options import SOME_FAILED, Cache, Jobs, Quiet, Registration
+from mri2pet.cli.options import SOME_FAILED, Cache, Jobs, Models, Quiet, Registration, chosen
 
 
 def calibrate(
-    model: Annotated[str, typer.Argument(help="A bundled model, a model folder or a run folder.")],
     data: Annotated[
         Path, typer.Option("--data", help="The cohort: BIDS folder, or table of cohort build.")
     ],
@@ -21,6 +20,10 @@ def calibrate(
             "--out", "-o", help="Folder of the evaluation it is made from; goes on if stopped."
         ),
     ],
+    model: Annotated[
+        str | None, typer.Argument(help="A bundled model, a model folder or a run folder.")
+    ] = None,
+    models: Models = None,
     split: Annotated[
         str,
         typer.Option(metavar="val|test|all", help="Which people; all: the model saw none of them."),
@@ -51,16 +54,18 @@ def calibrate(
 ) -> None:
     """Turn the spread of a model's samples into intervals, by people with a measured PET.
 
-    Writes calibration.json beside the model; synthesize with the same samples, sampler and steps
-    then gives intervals. 90 % intervals need 9 people, 95 % 19, first scans alone.
+    Writes calibration.json beside the model (of an ensemble beside the first); synthesize with the
+    same samples, sampler and steps then gives intervals. 90 % intervals need 9 people, 95 % 19,
+    first scans alone.
     """
     from mri2pet.cli.progress import CohortBars
     from mri2pet.evaluation.settings import Sampling
     from mri2pet.uncertainty.calibrate import calibrate as run
 
+    drawing = chosen(model, models)
     with CohortBars("drawing", quiet=quiet) as bars:
         result = run(
-            model,
+            drawing,
             data=data,
             out=out,
             split=split,

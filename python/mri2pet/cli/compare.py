@@ -29,12 +29,17 @@ def compare(
         ),
     ] = None,
 ) -> None:
-    """Compare evaluations: SSIM, PSNR, MAE, SUVR, FID and KID with intervals, tests and stars."""
+    """Compare evaluations: SSIM, PSNR, MAE, SUVR, FID and KID with intervals, tests and stars.
+
+    With four samples a scan and more also how sure the samples are: TABLE_spread.md, .tex and .csv.
+    """
     from mri2pet.errors import UsageError
-    from mri2pet.evaluation.layout import markdown
+    from mri2pet.evaluation.layout import markdown, write_table
+    from mri2pet.uncertainty.compare import spread_table
 
     if (features is None) is not bool(outs):
         raise UsageError("give folders of mri2pet evaluate, or --features REAL FAKE")
+    spread = None
     if features is not None:
         from mri2pet.evaluation.feature_files import compare_features
 
@@ -44,5 +49,10 @@ def compare(
 
         comparison = run(outs or [], table, network=network, paper=as_paper)
         made, files = comparison.table, comparison.files
+        spread = spread_table(outs or [])
+        if spread is not None:
+            files += write_table(table.with_name(f"{table.name}_spread"), spread)
     typer.echo(markdown(made))
+    if spread is not None:
+        typer.echo(markdown(spread))
     typer.echo(f"written to {', '.join(str(path) for path in files)}")

@@ -7,15 +7,31 @@ from typing import Annotated
 
 import typer
 
-from mri2pet.cli.options import SOME_FAILED, Cache, Jobs, Quiet, Registration
+from mri2pet.cli.options import (
+    SOME_FAILED,
+    AtlasFile,
+    AtlasNames,
+    Cache,
+    CentiloidName,
+    Jobs,
+    Models,
+    Quiet,
+    Registration,
+    TargetVoi,
+    ThresholdText,
+    chosen,
+)
 
 
 def evaluate(
-    model: Annotated[str, typer.Argument(help="A bundled model, a model folder or a run folder.")],
     data: Annotated[
         Path, typer.Option("--data", help="The cohort: BIDS folder, or table of cohort build.")
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the results.")],
+    model: Annotated[
+        str | None, typer.Argument(help="A bundled model, a model folder or a run folder.")
+    ] = None,
+    models: Models = None,
     split: Annotated[
         str, typer.Option(metavar="train|val|test|all", help="Which subjects.")
     ] = "test",
@@ -28,7 +44,10 @@ def evaluate(
     registration: Registration = "estimate",
     reference: Annotated[
         str,
-        typer.Option(metavar="cerebellum|FILE", help="What is 1 SUVR, as the model learnt it."),
+        typer.Option(
+            metavar="cerebellum|FILE",
+            help="What is 1 SUVR, as the model learnt it; with --target the reference VOI.",
+        ),
     ] = "cerebellum",
     training_data: Annotated[
         Path | None,
@@ -62,6 +81,11 @@ def evaluate(
         bool, typer.Option("--random-inception", help="Random weights: for a test alone.")
     ] = False,
     inception_every: Annotated[int, typer.Option(help="Take every so-manieth slice.")] = 1,
+    atlas: AtlasFile = None,
+    labels: AtlasNames = None,
+    target: TargetVoi = None,
+    centiloid: CentiloidName = None,
+    threshold: ThresholdText = None,
     quiet: Quiet = False,
 ) -> None:
     """Compare a model's PETs, and trivial rivals, with the measured PETs of a cohort."""
@@ -69,8 +93,18 @@ def evaluate(
     from mri2pet.evaluation.evaluate import evaluate as run
     from mri2pet.evaluation.features import FeatureOptions
     from mri2pet.evaluation.settings import Sampling
+    from mri2pet.quantification import Quantification
     from mri2pet.uncertainty.evaluated import write_uncertainty
 
+    drawing = chosen(model, models)
+    what = Quantification.asked(
+        atlas=atlas,
+        labels=labels,
+        target=target,
+        reference=None if target is None or reference == "cerebellum" else reference,
+        centiloid=centiloid,
+        threshold=threshold,
+    )
     features = None
     if inception_weights or inception_sha256 or download_inception or random_inception:
         features = FeatureOptions(
@@ -82,7 +116,7 @@ def evaluate(
         )
     with CohortBars("evaluating", quiet=quiet) as bars:
         result = run(
-            model,
+            drawing,
             data=data,
             out=out,
             split=split,
@@ -97,19 +131,23 @@ def evaluate(
             device=device,
             features=features,
             as_paper=as_paper,
+            what=what,
             on_event=bars.event,
         )
     typer.echo(result.table)
     typer.echo(f"written to {result.out}")
     line = write_uncertainty(
         result.out,
-        model,
+        drawing,
         training_data=data if training_data is None else training_data,
         training_registration=registration if training_data is None else training_registration,
         reference=reference,
         cache=cache,
+        what=what,
     )
     typer.echo(line)
+    if what is not None:
+        typer.echo(f"regions of measured and synthetic PETs: {result.out / 'regions.tsv'}")
     if result.failures:
         typer.echo(
             f"{len(result.failures)} scans could not be evaluated, see "

@@ -27,6 +27,15 @@ Extractor = Annotated[
         "installed and the template's mask fails or reaches into bright fat.",
     ),
 ]
+Models = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--models",
+        metavar="MODEL",
+        help="An ensemble in the place of one model: once for each; sample k is drawn by model k "
+        "mod their number.",
+    ),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 AtlasFile = Annotated[
     Path | None,
@@ -60,3 +69,19 @@ ThresholdText = Annotated[
         help="Add the probability that a measured PET would exceed it.",
     ),
 ]
+
+
+def chosen(model: str | None, models: list[str] | None, name: str = "MODEL") -> str | list[str]:
+    """The one model or those of an ensemble.
+
+    Args:
+        name: of the argument or option that names one.
+
+    Raises:
+        UsageError: both are given, or none.
+    """
+    from mri2pet.errors import UsageError
+
+    if (model is None) is not bool(models):
+        raise UsageError(f"give {name}, or --models once for each model of an ensemble, not both")
+    return models or str(model)

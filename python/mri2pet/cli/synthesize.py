@@ -14,9 +14,11 @@ from mri2pet.cli.options import (
     AtlasNames,
     CentiloidName,
     Extractor,
+    Models,
     ReferenceVoi,
     TargetVoi,
     ThresholdText,
+    chosen,
 )
 
 if TYPE_CHECKING:
@@ -66,8 +68,8 @@ MemoryPlan = Annotated[
 ]
 
 # What the command does itself. Every other option has the name of an argument of
-# `mri2pet.synthesize` and goes there as it is.
-OWN = ("images", "out", "memory_plan", "quiet")
+# `mri2pet.synthesize` and goes there as it is; `--models` takes the place of `--model`.
+OWN = ("images", "out", "models", "memory_plan", "quiet")
 
 
 def synthesize(
@@ -75,6 +77,7 @@ def synthesize(
     images: Images,
     out: Out,
     model: ModelName = "demo",
+    models: Models = None,
     samples: Samples = 4,
     sampler: Sampler = "dpmpp",
     steps: Steps = 25,
@@ -105,13 +108,15 @@ def synthesize(
     Research software, not a medical device. This image was predicted from an MRI: no tracer was
     given and no amyloid was measured.
     """
+    drawing = _drawing(context, model, models)
     if memory_plan:
-        typer.echo(_memory_plan(model, engine, device))
+        typer.echo(_memory_plan(drawing, engine, device))
         return
     from mri2pet.cli.progress import watch
     from mri2pet.synthesis import synthesize as run
 
     choices = {name: value for name, value in context.params.items() if name not in OWN}
+    choices["model"] = drawing
     with watch(quiet=quiet) as observer:
         results = run(list(images), out, observer=observer, **choices)
     failed = [result for result in results if result.status == "failed"]
@@ -120,13 +125,19 @@ def synthesize(
         raise typer.Exit(1 if len(failed) == len(results) else SOME_FAILED)
 
 
-def _memory_plan(model: str, engine: str, device: str) -> str:
+def _drawing(context: typer.Context, model: str, models: list[str] | None) -> str | list[str]:
+    """What `--model` or `--models` name; the default of `--model` gives way."""
+    source = context.get_parameter_source("model")
+    is_default = source is not None and source.name == "DEFAULT"
+    return chosen(None if models and is_default else model, models, "--model")
+
+
+def _memory_plan(model: str | list[str], engine: str, device: str) -> str:
     from mri2pet.devices import choose_device
     from mri2pet.engines.choose import load_engine
-    from mri2pet.memory import sampling_plan
+    from mri2pet.engines.ensemble import memory_plan
 
-    place = choose_device(device)
-    return sampling_plan(load_engine(model, engine=engine, device=place).config, place).text()
+    return memory_plan(load_engine(model, engine=engine, device=choose_device(device))).text()
 
 
 def _tell(failed: list[SynthesisResult], total: int, out: Path) -> None:

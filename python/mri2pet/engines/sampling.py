@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from mri2pet.diffusion.loop import run_table
 from mri2pet.diffusion.samplers import make_table
 from mri2pet.engines.base import Engine
 from mri2pet.engines.choose import engine_of
+from mri2pet.engines.ensemble import Ensemble
 from mri2pet.engines.generator_engine import GeneratorEngine
 from mri2pet.errors import UsageError
 
@@ -84,7 +86,7 @@ def sample_subjects(
 
     Raises:
         UsageError: an unknown sampler; steps, samples or seed out of range; not one number for
-            each MRI.
+            each MRI; fewer samples than an ensemble has models.
     """
     if samples < 1:
         raise UsageError(f"samples must be at least 1, not {samples}")
@@ -93,12 +95,51 @@ def sample_subjects(
     if not len(mris) == len(subjects) > 0:
         raise UsageError(f"{len(mris)} MRIs and {len(subjects)} subjects do not go together")
     engine = _engine(model)
-    volumes = [(subject, i) for subject in range(len(mris)) for i in range(samples)]
-    batch = min(batch, engine.batch or batch)
+    drawn = partial(
+        _drawn,
+        mris=mris,
+        subjects=subjects,
+        sampler=sampler,
+        steps=steps,
+        eta=eta,
+        seed=seed,
+        batch=min(batch, engine.batch or batch),
+    )
+    if not isinstance(engine, Ensemble):
+        return drawn(engine, range(samples), on_step=on_step)
+    shares = engine.shares(samples)
+    volumes = torch.empty((len(mris), samples, 1, *engine.config.pet_shape), device=engine.device)
+    for place, (member, numbers) in enumerate(shares):
+
+        def part(done: int, of: int, place: int = place) -> None:
+            if on_step is not None:
+                on_step(place * of + done, len(shares) * of)
+
+        volumes[:, numbers] = (
+            drawn(member, numbers, on_step=part) * member.pet_std + member.pet_mean
+        )
+    return volumes
+
+
+def _drawn(
+    engine: Engine,
+    numbers: Sequence[int],
+    *,
+    mris: Tensor,
+    subjects: Sequence[int],
+    sampler: str,
+    steps: int,
+    eta: float,
+    seed: int,
+    batch: int,
+    on_step: Callable[[int, int], None] | None,
+) -> Tensor:
+    """The samples of these numbers of every subject: [N, numbers, 1, K, I, J], standardised."""
+    volumes = [(subject, number) for subject in range(len(mris)) for number in numbers]
     groups = [volumes[i : i + batch] for i in range(0, len(volumes), batch)]
     if isinstance(engine, GeneratorEngine):
         drawn = _generated(engine, mris, subjects, groups, seed, on_step)
-        return torch.cat(drawn).unflatten(0, (len(mris), samples))
+        return torch.cat(drawn).unflatten(0, (len(mris), len(numbers)))
     table = make_table(sampler, engine.config.prediction, steps, eta=eta)
     conditioned = [engine.condition(mri[None], table.timesteps) for mri in mris]
     drawn = []
@@ -126,7 +167,7 @@ def sample_subjects(
                 inputs=inputs,
             )
         )
-    return torch.cat(drawn).unflatten(0, (len(mris), samples))
+    return torch.cat(drawn).unflatten(0, (len(mris), len(numbers)))
 
 
 def _generated(

@@ -12,6 +12,7 @@ from mri2pet.errors import UsageError
 from mri2pet.evaluation.distance_rows import Distance, People, distances_of
 from mri2pet.evaluation.features import KINDS
 from mri2pet.evaluation.layout import Table, write_table
+from mri2pet.evaluation.paper_stars import paper_stars_note, paper_tests, star_as_paper
 from mri2pet.evaluation.significance import differences, write_tests
 from mri2pet.evaluation.stored import Stored, StoredMethod, read_evaluation
 from mri2pet.evaluation.table1 import (
@@ -59,7 +60,8 @@ def compare(
             against.
         network: the features folder to take where there are several; by default one of a trained
             network, which the notes name.
-        paper: columns as the paper's authors compute them too.
+        paper: columns as the paper's authors compute them too, with stars of the first one's
+            sample against the best external baseline.
         only: take these scans alone.
 
     Raises:
@@ -85,10 +87,14 @@ def compare(
         cells[method.name].update(paper_cells(method))
     tests = differences(methods, rows, people, found)
     star(cells, tests, methods[0].name)
+    as_paper = paper_tests(cells, methods)
+    star_as_paper(cells, as_paper)
     made = table1(stored, methods, cells, rows, people, found, network, paper, left_out)
+    if as_paper:
+        made.notes.append(paper_stars_note(as_paper))
     path = Path(table)
     files = [*write_table(path, made), path.with_name(f"{path.name}_tests.tsv")]
-    write_tests(files[-1], tests)
+    write_tests(files[-1], [*(t.row() for t in tests), *(t.row() for t in as_paper)])
     return Comparison(made, files, left_out)
 
 

@@ -201,7 +201,7 @@ class PeopleKernel:
 def _between_people(
     one: list[np.ndarray], two: list[np.ndarray], apart: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    columns = np.concatenate(two)
+    columns = np.concatenate(two).astype(np.float64)  # once, not for every person
     edges = np.cumsum([0, *(len(rows) for rows in two)])
     sums = np.stack(
         [np.add.reduceat(kernel(rows, columns).sum(axis=0), edges[:-1]) for rows in one]

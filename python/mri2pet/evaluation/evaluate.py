@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,13 @@ from mri2pet.evaluation.features import FeatureOptions, write_features
 from mri2pet.evaluation.figure import draw_figure
 from mri2pet.evaluation.layout import markdown
 from mri2pet.evaluation.rivals import fit_rivals
-from mri2pet.evaluation.rows import evaluate_row, result_path, write_as_paper
+from mri2pet.evaluation.rows import (
+    evaluate_row,
+    has_regions,
+    measure_again,
+    result_path,
+    write_as_paper,
+)
 from mri2pet.evaluation.settings import (
     SAMPLING,
     Sampling,
@@ -34,6 +40,7 @@ from mri2pet.tables import write_tsv
 
 if TYPE_CHECKING:
     from mri2pet.evaluation.inception import InceptionV3
+    from mri2pet.quantification import Quantification
 
 OnEvent = Callable[[str, dict[str, Any]], None]
 
@@ -57,7 +64,7 @@ class Evaluation:
 
 
 def evaluate(
-    model: str | Path,
+    model: str | Path | Sequence[str | Path],
     *,
     data: str | Path,
     out: str | Path,
@@ -73,6 +80,7 @@ def evaluate(
     device: str = "auto",
     features: FeatureOptions | None = None,
     as_paper: bool = False,
+    what: Quantification | None = None,
     on_event: OnEvent | None = None,
 ) -> Evaluation:
     """Compares a model's PETs and trivial rivals with the measured PETs of a split.
@@ -81,11 +89,12 @@ def evaluate(
     higher `limit` adds subjects.
 
     Args:
-        model: a bundled model's name, a model folder, or the folder of a training run.
+        model: a bundled model's name, a model folder, or the folder of a training run; of several,
+            sample k is drawn by number k mod their count.
         data: a BIDS cohort. The rivals are fitted to its training split.
         split: train, val, test, or all for a cohort that the model has never seen.
-        reference: of the measured PETs, see `Reference.of`; it must be what the model learnt.
-            A model of `minmax` is brought to SUVR by the cerebellum.
+        reference: of the measured PETs, see `Reference.of`; it must be what the model learnt, or
+            that of `what`'s VOIs. A model of `minmax` is brought to SUVR by the cerebellum.
         training_data: fit the rivals to the training split of this cohort instead.
         training_registration: the `registration` of that cohort's cache.
         limit: the first so many rows of the split; None for all.
@@ -93,25 +102,29 @@ def evaluate(
         device: where the model runs: auto, cpu or cuda.
         features: whose weights Inception has, for FID and KID; None leaves these out.
         as_paper: also the figures as the paper's authors compute them.
+        what: regions to be measured in every sample and measured PET. Those of scans that are done
+            are drawn again where they were not measured.
         on_event: called as (kind, facts) with kind "prepare", "subject" or "features" and facts
             done, of, name, error; or with "note" and text.
 
     Raises:
         UsageError: wrong options, another reference than the model's, or `out` holds an
             evaluation with other settings.
-        InputError: the cohort or the split has no usable pair. ModelError: no such model.
+        InputError: the cohort or the split has no usable pair. ModelError: no such model, or
+            models that cannot draw together.
         Mri2petError: not one subject could be evaluated, or `out` cannot be written.
     """
-    from mri2pet.checkpoint import load_model
+    from mri2pet.engines import load_engine
 
     check_rows(split, limit)
     notify = on_event or (lambda kind, facts: None)
     if as_paper:
         require_scikit_image()
     inception = None if features is None else features.load().to(choose_device(device))
-    out, network = Path(out), load_model(model, choose_device(device))
+    out = Path(out)
+    network = load_engine(model, engine="torch", device=choose_device(device))
     check_sampling(network, sampling)
-    shared = _cache_options(network, model_reference(network, reference), jobs, notify)
+    shared = _cache_options(network, model_reference(network, reference, what), jobs, notify)
     cohort = training = build_cache(data, cache, registration=registration, **shared)
     if training_data is not None:
         training = build_cache(training_data, registration=training_registration, **shared)
@@ -120,7 +133,7 @@ def evaluate(
         raise InputError(f"{cohort.manifest.root}: the {split} split has no MRI-PET pair.")
     try:
         settings = open_folder(out, network, cohort, training, split, sampling)
-        failures = _evaluate_rows(network, cohort, training, wanted, out, sampling, notify)
+        failures = _evaluate_rows(network, cohort, training, wanted, out, sampling, what, notify)
         done = [row for row in wanted if result_path(out, row).is_file()]
         every = 1 if features is None else features.every
         named = _add(out, cohort, done, training, inception, every, as_paper, notify)
@@ -185,6 +198,7 @@ def _evaluate_rows(
     wanted: list[ManifestRow],
     out: Path,
     sampling: Sampling,
+    what: Quantification | None,
     notify: OnEvent,
 ) -> dict[str, str]:
     usable = {row.name for row in cohort.rows()}
@@ -193,19 +207,25 @@ def _evaluate_rows(
         for row in wanted
         if row.name not in usable
     }
-    missing = [row for row in wanted if row.name in usable and not result_path(out, row).is_file()]
-    if not missing:
+    found = [row for row in wanted if row.name in usable]
+    missing = [row for row in found if not result_path(out, row).is_file()]
+    unmeasured = [row for row in found if row not in missing and not has_regions(out, row, what)]
+    if not (missing or unmeasured):
         return failures
-    rivals = fit_rivals(training)
-    for done, row in enumerate(missing, start=1):
+    rivals = fit_rivals(training) if missing else None
+    for done, row in enumerate([*missing, *unmeasured], start=1):
         error = None
         try:
-            evaluate_row(network, cohort, row, rivals, out, sampling)
+            if rivals is not None and row in missing:
+                evaluate_row(network, cohort, row, rivals, out, sampling, what)
+            elif what is not None:
+                measure_again(network, cohort, row, out, sampling, what)
         except OSError:
             raise
         except Exception as problem:  # one subject's surprise must not end the evaluation
             error = failures[row.name] = f"{type(problem).__name__}: {problem}"
-        notify("subject", {"done": done, "of": len(missing), "name": row.name, "error": error})
+        of = len(missing) + len(unmeasured)
+        notify("subject", {"done": done, "of": of, "name": row.name, "error": error})
     return failures
 
 

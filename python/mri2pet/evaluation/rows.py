@@ -13,12 +13,14 @@ import numpy as np
 from mri2pet.cohort.cache import CohortCache
 from mri2pet.cohort.manifest import ManifestRow
 from mri2pet.evaluation.methods import METHODS, compare, within_support
+from mri2pet.evaluation.regions import read_regions, write_regions
 from mri2pet.evaluation.rivals import Rivals
 from mri2pet.evaluation.settings import Sampling
 from mri2pet.evaluation.stored import as_paper_path
 from mri2pet.files import written_whole
 from mri2pet.imaging.suvr.reference import in_suvr
 from mri2pet.imaging.suvr.regions import regional_suvr
+from mri2pet.quantification import Quantification
 
 
 def noise_subject(row: ManifestRow) -> int:
@@ -33,6 +35,7 @@ def evaluate_row(
     rivals: Rivals,
     out: Path,
     sampling: Sampling,
+    what: Quantification | None = None,
 ) -> dict[str, Any]:
     """Predictions and figures of one row, written to `out/subjects/`.
 
@@ -41,12 +44,18 @@ def evaluate_row(
     that the row is done. It holds the regional SUVR of every sample too (`drawn`) and of the
     measured PET (`measured`), and over the voxels of the brain their number, the sum of the
     variance of the samples and that of the squared error of their mean (`voxels`).
+
+    Args:
+        what: regions to be measured in every sample, see `regions.write_regions`.
     """
     mri, brain = np.asarray(cohort.mri(row), dtype=np.float32), np.asarray(cohort.brain(row))
     start = time.perf_counter()
     drawn = draw(network, mri, row, sampling)
     pets = [within_support(pet, brain) for pet in drawn]
     seconds = time.perf_counter() - start
+    measured = np.asarray(cohort.pet(row), dtype=np.float32)
+    if what is not None and what.needs_volumes:
+        write_regions(out, row.name, pets, measured, what)
     predictions = {
         "one_sample": pets[0],
         "mean_of_samples": np.mean(pets, axis=0),
@@ -54,7 +63,6 @@ def evaluate_row(
         "cohort_mean_warped": within_support(rivals.warped_cohort_mean(mri), brain),
         "linear_map": within_support(rivals.linear_map(mri), brain),
     }
-    measured = np.asarray(cohort.pet(row), dtype=np.float32)
     variance = np.var(pets, axis=0, ddof=1) if len(pets) > 1 else np.zeros_like(pets[0])
     inside = brain > 0.5
     error = predictions["mean_of_samples"][inside] - measured[inside]
@@ -87,6 +95,27 @@ def evaluate_row(
     with written_whole(path) as part:
         part.write_text(json.dumps(record, indent=1) + "\n")
     return record
+
+
+def has_regions(out: Path, row: ManifestRow, what: Quantification | None) -> bool:
+    """Whether all that is asked of a row that is done was measured."""
+    if what is None or not what.needs_volumes:
+        return True
+    return read_regions(out, {"row": row.name}, what) is not None
+
+
+def measure_again(
+    network: Any,
+    cohort: CohortCache,
+    row: ManifestRow,
+    out: Path,
+    sampling: Sampling,
+    what: Quantification,
+) -> None:
+    """The regions of a row that is done, from its samples drawn again, the same by their seed."""
+    mri, brain = np.asarray(cohort.mri(row), dtype=np.float32), np.asarray(cohort.brain(row))
+    pets = [within_support(pet, brain) for pet in draw(network, mri, row, sampling)]
+    write_regions(out, row.name, pets, np.asarray(cohort.pet(row), dtype=np.float32), what)
 
 
 def draw(network: Any, mri: np.ndarray, row: ManifestRow, sampling: Sampling) -> np.ndarray:

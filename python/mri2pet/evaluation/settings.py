@@ -6,13 +6,17 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mri2pet.cohort.cache import CohortCache
 from mri2pet.cohort.splits import SPLITS
 from mri2pet.errors import UsageError
 from mri2pet.files import written_whole
 from mri2pet.imaging.suvr.reference import CEREBELLUM, MINMAX, Reference, recorded_reference
+
+if TYPE_CHECKING:
+    from mri2pet.engines import Engine
+    from mri2pet.quantification import Quantification
 
 FORMAT = 2
 SETTINGS = "settings.json"
@@ -44,32 +48,43 @@ def check_rows(split: str, limit: int | None) -> None:
         raise UsageError(f"limit must be at least 1, not {limit}")
 
 
-def check_sampling(network: Any, sampling: Sampling) -> None:
+def check_sampling(network: Engine, sampling: Sampling) -> None:
     from mri2pet.diffusion.samplers import make_table
+    from mri2pet.engines.ensemble import check_samples
 
     if network.config.family == "diffusion":
         make_table(sampling.sampler, network.config.prediction, sampling.steps)
+    check_samples(network, sampling.samples)
     for name, value in (("samples", sampling.samples), ("batch", sampling.batch)):
         if value is not None and value < 1:
             raise UsageError(f"{name} must be at least 1, not {value}")
 
 
-def model_reference(network: Any, setting: str | Path) -> Reference:
-    """The reference of a setting, if the model's PETs are SUVR by the same."""
+def model_reference(
+    network: Engine, setting: str | Path, what: Quantification | None = None
+) -> Reference:
+    """The reference of a setting, if the model's PETs are SUVR by the same.
+
+    Args:
+        what: with a composite of VOIs the setting may name its reference: regions are then divided
+            by that, and the PETs are SUVR by the whole cerebellum if the model learnt this.
+    """
     reference, learnt = Reference.of(setting), recorded_reference(network.provenance)
     drawn = CEREBELLUM if learnt["key"] == MINMAX else learnt["key"]
-    if reference.key != drawn:
-        name = learnt["name"] if drawn == learnt["key"] else CEREBELLUM
-        raise UsageError(
-            f"--reference {setting}: the model's PETs are SUVR by another region ({name}); "
-            "give that one"
-        )
-    return reference
+    if reference.key == drawn:
+        return reference
+    if drawn == CEREBELLUM and what is not None and reference.key == what.composite.reference.key:
+        return Reference.of(CEREBELLUM)
+    name = learnt["name"] if drawn == learnt["key"] else CEREBELLUM
+    raise UsageError(
+        f"--reference {setting}: the model's PETs are SUVR by another region ({name}); "
+        "give that one"
+    )
 
 
 def open_folder(
     out: Path,
-    network: Any,
+    network: Engine,
     cohort: CohortCache,
     training: CohortCache,
     split: str,
@@ -77,6 +92,7 @@ def open_folder(
 ) -> dict[str, Any]:
     """Writes the settings of a new evaluation, or checks those of an old one."""
     from mri2pet.engines.choose import recorded_sampling
+    from mri2pet.engines.ensemble import described_members
 
     sampler, steps = recorded_sampling(network.config, sampling.sampler, sampling.steps)
     names = "\n".join(row.name for row in training.rows("train"))
@@ -96,6 +112,8 @@ def open_folder(
         "steps": steps,
         "seed": sampling.seed,
     }
+    if members := described_members(network):
+        settings["members"] = members
     path = out / SETTINGS
     if path.is_file():
         stored = json.loads(path.read_text())
@@ -113,8 +131,13 @@ def open_folder(
     return settings
 
 
-def trained_by(network: Any) -> str:
-    """The baseline or the ablation that a model was trained by, `none` for the whole recipe."""
+def trained_by(network: Engine) -> str:
+    """The baseline or the ablation that a model was trained by, `none` for the whole recipe.
+
+    `ensemble of M` for M models: no row of the paper is about these.
+    """
+    if members := network.provenance.get("members"):
+        return f"ensemble of {len(members)}"
     training = network.provenance.get("config", {}).get("training", {})
     baseline = training.get("baseline", "none")
     return str(training.get("ablation", "none") if baseline == "none" else baseline)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -48,6 +50,24 @@ class Difference:
     def first_is_better(self) -> bool:
         """Whether the first method has the better value."""
         return (self.estimate.value > 0) is self.high_is_better
+
+    def row(self) -> dict[str, Any]:
+        """The line of tests.tsv."""
+        return {
+            "metric": self.metric,
+            "first": self.first,
+            "second": self.second,
+            "difference": self.estimate.value,
+            "low": self.estimate.low,
+            "high": self.estimate.high,
+            "interval": self.estimate.kind or None,
+            "t": self.t,
+            "df": self.df,
+            "p": self.p,
+            "p_holm": self.p_holm,
+            "stars": self.stars or None,
+            "better": self.first if self.first_is_better else self.second,
+        }
 
 
 def differences(
@@ -93,27 +113,6 @@ def _adjusted(tests: list[Difference]) -> list[Difference]:
     return [replace(test, p_holm=p) for test, p in zip(tests, adjusted, strict=True)]
 
 
-def write_tests(path: Path, tests: list[Difference]) -> None:
+def write_tests(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """One line a difference; `better` is the method with the better value."""
-    write_tsv(
-        path,
-        COLUMNS,
-        [
-            {
-                "metric": test.metric,
-                "first": test.first,
-                "second": test.second,
-                "difference": test.estimate.value,
-                "low": test.estimate.low,
-                "high": test.estimate.high,
-                "interval": test.estimate.kind or None,
-                "t": test.t,
-                "df": test.df,
-                "p": test.p,
-                "p_holm": test.p_holm,
-                "stars": test.stars or None,
-                "better": test.first if test.first_is_better else test.second,
-            }
-            for test in tests
-        ],
-    )
+    write_tsv(path, COLUMNS, rows)

@@ -154,6 +154,7 @@ def table1(
         f"brain, in 3D, SUVR. In brackets: {interval_note(count)}; seed 0. Bold: the best, and all "
         "that lie in its interval.",
     ]
+    notes += [_ensemble_note(s) for s in stored if "members" in s.settings]
     if left_out:
         notes.append(f"{left_out} scans are left out, because not all evaluations have them.")
     if any(c.stars for name in cells for key, c in cells[name].items() if "." not in key):
@@ -172,6 +173,15 @@ def table1(
             "As in the paper: same formulas, other mask; ± is not an interval (docs/evaluate.md)."
         )
     return Table("Synthetic against measured PETs", columns, lines, notes)
+
+
+def _ensemble_note(stored: Stored) -> str:
+    members = stored.settings["members"]
+    named = ", ".join(f"{m['name']} (SHA-256 {m['sha256'][:12]})" for m in members)
+    return (
+        f"{stored.settings['ablation'].capitalize()} ({stored.out.name}): sample k is drawn by "
+        f"number k mod {len(members)} of {named}."
+    )
 
 
 def _distance_notes(first: Stored, network: str, found: dict[str, Distance]) -> list[str]:

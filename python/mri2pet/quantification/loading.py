@@ -109,7 +109,11 @@ def _result(source: Source, what: Quantification) -> Measured:
     try:
         name = sidecar["outputs"]["pet"]
         samples = sidecar["measurements"]["cortical_suvr"]["samples"]
-        model = {key: sidecar["model"][key] for key in ("name", "sha256")}
+        drawn_by = sidecar["model"]
+        model = {key: drawn_by[key] for key in ("name", "sha256")}
+        if "members" in drawn_by:
+            names = [{key: m[key] for key in ("name", "sha256")} for m in drawn_by["members"]]
+            model["members"] = names
         place = np.array(sidecar["space"]["template_from_subject"], dtype=np.float64)
     except (KeyError, TypeError):
         raise InputError(

@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from mri2pet.imaging.space.grid import grid_affine, to_xyz
 from mri2pet.imaging.space.volume import Volume
 from mri2pet.imaging.suvr.means import RegionMean, field_of_view, label_means_mm, region_mean_mm
 from mri2pet.imaging.suvr.reference import MIN_COVERED, reference_level
+from mri2pet.quantification.composite import BUILT_IN
 from mri2pet.quantification.settings import Quantification
 
 COMPOSITE = "cortical composite"
@@ -118,6 +120,26 @@ def measure(
             of_samples = [means[index] for means in labels]
             regions.append(_region(label, index, atlas.volume_ml(index), of_samples, note))
     return regions
+
+
+def measure_in_template(
+    name: str,
+    suvr: np.ndarray,
+    what: Quantification,
+    *,
+    composite_suvr: Sequence[float] | None = None,
+) -> list[Region]:
+    """As `measure`, of volumes on the model's grid, which lies in template space.
+
+    Args:
+        suvr: [S, K, I, J].
+        composite_suvr: the built-in composite of each, as it was measured already; another
+            composite is measured here.
+    """
+    place = grid_affine(suvr.shape[1:])
+    pets = [Volume(to_xyz(kij), place, "SUVR") for kij in suvr]
+    known = composite_suvr if what.composite.key == BUILT_IN else None
+    return measure(name, pets, np.eye(4), what, composite_suvr=known)
 
 
 def composite_ml(what: Quantification) -> float:

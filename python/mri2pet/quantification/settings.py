@@ -9,7 +9,7 @@ from typing import Any
 from mri2pet.errors import UsageError
 from mri2pet.quantification.atlas import Atlas
 from mri2pet.quantification.centiloid import Centiloid
-from mri2pet.quantification.composite import Composite
+from mri2pet.quantification.composite import BUILT_IN, Composite
 from mri2pet.quantification.status import Threshold
 
 Name = Path | str
@@ -57,6 +57,22 @@ class Quantification:
             None if centiloid is None else Centiloid.of(centiloid, composite),
             limit,
         )
+
+    @classmethod
+    def asked(cls, **options: Name | None) -> Quantification | None:
+        """As `of`, or None where no option is given.
+
+        Raises:
+            UsageError, InputError: what `of` raises.
+        """
+        if all(value is None for value in options.values()):
+            return None
+        return cls.of(**options)  # type: ignore[arg-type]
+
+    @property
+    def needs_volumes(self) -> bool:
+        """Whether more is asked than the built-in composite, which every result keeps."""
+        return self.atlas is not None or self.composite.key != BUILT_IN
 
     def record(self) -> dict[str, Any]:
         """What decides the numbers, as JSON takes it."""

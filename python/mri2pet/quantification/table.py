@@ -98,6 +98,7 @@ def table(people: Sequence[Measured], what: Quantification) -> str:
     """The long table, tab-separated, one line a person and region."""
     rows: list[dict[str, Any]] = []
     extra: dict[str, str] = {}
+    synthetic = any(person.synthetic for person in people)
     for person in people:
         of_all = values(person, what)
         for region in person.regions:
@@ -118,6 +119,9 @@ def table(people: Sequence[Measured], what: Quantification) -> str:
                 if person.interval is not None:
                     row |= dict(zip(("low", "high", "level"), person.interval, strict=True))
                 for key, number in (("centiloid", "centiloid"), ("status", "p")):
+                    # A measured PET has no probability, and no column where others have theirs.
+                    if key == "status" and synthetic and not person.synthetic:
+                        continue
                     if key in of_all:
                         extra[of_all[key]["heading"]] = of_all[key]["note"]
                         row[of_all[key]["heading"]] = of_all[key][number]

@@ -50,19 +50,27 @@ def notes(warnings: Iterable[str]) -> str:
 
 def tables(sidecar: Mapping[str, Any]) -> str:
     """Measurements, checks, times and provenance."""
-    model = sidecar["model"]
-    described = {key: value for key, value in model.items() if key != "provenance"}
     parts = [
         _table("Measurements", _measurements(sidecar["measurements"])),
         _table("Registration and mask", sidecar["checks"]),
         _table("Time", {name: f"{value:.1f} s" for name, value in sidecar["seconds"].items()}),
         _table("Input", sidecar["input"]),
-        _table("Model", {**described, **_scalars(model["provenance"])}),
+        _table("Model", _described(sidecar["model"])),
         _table("Settings", sidecar["settings"]),
         _table("Software", {**sidecar["versions"], "device": sidecar["device"]}),
     ]
     inner = "".join(part for part in parts if part)
     return f'<section><h2>Numbers and provenance</h2><div class="tables">{inner}</div></section>'
+
+
+def _described(model: Mapping[str, Any]) -> dict[str, Any]:
+    """A model, and of an ensemble who draws which samples."""
+    rows = {key: value for key, value in model.items() if key not in ("provenance", "members")}
+    members = model.get("members", [])
+    for place, member in enumerate(members):
+        drawn = f"samples {place + 1}, {place + 1 + len(members)} … drawn by"
+        rows[drawn] = f"{member['name']}, SHA-256 {member['sha256']}"
+    return rows | _scalars(model.get("provenance", {}))
 
 
 def _measurements(measurements: Mapping[str, Any]) -> dict[str, str]:

@@ -12,7 +12,9 @@ from mri2pet.errors import InputError, UsageError
 from mri2pet.files import missing_target
 
 if TYPE_CHECKING:
-    from mri2pet.checkpoint import Model
+    from collections.abc import Sequence
+
+    from mri2pet.engines.choose import Named
     from mri2pet.quantification import Quantification
 
 SAMPLERS = ("dpmpp", "ddim", "ddpm")
@@ -31,7 +33,7 @@ class SynthesisOptions:
             extractor that is not installed.
     """
 
-    model: str | Path | Model = "demo"
+    model: Named | Sequence[Named] = "demo"
     samples: int = 4
     sampler: str = "dpmpp"
     steps: int = 25
@@ -91,13 +93,16 @@ class SynthesisOptions:
         Raises:
             UsageError, InputError: what `Quantification.of` raises.
         """
-        names = ("atlas", "labels", "target", "reference", "centiloid", "threshold")
-        asked = {name: getattr(self, name) for name in names}
-        if all(value is None for value in asked.values()):
-            return None
         from mri2pet.quantification import Quantification
 
-        return Quantification.of(**asked)
+        return Quantification.asked(
+            atlas=self.atlas,
+            labels=self.labels,
+            target=self.target,
+            reference=self.reference,
+            centiloid=self.centiloid,
+            threshold=self.threshold,
+        )
 
     def _deepbet(self) -> str | None:
         """The version of deepbet that may find the brain."""

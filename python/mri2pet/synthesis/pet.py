@@ -67,8 +67,10 @@ def synthetic_pet(
         measurements = measure(inside, uncertainty)
         regions = None
         if what is not None:
+            from mri2pet.quantification.measure import measure_in_template
+
             cortical = measurements["cortical_suvr"]["samples"]
-            regions = _regions(prepared.t1.name, inside, cortical, what)
+            regions = measure_in_template(prepared.t1.name, inside, what, composite_suvr=cortical)
     return SyntheticPet(mean, std, measurements, seconds, regions)
 
 
@@ -93,23 +95,6 @@ def measure(suvr: np.ndarray, uncertainty: ResultUncertainty) -> dict[str, Any]:
         "cerebellum_suvr": {"mean": float(np.mean(cerebellum))},
         "uncertainty": uncertainty.note,
     }
-
-
-def _regions(
-    name: str, suvr: np.ndarray, cortical: list[float], what: Quantification
-) -> list[Region]:
-    """Of samples [S, K, I, J], which lie in template space."""
-    import numpy as np
-
-    from mri2pet.imaging.space.grid import grid_affine, to_xyz
-    from mri2pet.imaging.space.volume import Volume
-    from mri2pet.quantification.composite import BUILT_IN
-    from mri2pet.quantification.measure import measure as measure_regions
-
-    place = grid_affine(suvr.shape[1:])
-    samples = [Volume(to_xyz(kij), place, "SUVR") for kij in suvr]
-    known = cortical if what.composite.key == BUILT_IN else None
-    return measure_regions(name, samples, np.eye(4), what, composite_suvr=known)
 
 
 def doubts(measurements: dict[str, Any], reference: dict[str, str]) -> list[str]:
@@ -153,14 +138,15 @@ def _sample(
     """Samples in SUVR, [S, K, I, J] float32."""
     import torch
 
+    from mri2pet.engines.ensemble import memory_plan
     from mri2pet.engines.sampling import sample
     from mri2pet.imaging.suvr.reference import in_suvr
-    from mri2pet.memory import explained, sampling_plan
+    from mri2pet.memory import explained
 
     mri = torch.from_numpy(prepared.mri)[None, None]
     # A GPU is fastest with all samples at once, a CPU with one.
     batch = model.batch or (options.samples if model.device.type == "cuda" else 1)
-    with explained(lambda: sampling_plan(model.config, str(model.device)), batch):
+    with explained(lambda: memory_plan(model), batch):
         standardised = sample(
             model,
             mri,

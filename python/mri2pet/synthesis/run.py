@@ -23,8 +23,8 @@ from mri2pet.synthesis.result import SynthesisResult
 from mri2pet.synthesis.subject import SubjectRunner
 
 if TYPE_CHECKING:
-    from mri2pet.checkpoint import Model
     from mri2pet.engines import Engine
+    from mri2pet.engines.choose import Named
     from mri2pet.synthesis.inputs import Input
 
 log = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ def synthesize(
     inputs: Input | Sequence[Input],
     out: str | os.PathLike[str] | None = None,
     *,
-    model: str | Path | Model = "demo",
+    model: Named | Sequence[Named] = "demo",
     samples: int = 4,
     sampler: str = "dpmpp",
     steps: int = 25,
@@ -60,7 +60,8 @@ def synthesize(
     Args:
         inputs: files, folders (their `*_T1w` images, else all in them) or nibabel images.
         out: output folder, one folder per subject in it; None keeps the results in memory.
-        model: name of a bundled model, model or run folder, export folder, or a loaded model.
+        model: name of a bundled model, model or run folder, export folder, or a loaded model; of
+            several in a list, sample k is drawn by number k mod their count.
         samples: volumes to draw; their mean is the PET, their standard deviation its spread.
         sampler: `dpmpp` (DPM-Solver++(2M)), `ddim` or `ddpm`.
         steps: network evaluations per sample, 1 … 999; `ddpm` with 999 is the paper's sampling.
@@ -89,7 +90,8 @@ def synthesize(
 
     Raises:
         UsageError: an option makes no sense.
-        ModelError: the model is unknown or corrupted, or its calibration is another model's.
+        ModelError: the model is unknown or corrupted, or its calibration is another model's; or
+            models that cannot draw together.
         Mri2petError: the output folder is not writable; or the only subject of the call failed.
             Of several subjects the failed ones are in the result and in `failures.tsv`.
     """
@@ -185,9 +187,11 @@ def _loaded(options: SynthesisOptions) -> Engine:
     """The engine on the device asked for; a loaded model is taken where it is.
 
     Raises:
-        ModelError: what `load_engine` raises, or the model has only been pre-trained.
+        ModelError: what `load_engine` raises, or a model has only been pre-trained.
+        UsageError: what `load_engine` raises, or fewer samples than models.
     """
     from mri2pet.engines import load_engine
+    from mri2pet.engines.ensemble import check_samples, members_of
 
     engine = load_engine(
         options.model,
@@ -195,10 +199,12 @@ def _loaded(options: SynthesisOptions) -> Engine:
         device=choose_device(options.device),
         precision=options.precision,
     )
-    training = engine.provenance.get("config", {}).get("training", {})
-    if training.get("stage") == "pretrain":
-        raise ModelError(
-            f"{engine.name}: is pre-trained on PET-like MRIs and draws no SUVR; fine-tune it with "
-            "`mri2pet train RUN --stage finetune --init MODEL`"
-        )
+    for member in members_of(engine):
+        training = member.provenance.get("config", {}).get("training", {})
+        if training.get("stage") == "pretrain":
+            raise ModelError(
+                f"{member.name}: is pre-trained on PET-like MRIs and draws no SUVR; fine-tune it "
+                "with `mri2pet train RUN --stage finetune --init MODEL`"
+            )
+    check_samples(engine, options.samples)
     return engine

@@ -38,16 +38,7 @@ def make_sidecar(
         "ReferenceRegion": _reference_region(model.provenance),
         "TracerName": "AV45 (florbetapir), simulated: no tracer was given",
         "input": dict(image),
-        "model": {
-            "name": model.name,
-            "sha256": model.sha256,
-            "family": model.config.family,
-            "prediction": model.config.prediction,
-            "cond": model.config.cond,
-            "mri_shape": list(model.config.mri_shape),
-            "pet_shape": list(model.config.pet_shape),
-            "provenance": plain(model.provenance),
-        },
+        "model": _model(model),
         "settings": dict(settings),
         "measurements": plain(measurements),
         "quantification": plain(quantification),
@@ -64,6 +55,26 @@ def make_sidecar(
         "versions": versions(),
         "outputs": dict(outputs),
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    }
+
+
+def _model(model: Engine) -> dict[str, Any]:
+    """Of an ensemble `members` in their order: sample k is drawn by number k mod their count."""
+    from mri2pet.engines.ensemble import Ensemble
+
+    tree = {
+        "name": model.name,
+        "sha256": model.sha256,
+        "family": model.config.family,
+        "mri_shape": list(model.config.mri_shape),
+        "pet_shape": list(model.config.pet_shape),
+    }
+    if isinstance(model, Ensemble):
+        return tree | {"members": [_model(member) for member in model.members]}
+    return tree | {
+        "prediction": model.config.prediction,
+        "cond": model.config.cond,
+        "provenance": plain(model.provenance),
     }
 
 

@@ -143,21 +143,9 @@ class SubjectRunner:
     def _person(self, stem: str, pet: SyntheticPet) -> Measured | None:
         if self.what is None or pet.regions is None:
             return None
-        from mri2pet.quantification.composite import BUILT_IN
         from mri2pet.quantification.inputs import person_of
-        from mri2pet.quantification.table import Measured
 
-        name, session = person_of(Path(stem))
-        interval, residuals = None, None
-        if self.what.composite.key == BUILT_IN:  # the calibration speaks of no other
-            found = pet.measurements["cortical_suvr"]["interval"]
-            interval = found and (found["low"], found["high"], found["level"])
-            residuals = self.uncertainty.residuals("cortex")
-        return Measured(
-            *(name, session, True, False, pet.regions),
-            interval=interval,
-            residuals=residuals,
-        )
+        return self.uncertainty.quantified(*person_of(Path(stem)), pet.regions, self.what)
 
     def _quantified(self, person: Measured | None) -> dict[str, Any] | None:
         if self.what is None or person is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from mri2pet import __version__
-from mri2pet.checkpoint import load_model
+from mri2pet.engines import load_engine
 from mri2pet.errors import InputError, UsageError
 from mri2pet.evaluation.evaluate import OnEvent, evaluate
 from mri2pet.evaluation.settings import Sampling
@@ -20,6 +21,7 @@ from mri2pet.uncertainty.calibration import (
     Calibration,
     CalibrationCohort,
     CoverageRecord,
+    Member,
     RegionCalibration,
     calibration_path,
     settings_of,
@@ -89,7 +91,7 @@ def _cells(record: CoverageRecord) -> list[str]:
 
 
 def calibrate(
-    model: str | Path,
+    model: str | Path | Sequence[str | Path],
     *,
     data: str | Path,
     out: str | Path,
@@ -104,6 +106,8 @@ def calibrate(
     on_event: OnEvent | None = None,
 ) -> CalibrationResult:
     """Draws PETs for the people of a split and writes `calibration.json` beside the model.
+
+    Of an ensemble it lies beside the first model, and holds for these models in this order alone.
 
     The drawing is an evaluation of that split, kept in `out`: a stopped one goes on by the same
     call, and one that is there already, made with the same settings, is used as it is.
@@ -142,8 +146,9 @@ def calibrate(
         on_event=on_event,
     )
     people = read_people(evaluation.out)
-    calibration = fit(people, Path(data).resolve().name, load_model(model).provenance)
-    path = calibration_path(model)
+    network = load_engine(model, engine="torch")
+    calibration = fit(people, Path(data).resolve().name, network.provenance)
+    path = calibration_path(model, network.sha256)
     assert path is not None
     write_calibration(path, calibration)
     return CalibrationResult(path, calibration, evaluation.failures)
@@ -193,6 +198,7 @@ def fit(people: People, cohort: str, provenance: dict[str, Any]) -> Calibration:
         regions={name: _region(people, name) for name in regions},
         joint={str(level): _finite(bound(joint, level)) for level in LEVELS},
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        members=[Member(**member) for member in settings.get("members", [])],
     )
 
 

@@ -1,10 +1,13 @@
-"""`calibration.json`, beside `model.json`: what turns samples of this model into intervals."""
+"""`calibration.json`, beside `model.json`: what turns samples of this model into intervals.
+
+That of an ensemble lies beside its first member's, as `calibration-<its hash>.json`.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
@@ -13,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, NonNegativeFloat
 
 from mri2pet.checkpoint import Model, find_model
 from mri2pet.descriptions import hash_of, read_description, write_description
+from mri2pet.engines.choose import Named, named
 from mri2pet.errors import ModelError, Mri2petError
 from mri2pet.imaging.suvr.reference import CEREBELLUM, MINMAX, recorded_reference
 from mri2pet.imaging.suvr.regions import STORED
@@ -84,6 +88,13 @@ class CalibrationCohort(_Strict):
     simulated: bool
 
 
+class Member(_Strict):
+    """A model of an ensemble."""
+
+    name: str
+    sha256: str = Field(pattern=SHA256)
+
+
 class CalibrationSettings(_Strict):
     """What a result must share with the calibration for its intervals to hold."""
 
@@ -98,6 +109,7 @@ class Calibration(_Strict):
     """All of `calibration.json`.
 
     `joint` maps a level to one bound of |y − m| / max(s, s₀) that holds for all regions at once.
+    `members` are an ensemble's models in their order, whose hash is then `model_sha256`.
     """
 
     format: Literal[1]
@@ -108,6 +120,7 @@ class Calibration(_Strict):
     regions: dict[str, RegionCalibration]
     joint: dict[str, NonNegativeFloat | None]
     created: str
+    members: list[Member] = []
 
     @property
     def sha256(self) -> str:
@@ -198,31 +211,40 @@ def _regions_sha256() -> str:
 
 
 def trained_on_simulated(provenance: Mapping[str, Any]) -> bool:
-    """Whether a model learnt from simulated people.
+    """Whether a model, or one of an ensemble, learnt from simulated people.
 
     Only they bring their registration, so a model without the entry tells by that.
     """
+    if members := provenance.get("members"):
+        return any(trained_on_simulated(member["provenance"]) for member in members)
     registration = provenance.get("config", {}).get("data", {}).get("registration")
     return bool(provenance.get("simulated", registration == "truth"))
 
 
-def calibration_path(model: str | Path | Model) -> Path | None:
-    """Where the calibration of a model, or of an export, lies; None for a loaded model."""
-    if isinstance(model, Model):
+def calibration_path(model: Named | Sequence[Named], sha256: str) -> Path | None:
+    """Where the calibration of a model, or of an export, lies; None for a loaded model.
+
+    Args:
+        model: several make an ensemble, whose calibration lies with the first.
+        sha256: of the model or the ensemble.
+    """
+    first, *others = named(model)
+    if isinstance(first, Model):
         return None
+    name = f"calibration-{sha256[:12]}.json" if others else CALIBRATION
     try:
-        return find_model(model) / CALIBRATION
+        return find_model(first) / name
     except ModelError:
-        return Path(model) / CALIBRATION  # an export, beside its manifest
+        return Path(first) / name  # an export, beside its manifest
 
 
-def read_calibration(model: str | Path | Model, sha256: str) -> Calibration | None:
-    """The calibration of a model with this hash; None where there is none.
+def read_calibration(model: Named | Sequence[Named], sha256: str) -> Calibration | None:
+    """The calibration of a model, or of an ensemble, with this hash; None where there is none.
 
     Raises:
         ModelError: it cannot be read, was changed, is of another version, or of another model.
     """
-    path = calibration_path(model)
+    path = calibration_path(model, sha256)
     if path is None or not path.is_file():
         return None
     tree = read_description(path)

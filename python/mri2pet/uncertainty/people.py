@@ -23,7 +23,7 @@ class People:
 
     Attributes:
         settings: of the evaluation, as its folder holds them.
-        subjects: their names, `P` of them.
+        subjects: their names, `P` of them. rows: the names of their scans.
         drawn: region → SUVR of every sample, `[P, K]`.
         measured: region → SUVR of the measured PET, `[P]`.
         voxels: sums over the brains' voxels: count, variance (of the samples), squared_error (of
@@ -37,6 +37,7 @@ class People:
     measured: dict[str, np.ndarray]
     voxels: dict[str, float]
     simulated: bool
+    rows: list[str]
 
     def __len__(self) -> int:
         return len(self.measured[CORTEX])
@@ -92,6 +93,7 @@ def read_people(out: Path) -> People:
             for name in ("count", "variance", "squared_error")
         },
         simulated=all(record["true_cortical_suvr"] is not None for record in kept),
+        rows=[record["row"] for record in kept],
     )
 
 

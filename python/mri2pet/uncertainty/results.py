@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mri2pet.checkpoint import Model
+from mri2pet.engines.choose import Named
+from mri2pet.quantification import Quantification
+from mri2pet.quantification.composite import BUILT_IN
+from mri2pet.quantification.measure import Region
+from mri2pet.quantification.table import Measured
 from mri2pet.uncertainty.calibration import (
     NOT_CALIBRATED,
     Calibration,
@@ -17,6 +20,7 @@ from mri2pet.uncertainty.calibration import (
     settings_of,
     trained_on_simulated,
 )
+from mri2pet.uncertainty.people import CORTEX
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,7 @@ class ResultUncertainty:
     @classmethod
     def of(
         cls,
-        model: str | Path | Model,
+        model: Named | Sequence[Named],
         sha256: str,
         provenance: Mapping[str, Any],
         *,
@@ -47,7 +51,7 @@ class ResultUncertainty:
         """Of results drawn with these settings.
 
         Args:
-            model: as the user named it; its calibration lies in its folder.
+            model: as the user named it, or an ensemble; its calibration lies in its folder.
             sha256, provenance: of the model.
 
         Raises:
@@ -84,6 +88,29 @@ class ResultUncertainty:
             "samples": [float(value) for value in samples],
             "interval": interval,
         }
+
+    def quantified(
+        self,
+        subject: str,
+        session: str | None,
+        regions: list[Region],
+        what: Quantification,
+        details: dict[str, Any] | None = None,
+    ) -> Measured:
+        """A person's synthetic regions, with what the calibration says of the composite.
+
+        It speaks of the built-in composite alone.
+        """
+        interval, residuals = None, None
+        if what.composite.key == BUILT_IN:
+            found = self.of_region(CORTEX, regions[0].suvr)["interval"]
+            interval = found and (found["low"], found["high"], found["level"])
+            residuals = self.residuals(CORTEX)
+        return Measured(
+            *(subject, session, True, False, regions, details or {}),
+            interval=interval,
+            residuals=residuals,
+        )
 
 
 def _not_calibrated(reason: str) -> str:

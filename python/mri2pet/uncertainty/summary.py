@@ -10,6 +10,7 @@ import numpy as np
 
 from mri2pet.cohort.cache import CohortCache
 from mri2pet.imaging.suvr.regions import regional_suvr
+from mri2pet.quantification.status import Threshold
 from mri2pet.uncertainty.calibration import Calibration
 from mri2pet.uncertainty.conformal import LEVELS
 from mri2pet.uncertainty.people import CORTEX, People
@@ -85,13 +86,13 @@ class RegionSummary:
 
 @dataclass(frozen=True)
 class Status:
-    """Scores of P(cortical SUVR > `threshold`), see `scores.status_scores`.
+    """Scores of P(SUVR of `composite` > the threshold's), see `scores.status_scores`.
 
     `source` says where the probabilities come from.
     """
 
-    name: str
-    threshold: float
+    threshold: Threshold
+    composite: str
     source: str
     scores: dict[str, Any]
 
@@ -111,14 +112,14 @@ def summarise(
     people: People,
     climatology: Climatology | None = None,
     calibration: Calibration | None = None,
-    threshold: tuple[str, float] | None = None,
+    status: Status | None = None,
 ) -> Summary:
     """The numbers.
 
     Args:
         climatology: None where the training split has no usable PET.
         calibration: of the model, made from other people.
-        threshold: name and cortical SUVR of an amyloid threshold.
+        status: where a threshold is named, see `status_of`.
     """
     voxels, count = people.voxels, people.voxels["count"]
     return Summary(
@@ -128,8 +129,34 @@ def summarise(
         voxels=spread_skill_of_moments(
             voxels["variance"] / count, voxels["squared_error"] / count, people.samples
         ),
-        status=None if threshold is None else _status(people, calibration, *threshold),
+        status=status,
     )
+
+
+def status_of(
+    drawn: np.ndarray,
+    measured: np.ndarray,
+    threshold: Threshold,
+    composite: str = CORTEX,
+    calibration: Calibration | None = None,
+) -> Status:
+    """How good the probabilities of a composite above a threshold are.
+
+    Args:
+        drawn: SUVR of every sample, `[P, K]`; measured: of the measured PET, `[P]`.
+        composite: its name.
+        calibration: of the built-in composite, made from other people; without one the
+            probability is the share of the samples.
+    """
+    if calibration is None:
+        source = "share of the samples, not calibrated"
+        probability = (drawn > threshold.suvr).mean(axis=1)
+    else:
+        source = "mean of the samples and the calibration's residuals"
+        means = drawn.mean(axis=1)
+        probability = np.array([calibration.probability_above(m, threshold.suvr) for m in means])
+    scores = status_scores(probability, measured > threshold.suvr)
+    return Status(threshold, composite, source, scores)
 
 
 def climatology_of(cohort: CohortCache) -> Climatology | None:
@@ -176,16 +203,3 @@ def _calibrated(people: People, name: str, calibration: Calibration) -> list[Cov
         half = np.array([calibration.half_width(name, s, level) for s in people.spread[name]])
         found.append(coverage(level, mean - half, mean + half, measured))
     return found
-
-
-def _status(people: People, calibration: Calibration | None, name: str, threshold: float) -> Status:
-    above = people.measured[CORTEX] > threshold
-    if calibration is None:
-        source = "share of the samples, not calibrated"
-        probability = (people.drawn[CORTEX] > threshold).mean(axis=1)
-    else:
-        source = "mean of the samples and the calibration's residuals"
-        probability = np.array(
-            [calibration.probability_above(m, threshold) for m in people.mean[CORTEX]]
-        )
-    return Status(name, threshold, source, status_scores(probability, above))

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+from mri2pet.quantification.status import LITTLE
 from mri2pet.uncertainty.people import CORTEX
 from mri2pet.uncertainty.scores import Coverage
 from mri2pet.uncertainty.summary import RegionSummary, Status, Summary
@@ -38,7 +39,8 @@ def markdown(summary: Summary, note: str) -> str:
         f"Voxels of the brain: spread–skill {_number(summary.voxels, 2)}.",
     ]
     if summary.status is not None:
-        parts += [f"## Amyloid: P(measured SUVR > {summary.status.name})", _status(summary.status)]
+        name = summary.status.threshold.name
+        parts += [f"## Amyloid: P(measured SUVR > {name})", _status(summary.status)]
     return "\n\n".join([*parts, HOW_TO_READ]) + "\n"
 
 
@@ -70,11 +72,12 @@ def rows(summary: Summary) -> Iterator[dict[str, Any]]:
 
 
 def _status_rows(summary: Summary, status: Status) -> Iterator[dict[str, Any]]:
+    region, people = status.composite, {"people": status.scores["people"]}
     for quantity in ("above", "brier", "auroc"):
-        yield _row(summary, CORTEX, f"status_{quantity}", status.scores[quantity])
+        yield _row(summary, region, f"status_{quantity}", status.scores[quantity]) | people
     for place, of in enumerate(status.scores["reliability"]):
         for quantity, value in of.items():
-            yield _row(summary, CORTEX, f"status_bin_{place}_{quantity}", value)
+            yield _row(summary, region, f"status_bin_{place}_{quantity}", value) | people
 
 
 def _row(summary: Summary, region: str, quantity: str, value: float) -> dict[str, Any]:
@@ -121,8 +124,9 @@ def _status(status: Status) -> str:
         for place, of in enumerate(scores["reliability"])
     ]  # fmt: skip
     return (
-        f"{scores['above']} of {scores['people']} people have a measured cortical SUVR above "
-        f"{status.threshold:g}. Probabilities from: {status.source}. "
+        f"{scores['above']} of {scores['people']} people have a measured SUVR above "
+        f"{status.threshold.suvr:g} in the composite {status.composite}. Of P, the "
+        f"{status.threshold.question}: it is from {status.source}. {LITTLE} "
         f"Brier score {scores['brier']:.3f}, AUROC {_number(scores['auroc'], 2)}.\n\n"
         + _table(["P", "people", "mean P", "share above"], lines)
     )
