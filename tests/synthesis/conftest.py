@@ -19,6 +19,7 @@ from mri2pet.imaging.brain import registration, starts
 from mri2pet.imaging.space.itk import AffineSchedule
 from mri2pet.imaging.space.template import template
 from mri2pet.nn import Network
+from mri2pet.synthesis import subject as subject_module
 
 SHAPE = (16, 32, 32)
 TURN_DEG = 8.0
@@ -108,3 +109,9 @@ def changed(head: nibabel.Nifti1Image, tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture
+def no_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page without its pictures, which take most of the time."""
+    monkeypatch.setattr(subject_module, "_report", lambda *of: "<!DOCTYPE html>")

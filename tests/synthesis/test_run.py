@@ -43,12 +43,6 @@ def done(
     return out, result
 
 
-@pytest.fixture
-def no_report(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A page without its pictures, which take most of the time."""
-    monkeypatch.setattr(subject_module, "_report", lambda *of: "<!DOCTYPE html>")
-
-
 def test_files_of_a_subject(done: tuple[Path, SynthesisResult]) -> None:
     out, result = done
     base = "sub-01/sub-01_trc-18FAV45_space-T1w_desc-synthetic"

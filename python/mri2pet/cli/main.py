@@ -6,7 +6,7 @@ import errno
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -33,6 +33,7 @@ COMMANDS = (
     "convert",
     "export",
 )
+PROGRAM = "mri2pet"
 FAILED, MISUSED, INTERRUPTED = 1, 2, 130
 GOES_ON = "interrupted; nothing is half-written, and the same command goes on where it stopped"
 
@@ -84,36 +85,42 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Without `arguments` it is the process's own command line; allocator, OpenMP and logging are set.
     """
-    if arguments is not None:
-        return _run(arguments)
-    keep_freed_memory()
-    wait_briefly()
-    quiet_libraries()
-    code = _run(None)
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if arguments is None:
+        prepare_process()
+    code = guarded(lambda: app(args=arguments, prog_name=PROGRAM, standalone_mode=False), PROGRAM)
+    if arguments is None and int(os.environ.get("WORLD_SIZE", "1")) > 1:
         from mri2pet.training.distributed import leave
 
         leave(code)
     return code
 
 
-def _run(arguments: Sequence[str] | None) -> int:
+def prepare_process() -> None:
+    """Sets allocator, OpenMP and the libraries' remarks for a process of our own."""
+    keep_freed_memory()
+    wait_briefly()
+    quiet_libraries()
+
+
+def guarded(call: Callable[[], Any], program: str) -> int:
+    """The exit code of a call: what it returns, or that of its error, told in one line."""
     try:
-        code = app(args=arguments, prog_name="mri2pet", standalone_mode=False)
+        code = call()
     except Mri2petError as error:
-        return _refuse(str(error), error.exit_code)
+        return _refuse(program, str(error), error.exit_code)
     except ParserError as error:
-        return _refuse(_parser_message(error), MISUSED)
+        return _refuse(program, _parser_message(error), MISUSED)
     except (KeyboardInterrupt, typer.Abort):
-        return _refuse(GOES_ON, INTERRUPTED)
+        return _refuse(program, GOES_ON, INTERRUPTED)
     except BrokenPipeError:
         return FAILED
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
-        return _refuse("the disk is full; make room and run the same command again", FAILED)
+        text = "the disk is full; make room and run the same command again"
+        return _refuse(program, text, FAILED)
     if code == INTERRUPTED:  # what typer makes of Ctrl-C
-        return _refuse(GOES_ON, INTERRUPTED)
+        return _refuse(program, GOES_ON, INTERRUPTED)
     return code if isinstance(code, int) else 0
 
 
@@ -121,8 +128,8 @@ def _parser_message(error: Any) -> str:
     return f"{error.format_message().rstrip('.')} (see mri2pet --help)"
 
 
-def _refuse(message: str, code: int) -> int:
-    print(f"mri2pet: error: {' '.join(message.split())}", file=sys.stderr)
+def _refuse(program: str, message: str, code: int) -> int:
+    print(f"{program}: error: {' '.join(message.split())}", file=sys.stderr)
     return code
 
 

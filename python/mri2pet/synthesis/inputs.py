@@ -20,16 +20,27 @@ if TYPE_CHECKING:
 FOLDER_SUFFIXES = (".nii.gz", ".nii", ".mgz")
 SUFFIXES = (*FOLDER_SUFFIXES, ".mgh", ".img.gz", ".hdr.gz", ".img", ".hdr")
 OWN_OUTPUT = re.compile(r"_desc-synthetic(std)?_pet\.")
+DATASET_DESCRIPTION = "dataset_description.json"
+RAW_DATASET = "raw"  # what results call the dataset that they were made from
 ENTITY_FOLDER = re.compile(r"(sub|ses)-[0-9A-Za-z]+")
 
 
 @dataclass(frozen=True)
 class SubjectInput:
-    """One T1-weighted image, the name its results go by, and the named folder that held it."""
+    """One T1-weighted image, the name its results go by, and the named folder that held it.
+
+    `uri` is the image's BIDS URI, where the folder is a BIDS dataset.
+    """
 
     source: Any
     stem: str
     folder: Path | None = None
+
+    @property
+    def uri(self) -> str | None:
+        if self.folder is None or not (self.folder / DATASET_DESCRIPTION).is_file():
+            return None
+        return f"bids:{RAW_DATASET}:{self.name}"
 
     @property
     def name(self) -> str:

@@ -10,7 +10,7 @@ import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -22,13 +22,17 @@ if TYPE_CHECKING:
 
 FAILURES = "failures.tsv"
 GZIP_LEVEL = 4
+ENTITIES = "trc-18FAV45_space-T1w_desc-synthetic"  # of all files, behind the subject's
 
 Writer = Callable[[BinaryIO], Any]
 
 
 @dataclass(frozen=True)
 class OutputPaths:
-    """The files of one subject, all in OUT/<stem>/. Only `sidecar` marks the subject as done."""
+    """The files of one subject in one folder. Only `sidecar` marks the subject as done.
+
+    `std_sidecar` is there in the tree of a BIDS derivative alone, which asks for one.
+    """
 
     folder: Path
     pet: Path
@@ -36,19 +40,36 @@ class OutputPaths:
     sidecar: Path
     report: Path
     regions: Path
+    std_sidecar: Path | None = None
 
     @classmethod
     def of(cls, out: Path, stem: str) -> OutputPaths:
-        folder = out / stem
-        base = f"{stem}_trc-18FAV45_space-T1w_desc-synthetic"
+        """In OUT/<stem>/."""
+        base = f"{stem}_{ENTITIES}"
+        return cls._named(out / stem, base, report="report.html")
+
+    @classmethod
+    def in_dataset(cls, out: Path, stem: str) -> OutputPaths:
+        """In OUT/sub-…/[ses-…/]pet/; `stem` is `sub-…[_ses-…]`, as a BIDS derivative names it."""
+        base = f"{stem}_{ENTITIES}"
+        folder = out.joinpath(*stem.split("_"), "pet")
+        named = cls._named(folder, base, report=f"{base}_report.html")
+        return replace(named, std_sidecar=folder / f"{base}std_pet.json")
+
+    @classmethod
+    def _named(cls, folder: Path, base: str, report: str) -> OutputPaths:
         return cls(
             folder=folder,
             pet=folder / f"{base}_pet.nii.gz",
             std=folder / f"{base}std_pet.nii.gz",
             sidecar=folder / f"{base}_pet.json",
-            report=folder / "report.html",
+            report=folder / report,
             regions=folder / f"{base}_regions.tsv",
         )
+
+
+Layout = Callable[[Path, str], OutputPaths]
+"""OUT and a subject's stem → where its files lie."""
 
 
 def check_output_folder(out: Path) -> list[Path]:
@@ -77,7 +98,7 @@ def check_output_folder(out: Path) -> list[Path]:
     return made
 
 
-def check_names(out: Path, stems: Sequence[str]) -> None:
+def check_names(out: Path, stems: Sequence[str], layout: Layout = OutputPaths.of) -> None:
     """Refuse names that the file system of an existing output folder cannot hold.
 
     Raises:
@@ -86,7 +107,7 @@ def check_names(out: Path, stems: Sequence[str]) -> None:
     longest_name = os.pathconf(out, "PC_NAME_MAX")
     longest_path = os.pathconf(out, "PC_PATH_MAX")
     for stem in stems:
-        longest = OutputPaths.of(out.resolve(), stem).std
+        longest = layout(out.resolve(), stem).std
         for what, length, limit in (
             ("name", len(os.fsencode(longest.name)), longest_name),
             ("path", len(os.fsencode(longest)), longest_path),

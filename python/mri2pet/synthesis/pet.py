@@ -122,8 +122,13 @@ def doubts(measurements: dict[str, Any], reference: dict[str, str]) -> list[str]
 
 
 def pet_image(prepared: Preprocessed, array: np.ndarray) -> nibabel.Nifti1Image:
-    """A NIfTI image on the grid of the input whose header says that it is synthetic."""
+    """A NIfTI image on the grid of the input whose header says that it is synthetic.
+
+    A header that names no unit of length gets mm, which is what its values were taken for.
+    """
     image = prepared.record.nifti(array, "SUVR")
+    if image.header.get_xyzt_units()[0] == "unknown":
+        image.header.set_xyzt_units("mm")
     image.header["descrip"] = HEADER_DESCRIPTION
     return image
 

@@ -14,6 +14,8 @@ from mri2pet.synthesis.inputs import SubjectInput, find_inputs
 from mri2pet.synthesis.observer import Observer
 from mri2pet.synthesis.options import SynthesisOptions
 from mri2pet.synthesis.outputs import (
+    Layout,
+    OutputPaths,
     check_names,
     check_output_folder,
     remove_if_empty,
@@ -136,14 +138,28 @@ def _run(
     try:
         if out is not None:
             check_names(out, [subject.stem for subject in subjects])
-        return _run_all(subjects, options, out, observer)
+        results = run_subjects(subjects, options, out, observer)
     finally:
         remove_if_empty(made)
+    if out is not None:
+        failed = [(s, r) for s, r in zip(subjects, results, strict=True) if r.error is not None]
+        write_failures(out, [(s.name, r.reason.replace(s.label, s.name)) for s, r in failed])
+    return results
 
 
-def _run_all(
-    subjects: list[SubjectInput], options: SynthesisOptions, out: Path | None, observer: Observer
+def run_subjects(
+    subjects: Sequence[SubjectInput],
+    options: SynthesisOptions,
+    out: Path | None,
+    observer: Observer,
+    layout: Layout = OutputPaths.of,
 ) -> list[SynthesisResult]:
+    """One result per subject, in their order; `out` is there and can be written to.
+
+    Raises:
+        UsageError, ModelError: as `synthesize`.
+        Mri2petError: the only subject failed.
+    """
     from mri2pet.engines.choose import recorded_sampling
     from mri2pet.uncertainty.results import ResultUncertainty
 
@@ -164,7 +180,7 @@ def _run_all(
         samples=options.samples,
     )
     settings["calibration"] = uncertainty.sha256
-    runner = SubjectRunner(engine, options, settings, uncertainty, out, observer, what)
+    runner = SubjectRunner(engine, options, settings, uncertainty, out, observer, what, layout)
     results = []
     for subject in subjects:
         observer.subject_started(subject.label)
@@ -177,9 +193,6 @@ def _run_all(
             result = SynthesisResult(subject.label, "failed", error=error)
         observer.subject_finished(result)
         results.append(result)
-    if out is not None:
-        failed = [(s, r) for s, r in zip(subjects, results, strict=True) if r.error is not None]
-        write_failures(out, [(s.name, r.reason.replace(s.label, s.name)) for s, r in failed])
     return results
 
 

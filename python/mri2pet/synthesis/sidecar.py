@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from mri2pet.engines import Engine
 
 FORMAT = 2
+MEAN = "Mean of synthetic AV45 PET volumes, drawn by a model from the T1-weighted MRI; no tracer."
+SPREAD = "Standard deviation over the synthetic AV45 PET volumes of the mean; not an error bar."
 
 
 def make_sidecar(
@@ -27,6 +29,7 @@ def make_sidecar(
     seconds: Mapping[str, float],
     outputs: Mapping[str, str],
     template_from_subject: Any,
+    uri: str | None = None,
     quantification: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """A tree of plain JSON values; keys with BIDS names have their BIDS meaning."""
@@ -37,6 +40,7 @@ def make_sidecar(
         "Units": "SUVR",
         "ReferenceRegion": _reference_region(model.provenance),
         "TracerName": "AV45 (florbetapir), simulated: no tracer was given",
+        **_in_bids(MEAN, uri),
         "input": dict(image),
         "model": _model(model),
         "settings": dict(settings),
@@ -76,6 +80,18 @@ def _model(model: Engine) -> dict[str, Any]:
         "cond": model.config.cond,
         "provenance": plain(model.provenance),
     }
+
+
+def std_sidecar(sidecar: Mapping[str, Any], uri: str | None) -> dict[str, Any]:
+    """What BIDS asks of the map of the spread, whose own sidecar a derivative has."""
+    kept = ("synthetic", "warning", "Units", "ReferenceRegion", "TracerName")
+    return {**{name: sidecar[name] for name in kept}, **_in_bids(SPREAD, uri)}
+
+
+def _in_bids(description: str, uri: str | None) -> dict[str, Any]:
+    """The keys of a derived image in the space of the T1 that has this BIDS URI."""
+    origin = {} if uri is None else {"SpatialReference": uri, "Sources": [uri]}
+    return {"Description": description, "SkullStripped": True, **origin}
 
 
 def _reference_region(provenance: Mapping[str, Any]) -> str:

@@ -15,7 +15,9 @@ from mri2pet.synthesis.inputs import SubjectInput
 from mri2pet.synthesis.observer import Observer, stage
 from mri2pet.synthesis.options import SynthesisOptions
 from mri2pet.synthesis.outputs import (
+    Layout,
     OutputPaths,
+    Writer,
     find_done,
     packed_image,
     packed_writer,
@@ -46,6 +48,7 @@ class SubjectRunner:
     out: Path | None
     observer: Observer
     what: Quantification | None = None
+    layout: Layout = OutputPaths.of
 
     def run(self, subject: SubjectInput) -> SynthesisResult:
         """Synthesise one subject, or return its finished result of an earlier run.
@@ -62,7 +65,7 @@ class SubjectRunner:
         with stage("read", seconds, self.observer):
             t1 = read_t1(subject.source, assume_ras=self.options.assume_ras)
         image = {"file": subject.name, "place": _place_of(subject), "sha256": t1.sha256}
-        paths = OutputPaths.of(self.out, subject.stem) if self.out is not None else None
+        paths = self.layout(self.out, subject.stem) if self.out is not None else None
         if paths is not None:
             done = find_done(paths, image, self.model.sha256, self.settings)
             if done is not None and not self.options.overwrite:
@@ -122,6 +125,7 @@ class SubjectRunner:
             seconds=seconds,
             outputs=_output_names(paths, pet) if paths is not None else {},
             template_from_subject=prepared.record.template_from_subject,
+            uri=subject.uri,
             quantification=self._quantified(person),
         )
         images = _images(prepared, pet)
@@ -137,7 +141,7 @@ class SubjectRunner:
                     subject.label, "done", images["pet"], images.get("std"), sidecar, page
                 )
             with stage("write", seconds, self.observer):
-                _write(paths, packed, page, sidecar, self._table(person))
+                _write(paths, packed, page, sidecar, subject.uri, self._table(person))
         return _from_files(subject.label, "done", paths, sidecar)
 
     def _person(self, stem: str, pet: SyntheticPet) -> Measured | None:
@@ -172,6 +176,7 @@ def _write(
     packed: dict[str, Future[bytes]],
     page: str,
     sidecar: dict[str, Any],
+    uri: str | None,
     regions: str | None,
 ) -> None:
     """Write all files; the sidecar comes last and says how long the others took."""
@@ -186,13 +191,26 @@ def _write(
             **{getattr(paths, name): packed_writer(image) for name, image in packed.items()},
             paths.report: text_writer(page),
             **({} if regions is None else {paths.regions: text_writer(regions)}),
+            **_beside_the_spread(paths, packed, sidecar, uri),
             paths.sidecar: finish,
         }
     )
     if "std" not in packed:
         paths.std.unlink(missing_ok=True)
+        if paths.std_sidecar is not None:
+            paths.std_sidecar.unlink(missing_ok=True)
     if regions is None:
         paths.regions.unlink(missing_ok=True)
+
+
+def _beside_the_spread(
+    paths: OutputPaths, packed: dict[str, Future[bytes]], sidecar: dict[str, Any], uri: str | None
+) -> dict[Path, Writer]:
+    from mri2pet.synthesis.sidecar import std_sidecar
+
+    if paths.std_sidecar is None or "std" not in packed:
+        return {}
+    return {paths.std_sidecar: text_writer(json.dumps(std_sidecar(sidecar, uri), indent=2) + "\n")}
 
 
 def _place_of(subject: SubjectInput) -> str:
