@@ -62,6 +62,13 @@ AssumeRas = Annotated[
     bool, typer.Option("--assume-ras", help="Take an image without an affine as RAS+.")
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Redo subjects that are done.")]
+Jobs = Annotated[
+    int,
+    typer.Option(help="Processes that prepare images while the network works; 1.3 GB each."),
+]
+OnRay = Annotated[
+    str, typer.Option(metavar="local|ADDRESS", help="Do everything on a Ray cluster.")
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
 MemoryPlan = Annotated[
     bool, typer.Option("--memory-plan", help="Say what memory sampling needs, and stop.")
@@ -96,6 +103,8 @@ def synthesize(
     reference: ReferenceVoi = None,
     centiloid: CentiloidName = None,
     threshold: ThresholdText = None,
+    jobs: Jobs = 1,
+    ray: OnRay = "",
     memory_plan: MemoryPlan = False,
     quiet: Quiet = False,
 ) -> None:

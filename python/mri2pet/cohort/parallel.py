@@ -44,8 +44,8 @@ def single_threaded_map(
         return
     context = multiprocessing.get_context("spawn")
     with (
-        _one_thread_in_children(),
-        ProcessPoolExecutor(min(jobs, len(tasks)), context, _start_worker) as pool,
+        one_thread_in_children(),
+        ProcessPoolExecutor(min(jobs, len(tasks)), context, start_worker) as pool,
     ):
         futures = {pool.submit(work, task): task for task in tasks}
         try:
@@ -60,7 +60,7 @@ def single_threaded_map(
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _start_worker() -> None:
+def start_worker() -> None:
     """Quiet libraries, and an end with the parent."""
     quiet_libraries()
     parent = multiprocessing.parent_process()
@@ -89,7 +89,7 @@ def one_thread() -> Iterator[None]:
 
 
 @contextmanager
-def _one_thread_in_children() -> Iterator[None]:
+def one_thread_in_children() -> Iterator[None]:
     before = {name: os.environ.get(name) for name in THREAD_SETTINGS}
     os.environ.update(dict.fromkeys(THREAD_SETTINGS, "1"))
     try:

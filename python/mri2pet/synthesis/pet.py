@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from mri2pet.synthesis.drawing import Draw
 from mri2pet.synthesis.observer import Observer, stage
-from mri2pet.synthesis.options import SynthesisOptions
 
 if TYPE_CHECKING:
     import nibabel
     import numpy as np
 
-    from mri2pet.engines import Engine
     from mri2pet.imaging.pipeline import Preprocessed
     from mri2pet.quantification import Quantification
     from mri2pet.quantification.measure import Region
@@ -43,9 +42,8 @@ class SyntheticPet:
 
 def synthetic_pet(
     prepared: Preprocessed,
-    model: Engine,
-    subject: int,
-    options: SynthesisOptions,
+    draw: Draw,
+    number: int,
     uncertainty: ResultUncertainty,
     observer: Observer,
     what: Quantification | None = None,
@@ -53,13 +51,14 @@ def synthetic_pet(
     """Sample synthetic PET volumes and bring their mean and spread back to the subject's grid.
 
     Args:
-        subject: number of the image that keys the noise, beside the seed.
+        draw: gives the samples.
+        number: of the image; keys the noise, beside the seed.
         uncertainty: what may be said of the error of the numbers.
         what: to be measured in every sample beside the built-in composite.
     """
     seconds: dict[str, float] = {}
     with stage("sampling", seconds, observer):
-        suvr = _sample(prepared, model, subject, options, observer)
+        suvr = draw(prepared.mri, number, observer.sampling_step)
     with stage("way back", seconds, observer):
         mean, std = _way_back(suvr, prepared)
     with stage("measurements", seconds, observer):
@@ -131,40 +130,6 @@ def pet_image(prepared: Preprocessed, array: np.ndarray) -> nibabel.Nifti1Image:
         image.header.set_xyzt_units("mm")
     image.header["descrip"] = HEADER_DESCRIPTION
     return image
-
-
-def _sample(
-    prepared: Preprocessed,
-    model: Engine,
-    subject: int,
-    options: SynthesisOptions,
-    observer: Observer,
-) -> np.ndarray:
-    """Samples in SUVR, [S, K, I, J] float32."""
-    import torch
-
-    from mri2pet.engines.ensemble import memory_plan
-    from mri2pet.engines.sampling import sample
-    from mri2pet.imaging.suvr.reference import in_suvr
-    from mri2pet.memory import explained
-
-    mri = torch.from_numpy(prepared.mri)[None, None]
-    # A GPU is fastest with all samples at once, a CPU with one.
-    batch = model.batch or (options.samples if model.device.type == "cuda" else 1)
-    with explained(lambda: memory_plan(model), batch):
-        standardised = sample(
-            model,
-            mri,
-            samples=options.samples,
-            sampler=options.sampler,
-            steps=options.steps,
-            seed=options.seed,
-            subject=subject,
-            batch=batch,
-            on_step=observer.sampling_step,
-        )
-    drawn = (standardised[:, 0].float().cpu() * model.pet_std + model.pet_mean).numpy()
-    return in_suvr(drawn, model.provenance)
 
 
 def _within_support(suvr: np.ndarray, prepared: Preprocessed) -> np.ndarray:

@@ -12,6 +12,7 @@ from mri2pet.build import versions
 
 if TYPE_CHECKING:
     from mri2pet.engines import Engine
+    from mri2pet.synthesis.drawing import Drawer
 
 FORMAT = 2
 MEAN = "Mean of synthetic AV45 PET volumes, drawn by a model from the T1-weighted MRI; no tracer."
@@ -21,7 +22,7 @@ SPREAD = "Standard deviation over the synthetic AV45 PET volumes of the mean; no
 def make_sidecar(
     *,
     image: Mapping[str, str],
-    model: Engine,
+    model: Drawer,
     settings: Mapping[str, Any],
     measurements: Mapping[str, Any],
     checks: Mapping[str, Any],
@@ -42,7 +43,7 @@ def make_sidecar(
         "TracerName": "AV45 (florbetapir), simulated: no tracer was given",
         **_in_bids(MEAN, uri),
         "input": dict(image),
-        "model": _model(model),
+        "model": model.described,
         "settings": dict(settings),
         "measurements": plain(measurements),
         "quantification": plain(quantification),
@@ -53,8 +54,8 @@ def make_sidecar(
         "checks": plain(checks),
         "warnings": list(warnings),
         "seconds": {name: round(float(value), 3) for name, value in seconds.items()},
-        "peak_memory_mib": peak_memory_mib(model.device.type),
-        "device": device_name(model.device.type),
+        "peak_memory_mib": peak_memory_mib(model.device),
+        "device": model.device_name,
         "engine": model.engine,
         "versions": versions(),
         "outputs": dict(outputs),
@@ -62,7 +63,7 @@ def make_sidecar(
     }
 
 
-def _model(model: Engine) -> dict[str, Any]:
+def describe_model(model: Engine) -> dict[str, Any]:
     """Of an ensemble `members` in their order: sample k is drawn by number k mod their count."""
     from mri2pet.engines.ensemble import Ensemble
 
@@ -74,7 +75,7 @@ def _model(model: Engine) -> dict[str, Any]:
         "pet_shape": list(model.config.pet_shape),
     }
     if isinstance(model, Ensemble):
-        return tree | {"members": [_model(member) for member in model.members]}
+        return tree | {"members": [describe_model(member) for member in model.members]}
     return tree | {
         "prediction": model.config.prediction,
         "cond": model.config.cond,
@@ -120,16 +121,15 @@ def plain(value: Any) -> Any:
 
 
 def peak_memory_mib(device: str) -> dict[str, int | None]:
-    """Peak memory of this process so far, MiB: resident, and on the GPU when one is used."""
+    """Peak memory of this process so far, MiB: resident, and on the GPU when it uses one."""
     peak: dict[str, int | None] = {"process": None}
     if sys.platform != "win32":
         import resource
 
         unit = 2**20 if sys.platform == "darwin" else 2**10
         peak["process"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // unit
-    if device == "cuda":
-        import torch
-
+    torch = sys.modules.get("torch")
+    if device == "cuda" and torch is not None and torch.cuda.is_initialized():
         peak["cuda"] = torch.cuda.max_memory_allocated() // 2**20
     return peak
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
+from mri2pet.synthesis.drawing import Drawer
 from mri2pet.synthesis.inputs import SubjectInput
 from mri2pet.synthesis.observer import Observer, stage
 from mri2pet.synthesis.options import SynthesisOptions
@@ -29,7 +30,6 @@ from mri2pet.synthesis.result import SynthesisResult
 if TYPE_CHECKING:
     import nibabel
 
-    from mri2pet.engines import Engine
     from mri2pet.imaging.pipeline import Preprocessed
     from mri2pet.quantification import Quantification
     from mri2pet.quantification.table import Measured
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 class SubjectRunner:
     """What all subjects of a run share."""
 
-    model: Engine
+    model: Drawer
     options: SynthesisOptions
     settings: dict[str, Any]
     uncertainty: ResultUncertainty
@@ -69,18 +69,17 @@ class SubjectRunner:
         if paths is not None:
             done = find_done(paths, image, self.model.sha256, self.settings)
             if done is not None and not self.options.overwrite:
-                return _from_files(subject.label, "skipped", paths, done)
+                return from_files(subject.label, "skipped", paths, done)
 
         def on_stage(name: str, taken: float | None) -> None:
             if taken is not None:
                 seconds[name] = taken
             self.observer.stage(name, taken)
 
-        config = self.model.config
         prepared = preprocess(
             t1,
-            mri_shape=config.mri_shape,
-            pet_shape=config.pet_shape,
+            mri_shape=self.model.mri_shape,
+            pet_shape=self.model.pet_shape,
             brain_mask=self.options.brain_mask,
             skull_stripped=self.options.skull_stripped,
             assume_ras=self.options.assume_ras,
@@ -89,13 +88,7 @@ class SubjectRunner:
         )
         number = int(t1.sha256[:16], 16)
         pet = synthetic_pet(
-            prepared,
-            self.model,
-            number,
-            self.options,
-            self.uncertainty,
-            self.observer,
-            self.what,
+            prepared, self.model.draw, number, self.uncertainty, self.observer, self.what
         )
         seconds.update(pet.seconds)
         return self._finish(subject, image, prepared, pet, seconds, paths)
@@ -142,7 +135,7 @@ class SubjectRunner:
                 )
             with stage("write", seconds, self.observer):
                 _write(paths, packed, page, sidecar, subject.uri, self._table(person))
-        return _from_files(subject.label, "done", paths, sidecar)
+        return from_files(subject.label, "done", paths, sidecar)
 
     def _person(self, stem: str, pet: SyntheticPet) -> Measured | None:
         if self.what is None or pet.regions is None:
@@ -258,7 +251,7 @@ def _report(
     )
 
 
-def _from_files(
+def from_files(
     label: str, status: Literal["done", "skipped"], paths: OutputPaths, sidecar: dict[str, Any]
 ) -> SynthesisResult:
     """The result of a subject whose images stay on the disk until they are used."""

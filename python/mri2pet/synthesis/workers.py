@@ -1,0 +1,223 @@
+"""Many subjects: processes prepare and finish them, this process draws with the one engine.
+
+A worker runs a subject from its image to its files, as one process alone would; only its call for
+samples goes through a pipe to the process that holds the model. So the numbers are the same, the
+model is loaded once, and a GPU gets the calls of several people at one time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import signal
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from multiprocessing.connection import Connection, wait
+from typing import TYPE_CHECKING, Any
+
+from mri2pet.cohort.parallel import one_thread_in_children, start_worker
+from mri2pet.errors import Mri2petError
+from mri2pet.synthesis.drawing import OnStep, draw_together
+from mri2pet.synthesis.inputs import SubjectInput
+from mri2pet.synthesis.observer import Observer
+from mri2pet.synthesis.result import SynthesisResult
+from mri2pet.synthesis.subject import SubjectRunner, from_files
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from mri2pet.engines import Engine
+
+TRIES = 3
+"""How often a subject is begun whose worker is ended from outside."""
+
+
+def run_in_workers(
+    runner: SubjectRunner, engine: Engine, subjects: Sequence[SubjectInput], jobs: int
+) -> list[SynthesisResult]:
+    """One result per subject, in their order; each is told when it is there.
+
+    Args:
+        runner: of this process; its output folder is not None.
+        engine: draws for all workers.
+        jobs: workers; each works with one thread.
+    """
+    pool = _Pool(runner, engine, list(subjects))
+    with one_thread_in_children():
+        try:
+            for _ in range(min(jobs, len(subjects))):
+                pool.hire()
+            while pool.workers:
+                pool.turn()
+        finally:
+            pool.dismiss()
+    return [pool.results[place] for place in range(len(subjects))]
+
+
+@dataclass
+class _Worker:
+    """A process, the end of its pipe here, and the subject it is at (its place)."""
+
+    process: Any
+    pipe: Connection
+    place: int
+
+
+@dataclass
+class _Pool:
+    runner: SubjectRunner
+    engine: Engine
+    subjects: list[SubjectInput]
+    workers: list[_Worker] = field(default_factory=list)
+    results: dict[int, SynthesisResult] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.waiting = deque(range(len(self.subjects)))
+        self.tries = dict.fromkeys(range(len(self.subjects)), 0)
+        # What draws stays here; what is told is told from here.
+        drawer = replace(self.runner.model, draw=_nobody)
+        options = replace(self.runner.options, model=self.runner.model.described["name"])
+        self.theirs = replace(self.runner, model=drawer, options=options, observer=Observer())
+
+    def hire(self) -> None:
+        """A new worker for the next subject, if there is one."""
+        if not self.waiting:
+            return
+        context = multiprocessing.get_context("spawn")
+        ours, others = context.Pipe()
+        process = context.Process(target=_work, args=(others, self.theirs), daemon=True)
+        process.start()
+        others.close()
+        worker = _Worker(process, ours, -1)
+        self.workers.append(worker)
+        self._give(worker)
+
+    def turn(self) -> None:
+        """Hears all workers that have something to say, and draws for those that ask."""
+        asking: list[tuple[_Worker, np.ndarray, int]] = []
+        said = wait([worker.pipe for worker in self.workers])
+        for worker in [w for w in self.workers if w.pipe in said]:
+            try:
+                kind, *content = worker.pipe.recv()
+            except (EOFError, OSError):
+                self._lost(worker)
+                continue
+            if kind == "draw":
+                asking.append((worker, *content))
+            else:
+                self._done(worker, *content)
+        if self.engine.device.type == "cuda":
+            self._draw(asking)
+        else:
+            for one in asking:
+                self._draw([one])
+
+    def _draw(self, asking: Sequence[tuple[_Worker, np.ndarray, int]]) -> None:
+        if not asking:
+            return
+        workers, mris, numbers = zip(*asking, strict=True)
+        step = self.runner.observer.sampling_step
+        try:
+            drawn: Sequence[Any] = draw_together(
+                self.engine, mris, numbers, self.runner.options, step
+            )
+        except Exception as error:
+            drawn = [error] * len(workers)
+        for worker, samples in zip(workers, drawn, strict=True):
+            with contextlib.suppress(OSError):  # a worker that is gone is found by its pipe
+                worker.pipe.send(samples)
+
+    def _give(self, worker: _Worker) -> None:
+        """The next subject, or the end."""
+        if not self.waiting:
+            self._part(worker)
+            return
+        worker.place = self.waiting.popleft()
+        self.tries[worker.place] += 1
+        subject = self.subjects[worker.place]
+        self.runner.observer.subject_started(subject.label)
+        with contextlib.suppress(OSError):
+            worker.pipe.send(subject)
+
+    def _done(self, worker: _Worker, status: str, content: Any) -> None:
+        subject = self.subjects[worker.place]
+        if status == "failed":
+            result = SynthesisResult(subject.label, "failed", error=content)
+        else:
+            assert self.runner.out is not None
+            paths = self.runner.layout(self.runner.out, subject.stem)
+            result = from_files(subject.label, status, paths, content)  # type: ignore[arg-type]
+        self._finish(worker.place, result)
+        self._give(worker)
+
+    def _lost(self, worker: _Worker) -> None:
+        """A worker was ended by the system or a person: its subject is begun again."""
+        self._part(worker)
+        if self.tries[worker.place] < TRIES:
+            self.waiting.append(worker.place)
+        else:
+            error = Mri2petError(
+                f"{self.subjects[worker.place].label}: its process was ended {TRIES} times, most "
+                "often for lack of memory; run the same command again with fewer --jobs"
+            )
+            result = SynthesisResult(self.subjects[worker.place].label, "failed", error=error)
+            self._finish(worker.place, result)
+        self.hire()
+
+    def _finish(self, place: int, result: SynthesisResult) -> None:
+        self.results[place] = result
+        self.runner.observer.subject_finished(result)
+
+    def _part(self, worker: _Worker) -> None:
+        self.workers.remove(worker)
+        worker.pipe.close()
+        worker.process.join()
+
+    def dismiss(self) -> None:
+        """Ends all workers that are left."""
+        for worker in self.workers:
+            worker.process.terminate()
+        for worker in list(self.workers):
+            self._part(worker)
+
+
+def _nobody(mri: np.ndarray, number: int, on_step: OnStep | None) -> np.ndarray:
+    raise RuntimeError("a worker draws through its pipe")
+
+
+def _work(pipe: Connection, runner: SubjectRunner) -> None:
+    """A worker: subjects come through the pipe until it is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that hired it
+    start_worker()
+
+    def draw(mri: np.ndarray, number: int, on_step: OnStep | None) -> np.ndarray:
+        pipe.send(("draw", mri, number))
+        samples: Any = pipe.recv()
+        if isinstance(samples, Exception):
+            raise samples
+        return samples  # type: ignore[no-any-return]
+
+    runner = replace(runner, model=replace(runner.model, draw=draw))
+    while True:
+        try:
+            subject = pipe.recv()
+        except EOFError:
+            return
+        try:
+            result = runner.run(subject)
+            answer = ("done", result.status, result.sidecar)
+        except Exception as error:
+            answer = ("done", "failed", _portable(error))
+        pipe.send(answer)
+
+
+def _portable(error: Exception) -> Exception:
+    """The error itself where it survives a pipe, else one of the same words."""
+    import pickle
+
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error
