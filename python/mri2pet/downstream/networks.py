@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +24,7 @@ class Encoder(nn.Module):
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
-        pairs = zip(CHANNELS, CHANNELS[1:], strict=False)
+        pairs = pairwise(CHANNELS)
         self.convolutions = nn.ModuleList(nn.Conv3d(i, o, 3, padding=1) for i, o in pairs)
         k, i, j = (n // 2 ** len(self.convolutions) for n in shape)
         self.linear1 = nn.Linear(CHANNELS[-1] * k * i * j, CODE)
@@ -51,7 +52,7 @@ class Predictor(nn.Module):
         self.encoders = nn.ModuleDict({name: Encoder(shapes[name]) for name in names})
         widths = [CODE * len(names)] + [CODE] * hidden
         layers: list[nn.Module] = []
-        for width, following in zip(widths, widths[1:], strict=False):
+        for width, following in pairwise(widths):
             layers += [nn.Linear(width, following), nn.ReLU()]
         self.head = nn.Sequential(*layers, nn.Linear(CODE, outputs))
 

@@ -23,10 +23,8 @@ from mri2pet.evaluation.intervals import (
 OfDraws = Callable[[np.ndarray], np.ndarray]
 """Counts [B, P] → values [B], NaN where a draw does not define them."""
 
-HIGH_IS_BETTER = {
-    **dict.fromkeys(("accuracy", "f1", "balanced_accuracy", "auroc", "precision", "recall"), True),
-    **{"mse": False, "mae": False, "r2": True, "pearson": True},
-}
+_HIGH = ["accuracy", "f1", "balanced_accuracy", "auroc", "precision", "recall", "r2", "pearson"]
+HIGH_IS_BETTER = dict.fromkeys(_HIGH, True) | dict.fromkeys(("mse", "mae"), False)
 
 
 def class_scores(

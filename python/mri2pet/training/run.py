@@ -34,8 +34,8 @@ def train(
     """Trains a model, or goes on with a run that was stopped.
 
     Args:
-        run: the run's folder; gets config.json, people.json, log.jsonl, losses.png, checkpoints/ and
-            model/.
+        run: the run's folder; gets config.json, people.json, log.jsonl, losses.png, checkpoints/
+            and model/.
         data: a BIDS cohort, or the table that `mri2pet cohort build` wrote of one.
         preset: "paper" or "compact".
         settings: `section.key=value`, see `mri2pet.config`.
