@@ -60,9 +60,14 @@ class Groups:
 
 
 def find_groups(
-    cohort: CohortCache, task: Task, *, as_paper: bool = False, mmse_min: float = MMSE_MIN
+    cohort: CohortCache,
+    task: Task,
+    *,
+    as_paper: bool = False,
+    mmse_min: float = MMSE_MIN,
+    prepared: bool = True,
 ) -> Groups:
-    """The labelled scans that are in model space.
+    """The labelled scans.
 
     Nobody of the test split trains, whatever the session and the split of a row says; only a
     cohort that is split by scan, to compare with the paper, keeps such people, with a note.
@@ -71,13 +76,15 @@ def find_groups(
         as_paper: every scan of a person has the diagnosis of the last one in the table, as in the
             authors' code.
         mmse_min: scans with a lower score are left out.
+        prepared: those in model space alone; else all, to look before the work begins.
 
     Raises:
         InputError: no labels, a class without people, or too few people.
     """
     manifest, notes = cohort.manifest, []
+    rows_of = cohort.rows if prepared else manifest.select
     tested = {row.subject for row in manifest if row.split == "test"}
-    rows = [row for split in HELD_OUT for row in cohort.rows(split, paired=False)]
+    rows = [row for split in HELD_OUT for row in rows_of(split, paired=False)]
     both = {row.subject for row in manifest if row.split in HELD_OUT} & tested
     if both and manifest.split_by == "scan":
         notes.append(
@@ -92,7 +99,7 @@ def find_groups(
         rows = kept
     labels = _labels(cohort, task, as_paper, mmse_min)
     labelled = [row for row in rows if row.name in labels]
-    test = [row for row in cohort.rows("test") if row.name in labels]
+    test = [row for row in rows_of("test") if row.name in labels]
     groups = Groups(
         [row for row in labelled if row.pet is not None],
         [row for row in labelled if row.pet is None],
