@@ -61,9 +61,9 @@ def test_differences_are_taken_on_the_same_draws():
 
 
 def test_chance_has_no_star():
-    """Under no difference p is uniform enough: of 60 pairs of settings few lie below 0.05."""
+    """Under no difference p is uniform enough: of 24 pairs of settings few lie below 0.05."""
     ps = []
-    for seed in range(60):
+    for seed in range(24):
         rng = np.random.default_rng(seed)
         one, two = records(seeds=2, seed=seed), records(seeds=2, seed=seed)
         for of in (one, two):
@@ -71,7 +71,7 @@ def test_chance_has_no_star():
             for record in of:
                 record["predicted"] = (np.array(record["truth"]) + noise).tolist()
         ps.append(difference("mse", score_setting(one)["mse"], score_setting(two)["mse"]).p)
-    assert sum(p < 0.05 for p in ps) <= 8
+    assert sum(p < 0.05 for p in ps) <= 4
     assert 0.3 < np.mean(ps) < 0.7
 
 

@@ -95,6 +95,7 @@ class Bars(Observer):
 
 _TITLES = {
     "prepare": "preparing scans",
+    "crossfit": "training models without a fold",
     "pet: measured": "reading PETs",
     "pet: drawn": "drawing PETs",
     "pet: mean": "warping the mean PET",

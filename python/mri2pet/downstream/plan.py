@@ -15,7 +15,7 @@ from mri2pet.downstream.drawn import Wanted
 from mri2pet.downstream.generator import Generator
 from mri2pet.downstream.groups import Example, Groups
 from mri2pet.downstream.runs import AS_PAPER, HOUSE, Run
-from mri2pet.downstream.settings import MMSE_MIN, Setting, Task, seeds_of
+from mri2pet.downstream.settings import MMSE_MIN, OF_PETS, Setting, Task, seeds_of
 from mri2pet.downstream.training import Fit, Sample
 from mri2pet.errors import UsageError
 from mri2pet.evaluation.settings import Sampling
@@ -132,7 +132,7 @@ class Plan:
 
     def compares_drawn(self, setting: Setting) -> bool:
         """Whether its networks also read the drawn PETs of the test scans."""
-        return setting.key == "real-pet" and not self.task.classes and self.generator is not None
+        return setting.key == OF_PETS and not self.task.classes and self.generator is not None
 
     def _check_apart(self, training: tuple[Sample, ...], test: tuple[Sample, ...]) -> None:
         both = {s.subject for s in training} & {s.subject for s in test}

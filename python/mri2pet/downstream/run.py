@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +11,16 @@ from mri2pet.cohort.cache import CohortCache, build_cache, find_cache
 from mri2pet.cohort.on_ray import ray_map
 from mri2pet.cohort.parallel import single_threaded_map
 from mri2pet.devices import choose_device
-from mri2pet.downstream.covariates import require_scikit_learn
+from mri2pet.downstream.agreement import agreement, write_agreement
+from mri2pet.downstream.covariates import read_covariates, require_scikit_learn
+from mri2pet.downstream.crossfit import crossfit
 from mri2pet.downstream.drawn import Making, make_pets, missing_pets
 from mri2pet.downstream.estimate import drawing_time, learning_time
 from mri2pet.downstream.generator import Generator, load_drawer
 from mri2pet.downstream.groups import Groups, check_generator, find_groups
 from mri2pet.downstream.plan import Options, Plan
-from mri2pet.downstream.runs import AS_PAPER, Run, do
-from mri2pet.downstream.settings import Setting, Task, chosen_settings, find_task
+from mri2pet.downstream.runs import AS_PAPER, HOUSE, Run, do
+from mri2pet.downstream.settings import OF_PETS, Setting, Task, chosen_settings, find_task
 from mri2pet.downstream.tables import collect, make_tables, write_predictions, write_scores
 from mri2pet.errors import Mri2petError, UsageError
 from mri2pet.evaluation.layout import markdown, write_table
@@ -86,6 +88,8 @@ def downstream(
     plan = Plan(Path(out), cohort, wanted, settings, groups, generator, options, device, notes)
     try:
         plan.open_folder()
+        if options.crossfit and any(setting.drawn for setting in settings):
+            plan = replace(plan, generator=crossfit(plan, notify))
         _make_pets(plan, notify)
         runs = plan.runs()
         _learn(plan, [run for run in runs if run.result() is None], notify)
@@ -187,10 +191,20 @@ def _learn(plan: Plan, missing: list[Run], notify: OnEvent) -> None:
 def _report(plan: Plan, runs: list[Run]) -> Downstream:
     records = collect(runs)
     tables = make_tables(plan, records)
+    of_pets, more = records[HOUSE].get(OF_PETS, []), []
     name = plan.task.table + ("_binary" if plan.task.key == "binary" else "")
-    files = write_table(plan.out / name, tables.table)
+    if of_pets and all("predicted_of_drawn" in record for record in of_pets):
+        found = agreement(of_pets, _sexes(plan, of_pets[0]["rows"]))
+        tables.table.notes.append(found.note)
+        more = write_agreement(plan.out / f"{name}_real_against_drawn", found)
+    files = [*write_table(plan.out / name, tables.table), *more]
     more = [plan.out / f"{name}_{kind}.tsv" for kind in ("tests", "scores", "predictions")]
     write_tests(more[0], tables.tests)
     write_scores(more[1], tables)
     write_predictions(more[2], plan, records)
     return Downstream(markdown(tables.table), [*files, *more])
+
+
+def _sexes(plan: Plan, names: list[str]) -> list[str | None]:
+    known = read_covariates(plan.cohort.manifest.root, list(plan.cohort.manifest))
+    return [known[name][1] for name in names]

@@ -111,6 +111,7 @@ SETTINGS = {
     )
 }
 REFERENCE, MRI_ALONE, CONTROL = "real-paired", "real-mri", "control-paired"
+OF_PETS = "real-pet"
 _OFFERED = ("augmented-pet", "generated-paired")
 _ONE_TASK = {"majority": False, "training-mean": True}  # whether of MMSE
 
