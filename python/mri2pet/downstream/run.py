@@ -26,6 +26,7 @@ from mri2pet.errors import Mri2petError, UsageError
 from mri2pet.evaluation.layout import markdown, write_table
 from mri2pet.evaluation.settings import check_sampling, model_reference
 from mri2pet.evaluation.significance import write_tests
+from mri2pet.imaging.suvr.reference import Reference
 from mri2pet.stages import load_config
 
 OnEvent = Callable[[str, dict[str, Any]], None]
@@ -123,7 +124,7 @@ def _cohort(
 ) -> tuple[CohortCache, list[str]]:
     """The cohort in model space, after labels and the model's people were checked."""
     if generator is None:
-        config, reference = load_config("compact").model, options.reference
+        config, reference = load_config("compact").model, Reference.of(options.reference)
     else:
         network = generator.main.network
         config, reference = network.config, model_reference(network, options.reference)

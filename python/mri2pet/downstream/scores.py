@@ -46,11 +46,14 @@ def class_scores(
     cells = np.zeros((len(labels), classes * classes))
     cells[np.arange(len(labels)), labels * classes + p.argmax(1)] = 1
     confusions = by_person(cells, people)
-    found: dict[str, OfDraws] = {
-        name: lambda counts, of=of: of((counts @ confusions).reshape(-1, classes, classes))
-        for name, of in _OF_CONFUSION.items()
-    }
+    found = {name: _of_tables(of, confusions, classes) for name, of in _OF_CONFUSION.items()}
     return {**found, "auroc": _auroc(labels, p, people)}
+
+
+def _of_tables(
+    of: Callable[[np.ndarray], np.ndarray], confusions: np.ndarray, classes: int
+) -> OfDraws:
+    return lambda counts: of((counts @ confusions).reshape(-1, classes, classes))
 
 
 def confusion(truth: Sequence[int], probabilities: np.ndarray) -> list[list[int]]:
