@@ -14,6 +14,7 @@ from mri2pet.cohort.cache import CohortCache
 from mri2pet.cohort.manifest import ManifestRow
 from mri2pet.cohort.on_ray import ray_map
 from mri2pet.cohort.parallel import single_threaded_map
+from mri2pet.downstream.groups import without_tested
 from mri2pet.downstream.pets import is_current, write_pet
 from mri2pet.downstream.settings import Pet
 from mri2pet.errors import Mri2petError
@@ -78,7 +79,7 @@ def make_pets(wanted: Iterable[Wanted], making: Making, on_pet: OnPet) -> None:
         of_kind = [pet for pet in missing if pet.kind == kind]
         if not of_kind:
             continue
-        rivals = fit_rivals(making.cohort) if kind == "mean" else None
+        rivals = fit_rivals(without_tested(making.cohort)) if kind == "mean" else None
         work = partial(_make, making, rivals)
         one = making.device == "cuda" and kind == "drawn"
         if making.ray is not None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from mri2pet.cohort.cache import CohortCache
 from mri2pet.cohort.manifest import ManifestRow
@@ -141,9 +140,12 @@ def _check(groups: Groups, task: Task, root: str) -> None:
         )
 
 
-def people_in(rows: Sequence[ManifestRow]) -> int:
-    """How many people these scans are of."""
-    return len({row.subject for row in rows})
+def without_tested(cohort: CohortCache) -> CohortCache:
+    """The cohort with nobody of the test split in the others, for what is fitted to them."""
+    manifest = cohort.manifest
+    tested = {row.subject for row in manifest if row.split == "test"}
+    rows = [row for row in manifest if row.split == "test" or row.subject not in tested]
+    return replace(cohort, manifest=replace(manifest, rows=tuple(rows)))
 
 
 def check_generator(

@@ -17,7 +17,7 @@ from mri2pet.downstream.groups import Example, Groups
 from mri2pet.downstream.runs import AS_PAPER, HOUSE, Run
 from mri2pet.downstream.settings import MMSE_MIN, OF_PETS, Setting, Task, seeds_of
 from mri2pet.downstream.training import Fit, Sample
-from mri2pet.errors import UsageError
+from mri2pet.errors import InputError, UsageError
 from mri2pet.evaluation.settings import Sampling
 from mri2pet.files import written_whole
 from mri2pet.imaging.suvr.reference import CEREBELLUM
@@ -178,6 +178,7 @@ class Plan:
 
         Raises:
             UsageError: the folder is of other settings, or of something else.
+            InputError: its settings are damaged.
         """
         options, sampling = self.options, self.options.sampling
         model = None if self.generator is None else self.generator.main.sha256
@@ -192,7 +193,10 @@ class Plan:
             "sampling": [sampling.sampler, sampling.steps, sampling.seed] if model else None,
         }
         path = self.out / SETTINGS_FILE
-        stored = json.loads(path.read_text()) if path.is_file() else {}
+        try:
+            stored = json.loads(path.read_text()) if path.is_file() else {}
+        except ValueError:
+            raise InputError(f"{path}: is damaged; remove it, the results stay.") from None
         other = sorted(
             key
             for key, value in settings.items()
@@ -203,7 +207,8 @@ class Plan:
                 f"{self.out} holds results with another {', '.join(other)}; give another folder or "
                 "the same settings"
             )
-        if not stored and self.out.exists() and any(self.out.iterdir()):
+        begun = (self.out / "runs").is_dir()
+        if not stored and not begun and self.out.exists() and any(self.out.iterdir()):
             raise UsageError(f"{self.out} is not empty and holds no results; choose another folder")
         kept = {key: stored.get(key) if value is None else value for key, value in settings.items()}
         with written_whole(path) as part:

@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ class Run:
         task = self.task.key if self.mode == HOUSE else f"{self.task.key}-{self.mode}"
         return self.out / "runs" / task / self.setting.key / f"seed-{self.seed}.json"
 
-    @property
+    @cached_property
     def data_sha256(self) -> str:
         """Of all that decides the result: scans, labels, files with their dates, and how."""
         tree = {
