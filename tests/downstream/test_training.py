@@ -188,7 +188,7 @@ def test_a_loss_that_is_not_finite_is_said(scans, tmp_path):
 def auroc(scans, tmp_path, seeds, test):
     found = []
     for seed in seeds:
-        fit = Fit(epochs=30, lr=2e-3, batch=8)
+        fit = Fit(epochs=20, lr=2e-3, batch=8)
         run = run_of(scans, tmp_path, "real-pet", seed=seed, fit=fit)
         do(replace(run, training=tuple(scans), test=tuple(test)))
         found.append(

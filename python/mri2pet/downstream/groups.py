@@ -119,7 +119,7 @@ def _labels(cohort: CohortCache, task: Task, as_paper: bool, mmse_min: float) ->
 
 
 def _check(groups: Groups, task: Task, root: str) -> None:
-    what = "diagnosis" if task.classes else "MMSE in the range that was asked for"
+    what = "a diagnosis" if task.classes else "an MMSE in the range that was asked for"
     for rows, fewest, where in (
         (groups.pairs, FEWEST_TRAINING, "train and val splits"),
         (groups.test, FEWEST_TEST, "test split"),
@@ -128,7 +128,7 @@ def _check(groups: Groups, task: Task, root: str) -> None:
         if people < fewest:
             raise InputError(
                 f"{root}: {people or 'none'} of the people with an MRI-PET pair in the {where} "
-                f"{'has' if people < 2 else 'have'} a {what}, and {fewest} are needed; give labels "
+                f"{'has' if people < 2 else 'have'} {what}, and {fewest} are needed; give labels "
                 "(phenotype/*.tsv, docs/cohort.md) or more people."
             )
     there = Counter(groups.labels[row.name] for row in groups.pairs)

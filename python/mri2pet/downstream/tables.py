@@ -105,7 +105,12 @@ def make_tables(plan: Plan, records: Records) -> Tables:
             )
         )
         ruled = ruled or setting.control
-    table = Table(_heading(plan), _columns(columns, cells), rows, _notes(plan, scored, titles))
+    table = Table(
+        _heading(plan),
+        _columns(columns, cells),
+        rows,
+        _notes(plan, scored, any(test.stars for test in tests)),
+    )
     return Tables(table, tests, scored)
 
 
@@ -169,7 +174,7 @@ def _heading(plan: Plan) -> str:
     }[plan.task.key]
 
 
-def _notes(plan: Plan, scored: dict[str, Any], titles: dict[str, str]) -> list[str]:
+def _notes(plan: Plan, scored: dict[str, Any], starred: bool) -> list[str]:
     groups, options = plan.groups[HOUSE], plan.options
     count = len({row.subject for row in groups.test})
     notes = [
@@ -179,7 +184,7 @@ def _notes(plan: Plan, scored: dict[str, Any], titles: dict[str, str]) -> list[s
         f"{RESAMPLES:,} draws of people and seeds. Bold: the best, and all in its interval.",
         *groups.notes,
     ]
-    if REFERENCE in titles:
+    if starred:
         notes.append(
             "*, **, ***: p < 0.05, 0.01, 0.001 of the difference to Real Paired on the same draws, "
             "adjusted by Holm within the column; ▲ better, ▼ worse than that row."
