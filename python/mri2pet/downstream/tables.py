@@ -180,7 +180,7 @@ def _notes(plan: Plan, scored: dict[str, Any], starred: bool) -> list[str]:
     notes = [
         f"{len(groups.test)} scans of {count} people of the test split; "
         f"{len(groups.pairs)} labelled MRI-PET pairs and {len(groups.alone)} labelled MRIs alone "
-        f"train. Mean over {options.seeds} seeds. In brackets: 95 % interval, percentile, "
+        f"train. Mean over {options.seeds} seed{'s' * (options.seeds > 1)}. In brackets: 95 % interval, percentile, "
         f"{RESAMPLES:,} draws of people and seeds. Bold: the best, and all in its interval.",
         *groups.notes,
     ]
