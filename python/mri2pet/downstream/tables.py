@@ -177,10 +177,11 @@ def _heading(plan: Plan) -> str:
 def _notes(plan: Plan, scored: dict[str, Any], starred: bool) -> list[str]:
     groups, options = plan.groups[HOUSE], plan.options
     count = len({row.subject for row in groups.test})
+    seeds = "1 seed" if options.seeds == 1 else f"{options.seeds} seeds"
     notes = [
         f"{len(groups.test)} scans of {count} people of the test split; "
         f"{len(groups.pairs)} labelled MRI-PET pairs and {len(groups.alone)} labelled MRIs alone "
-        f"train. Mean over {options.seeds} seed{'s' * (options.seeds > 1)}. In brackets: 95 % interval, percentile, "
+        f"train. Mean over {seeds}. In brackets: 95 % interval, percentile, "
         f"{RESAMPLES:,} draws of people and seeds. Bold: the best, and all in its interval.",
         *groups.notes,
     ]
