@@ -16,8 +16,9 @@ from mri2pet.evaluation.features import KINDS
 from mri2pet.evaluation.hypothesis import stars
 from mri2pet.evaluation.layout import Cell
 from mri2pet.evaluation.paper_stars import paper_tests
+from mri2pet.evaluation.printed import paper_table
 from mri2pet.evaluation.settings import FORMAT
-from mri2pet.evaluation.table1 import FLOOR, paper_table1
+from mri2pet.evaluation.table1 import FLOOR
 from mri2pet.tables import read_table
 
 ROWS = [f"sub-{i // 2:02d}_ses-{i % 2}" for i in range(24)]  # 12 people, two scans each
@@ -218,7 +219,7 @@ def test_without_an_external_baseline_nothing_is_starred_as_in_the_paper(tmp_pat
 
 
 def test_the_printed_stars_of_the_paper_come_out_of_its_printed_numbers():
-    paper = paper_table1()
+    paper = paper_table("table1")
     cells = {
         name: {
             f"as_paper.{key}": Cell(value, plus_minus=error)

@@ -20,7 +20,7 @@ from mri2pet.evaluation.layout import (
     markdown,
     write_table,
 )
-from mri2pet.evaluation.table1 import paper_table1
+from mri2pet.evaluation.printed import paper_table
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ def test_three_files_are_written(table, tmp_path):
 
 
 def test_the_paper_s_numbers():
-    paper = paper_table1()
+    paper = paper_table("table1")
     assert len(paper["rows"]) == 11
     assert paper["columns"] == ["fid", "ssim", "psnr"]
     assert paper["rows"]["MRI2PET"] == [[61.735, 0.032], [0.857, 0.004], [24.771, 0.123]]

@@ -30,6 +30,7 @@ COMMANDS = (
     "compare",
     "quantify",
     "calibrate",
+    "downstream",
     "convert",
     "export",
 )

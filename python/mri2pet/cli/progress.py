@@ -93,6 +93,15 @@ class Bars(Observer):
             self.progress.advance(self.subjects)
 
 
+_TITLES = {
+    "prepare": "preparing scans",
+    "crossfit": "training models without a fold",
+    "pet: measured": "reading PETs",
+    "pet: drawn": "drawing PETs",
+    "pet: mean": "warping the mean PET",
+}
+
+
 class CohortBars:
     """The work on a cohort: bars with an estimate on a terminal; failures alone elsewhere.
 
@@ -129,13 +138,13 @@ class CohortBars:
         self.progress.stop()
 
     def event(self, kind: str, facts: dict[str, Any]) -> None:
-        """A line on the cohort (`note`); a scan is prepared (`prepare`), or done (other kinds)."""
+        """A line on the cohort (`note`); so many scans, PETs or networks are done (other kinds)."""
         if kind == "note":
             if not self.quiet:
                 self._say(facts["text"])
             return
         if kind not in self.tasks:
-            title = "preparing scans" if kind == "prepare" else self.title
+            title = _TITLES.get(kind, self.title)
             self.tasks[kind] = self.progress.add_task(title, total=facts["of"])
         self.progress.update(self.tasks[kind], completed=facts["done"])
         if facts["error"]:

@@ -13,6 +13,7 @@ from mri2pet.evaluation.distance_rows import Distance, People, distances_of
 from mri2pet.evaluation.features import KINDS
 from mri2pet.evaluation.layout import Table, write_table
 from mri2pet.evaluation.paper_stars import paper_stars_note, paper_tests, star_as_paper
+from mri2pet.evaluation.printed import paper_table
 from mri2pet.evaluation.significance import differences, write_tests
 from mri2pet.evaluation.stored import Stored, StoredMethod, read_evaluation
 from mri2pet.evaluation.table1 import (
@@ -21,7 +22,6 @@ from mri2pet.evaluation.table1 import (
     distance_cells,
     metric_cells,
     paper_cells,
-    paper_table1,
     star,
     table1,
 )
@@ -124,7 +124,7 @@ def common_rows(stored: Sequence[Stored]) -> tuple[list[str], int]:
 
 def _methods(stored: list[Stored]) -> list[StoredMethod]:
     """One sample and the mean of the samples of each evaluation, then the first one's rivals."""
-    names = paper_table1()["names"]
+    names = paper_table("table1")["names"]
     titles = [names.get(s.settings["ablation"], s.settings["ablation"]) for s in stored]
     methods = []
     for s, title in zip(stored, titles, strict=True):

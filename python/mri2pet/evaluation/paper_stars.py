@@ -12,8 +12,8 @@ from typing import Any
 
 from mri2pet.evaluation.hypothesis import stars, welch
 from mri2pet.evaluation.layout import Cell
+from mri2pet.evaluation.printed import paper_table
 from mri2pet.evaluation.stored import StoredMethod
-from mri2pet.evaluation.table1 import paper_table1
 
 #: Column as in the paper → whether high is better.
 HIGH_IS_BETTER = {
@@ -71,7 +71,7 @@ def paper_tests(cells: dict[str, dict[str, Cell]], methods: list[StoredMethod]) 
         cells: name of a method → key of a column → cell.
         methods: the first is tested; external are those whose models the paper calls so.
     """
-    paper, (first, *others) = paper_table1(), methods
+    paper, (first, *others) = paper_table("table1"), methods
     external = [m.name for m in others if paper["names"].get(m.ablation) in paper["external"]]
     found = []
     for metric, high in HIGH_IS_BETTER.items():
@@ -103,6 +103,6 @@ def paper_stars_note(tests: list[PaperTest]) -> str:
     baselines = ", ".join(dict.fromkeys(test.baseline for test in tests))
     return (
         "Stars in the columns as in the paper: Welch's t-test of the printed mean and ±, n = "
-        f"{paper_table1()['values']}, against the best external baseline of the column "
+        f"{paper_table('table1')['values']}, against the best external baseline of the column "
         f"({baselines}); as in the paper, not a valid test."
     )

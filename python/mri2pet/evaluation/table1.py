@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import math
-from functools import cache
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -16,6 +12,7 @@ from mri2pet.evaluation.distance_rows import Distance
 from mri2pet.evaluation.features import AS_PAPER
 from mri2pet.evaluation.intervals import MEAN, PEARSON, estimate
 from mri2pet.evaluation.layout import Cell, Column, Row, Table
+from mri2pet.evaluation.printed import paper_table, printed_cells
 from mri2pet.evaluation.significance import Difference
 from mri2pet.evaluation.stored import Stored, StoredMethod
 from mri2pet.evaluation.tables import interval_note
@@ -45,13 +42,6 @@ PAPER = (
     Column("paper.ssim", "SSIM, the paper's own", 3),
     Column("paper.psnr", "PSNR, the paper's own", 3),
 )
-
-
-@cache
-def paper_table1() -> dict[str, Any]:
-    """The paper's Table 1 as data: rows, stars, and how it names what a model was trained by."""
-    path = Path(__file__).with_name("paper_tables.json")
-    return json.loads(path.read_text())["table1"]  # type: ignore[no-any-return]
 
 
 def metric_cells(method: StoredMethod, rows: list[str], people: list[str]) -> dict[str, Cell]:
@@ -104,17 +94,8 @@ def as_paper_cells(method: StoredMethod, rows: list[str], network: str | None) -
 
 def paper_cells(method: StoredMethod) -> dict[str, Cell]:
     """What the paper prints for a model trained as this one."""
-    paper = paper_table1()
-    name = paper["names"].get(method.ablation)
-    if name is None:
-        return {}
-    stars = paper["stars"].get(name, [""] * 3)
-    return {
-        f"paper.{key}": Cell(value, plus_minus=error, stars=star)
-        for key, (value, error), star in zip(
-            paper["columns"], paper["rows"][name], stars, strict=True
-        )
-    }
+    name = paper_table("table1")["names"].get(method.ablation)
+    return {} if name is None else printed_cells("table1", name)
 
 
 def star(cells: dict[str, dict[str, Cell]], tests: list[Difference], first: str) -> None:

@@ -204,6 +204,7 @@ def _work(pipe: Connection, runner: SubjectRunner) -> None:
             subject = pipe.recv()
         except EOFError:
             return
+        answer: tuple[str, str, Any]
         try:
             result = runner.run(subject)
             answer = ("done", result.status, result.sidecar)

@@ -15,6 +15,7 @@ from mri2pet.ops.convolution_choice import set_convolution
 from mri2pet.stages import load_config
 from mri2pet.training.distributed import World, join_world
 from mri2pet.training.folder import open_run, stored_config
+from mri2pet.training.people import record_people
 from mri2pet.training.resources import settled
 from mri2pet.training.start import find_start
 from mri2pet.training.trainer import OnEvent, Trainer
@@ -33,7 +34,8 @@ def train(
     """Trains a model, or goes on with a run that was stopped.
 
     Args:
-        run: the run's folder; gets config.json, log.jsonl, losses.png, checkpoints/ and model/.
+        run: the run's folder; gets config.json, people.json, log.jsonl, losses.png, checkpoints/
+            and model/.
         data: a BIDS cohort, or the table that `mri2pet cohort build` wrote of one.
         preset: "paper" or "compact".
         settings: `section.key=value`, see `mri2pet.config`.
@@ -86,6 +88,8 @@ def train(
         )
         trainer = Trainer(run, config, cohort, reference, world, notify, start)
         trainer.resume()
+        if world.first:
+            record_people(run, config.training, cohort, trainer.data)
         trainer.run_to_the_end()
     return run / "model"
 
