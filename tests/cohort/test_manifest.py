@@ -302,6 +302,7 @@ def test_age_is_that_at_the_scan_and_sex_of_the_person(tmp_path):
     (root / "participants.tsv").write_text("participant_id\tage\tsex\nsub-01\t70.5\tfemale\n")
     rows = build_manifest(root).rows
     assert [row.sex for row in rows] == ["F", "F"]
+    assert [row.day for row in rows] == [0, 700]
     assert [row.age for row in rows] == [70.5, pytest.approx(70.5 + 700 / 365.25, abs=0.006)]
     (root / "sub-01" / "sub-01_sessions.tsv").write_text(
         "session_id\tmri_days\tage\nses-01\t0\t71\nses-02\t150\t71.4\nses-03\t700\tn/a\n"

@@ -50,8 +50,8 @@ def test_a_person_in_two_splits_is_counted_in_both():
     assert [found[split].in_other_splits for split in ("train", "val", "test")] == [1, 0, 1]
 
 
-def test_the_first_scan_is_by_age_and_by_name_where_one_is_unknown():
-    late, early = row("a", "ses-01", age=75.0), row("a", "ses-02", age=71.0)
+def test_the_first_scan_is_by_date_and_by_name_where_one_is_unknown():
+    late, early = row("a", "ses-01", day=700.0), row("a", "ses-02", day=0.0)
     assert first_scans([late, early]) == [early]
     assert first_scans([row("a", "ses-03"), early]) == [early]
     assert first_scans([row("a", "ses-01"), early])[0].session == "ses-01"

@@ -28,6 +28,7 @@ COMMANDS = (
     "phantom",
     "evaluate",
     "compare",
+    "figures",
     "quantify",
     "calibrate",
     "convert",

@@ -36,7 +36,7 @@ class ManifestRow:
 
     `pet_truth` is the truth of the PET's own session, which may be another than the MRI's.
     `diagnosis_days` and `mmse_days` run from the MRI to the visit; None for an undated one. `age`
-    is that at the MRI, in years; `sex` is M or F.
+    is that at the MRI, in years; `sex` is M or F; `day` counts from the person's first MRI.
     """
 
     subject: str
@@ -52,6 +52,7 @@ class ManifestRow:
     mmse_days: float | None = None
     age: float | None = None
     sex: str | None = None
+    day: float | None = None
     split: str = "train"
 
     @property
@@ -148,7 +149,7 @@ def read_manifest(path: Path, root: Path) -> Manifest:
         for column in _PATHS:
             values[column] = root / record[column] if record[column] else None
         values["session"] = record["session"]
-        for column in ("mmse", "days_apart", "diagnosis_days", "mmse_days", "age"):
+        for column in ("mmse", "days_apart", "diagnosis_days", "mmse_days", "age", "day"):
             values[column] = number(record[column])
         rows.append(ManifestRow(**values))
     return Manifest(root, tuple(rows))
@@ -228,6 +229,7 @@ class _Labels:
 
 def _row(root: Path, pair: Pair, split: str, labels: _Labels) -> ManifestRow:
     none = Label("")
+    first = labels.first.get(pair.t1.subject)
     dx, score = labels.diagnosis.of(pair.t1) or none, labels.mmse.of(pair.t1) or none
     return ManifestRow(
         subject=pair.t1.subject,
@@ -241,8 +243,9 @@ def _row(root: Path, pair: Pair, split: str, labels: _Labels) -> ManifestRow:
         diagnosis_days=dx.days,
         mmse=number(score.value),
         mmse_days=score.days,
-        age=age_at(labels.age, pair.t1, labels.first.get(pair.t1.subject)),
+        age=age_at(labels.age, pair.t1, first),
         sex=(labels.sex.of(pair.t1) or none).value or None,
+        day=first.apart(pair.t1.when) if first is not None else None,
         split=split,
     )
 

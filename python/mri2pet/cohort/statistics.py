@@ -1,7 +1,7 @@
 """Who is in a cohort, split by split: the numbers of the paper's Tables 4 and 5.
 
-People are counted once in a split, at their first paired scan there: that of the lowest age, or by
-the name of the session where an age is unknown.
+People are counted once in a split, at their first paired scan there: by date, or by the name of
+the session where a date is unknown.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def split_statistics(
 
 
 def first_scans(rows: Sequence[ManifestRow]) -> list[ManifestRow]:
-    """The first row of each person: of the lowest age where all are known, else by name."""
+    """The first row of each person: by date where all are dated, else by name."""
     found: dict[str, list[ManifestRow]] = {}
     for row in rows:
         found.setdefault(row.subject, []).append(row)
@@ -100,11 +100,8 @@ def first_scans(rows: Sequence[ManifestRow]) -> list[ManifestRow]:
 
 
 def _first(own: list[ManifestRow]) -> ManifestRow:
-    ages = [row.age for row in own]
-    dated = [(age, row.name) for age, row in zip(ages, own, strict=True) if age is not None]
-    if len(dated) == len(own):
-        return own[dated.index(min(dated))]
-    return min(own, key=lambda row: row.name)
+    dated = all(row.day is not None for row in own)
+    return min(own, key=lambda row: ((row.day or 0.0) if dated else 0.0, row.name))
 
 
 def _of_split(

@@ -26,8 +26,8 @@ NOTES = [
     "MMSE are those of that visit. ± is the standard deviation over people (n − 1); in brackets "
     "stand the least and the greatest value. Shares are of the people whose sex is known.",
     "All PETs are of AV45 (florbetapir).",
-    "The paper's own figures are of ADNI. Its CN, MCI and AD do not add up to its patients, and its "
-    "splits are of scans, so a person can be in several.",
+    "The paper's own figures are of ADNI. Its CN, MCI and AD do not add up to its patients, and "
+    "its splits are of scans, so a person can be in several.",
 ]
 
 
