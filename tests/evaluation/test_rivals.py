@@ -32,18 +32,21 @@ def test_the_linear_map_finds_the_law_of_the_cohort(cohort_cache):
     assert np.median(ratio) == pytest.approx(expected, rel=0.03)
 
 
-def test_warping_brings_the_mean_to_the_subject(cohort_cache):
+def test_warping_brings_the_mean_to_the_subject(cohort_cache, tmp_path, monkeypatch):
     rivals = fit_rivals(cohort_cache)
     row = next(r for r in cohort_cache.rows() if int(r.subject[-2:]) % 2)
     mri = np.asarray(cohort_cache.mri(row), dtype=np.float32)
     inside = np.asarray(cohort_cache.brain(row)) > 0.5
     measured = np.asarray(cohort_cache.pet(row), dtype=np.float32)[inside]
-    warped = rivals.warped_cohort_mean(mri)
+    warped = rivals.warped_cohort_mean(mri, tmp_path / "kept")
     assert warped.shape == cohort_cache.pet_shape
     unexplained = [
         1 - np.corrcoef(pet[inside], measured)[0, 1] ** 2 for pet in (rivals.cohort_mean(), warped)
     ]
     assert unexplained[1] < 0.8 * unexplained[0]
+    monkeypatch.setattr(type(rivals), "_warped", None)
+    again = rivals.warped_cohort_mean(mri, tmp_path / "kept")
+    assert (again == warped).all()
 
 
 def test_no_training_rows_is_an_error(cohort_cache, monkeypatch):

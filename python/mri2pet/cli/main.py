@@ -32,6 +32,7 @@ COMMANDS = (
     "quantify",
     "calibrate",
     "convert",
+    "experiment",
     "export",
 )
 FAILED, MISUSED, INTERRUPTED = 1, 2, 130

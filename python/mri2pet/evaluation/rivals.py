@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mri2pet.cohort.cache import CohortCache
 from mri2pet.errors import InputError
+from mri2pet.files import written_whole
 from mri2pet.imaging.space.grid import grid_affine, to_kij, to_xyz
 from mri2pet.imaging.space.model_space import rescale
 from mri2pet.imaging.space.volume import Volume
@@ -33,17 +36,29 @@ class Rivals:
         """The mean PET of the training set: float32 `[K, I, J]`, SUVR."""
         return self.mean_pet
 
-    def warped_cohort_mean(self, mri: np.ndarray) -> np.ndarray:
+    def warped_cohort_mean(self, mri: np.ndarray, kept: Path) -> np.ndarray:
         """The mean PET taken to a subject by registering the mean MRI to the subject's MRI.
 
-        Symmetric normalisation (SyN, Avants et al. 2008) in model space, by ANTs.
+        Symmetric normalisation (SyN, Avants et al. 2008) in model space, by ANTs. It takes
+        seconds and is the same for every model, so it is kept.
 
         Args:
             mri: `[K, I, J]` in [0, 1] on the MRI grid.
+            kept: folder of what was made before.
 
         Returns:
             float32 `[K, I, J]` on the PET grid, SUVR ≥ 0.
         """
+        parts = (self.mean_mri, self.mean_pet, np.ascontiguousarray(mri))
+        digest = hashlib.sha256(b"".join(part.tobytes() for part in parts)).hexdigest()
+        path = kept / f"{digest[:32]}.npy"
+        if not path.is_file():
+            warped = self._warped(mri)
+            with written_whole(path) as part, part.open("wb") as file:
+                np.save(file, warped)
+        return np.asarray(np.load(path))
+
+    def _warped(self, mri: np.ndarray) -> np.ndarray:
         from mri2pet.imaging.space.itk import RANDOM_SEED, load_ants, scratch
 
         ants = load_ants()

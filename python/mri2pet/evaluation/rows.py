@@ -47,11 +47,12 @@ def evaluate_row(
     drawn = draw(network, mri, row, sampling)
     pets = [within_support(pet, brain) for pet in drawn]
     seconds = time.perf_counter() - start
+    warped = rivals.warped_cohort_mean(mri, cohort.root / "warped_means")
     predictions = {
         "one_sample": pets[0],
         "mean_of_samples": np.mean(pets, axis=0),
         "cohort_mean": within_support(rivals.cohort_mean(), brain),
-        "cohort_mean_warped": within_support(rivals.warped_cohort_mean(mri), brain),
+        "cohort_mean_warped": within_support(warped, brain),
         "linear_map": within_support(rivals.linear_map(mri), brain),
     }
     measured = np.asarray(cohort.pet(row), dtype=np.float32)
