@@ -2,42 +2,80 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
+import shutil
 from collections.abc import Sequence
+from functools import partial
 
+from mri2pet.evaluation.settings import Sampling
+from mri2pet.experiment.config import DownstreamConfig
 from mri2pet.experiment.steps import Step, Tell
 from mri2pet.experiment.work import Work
+from mri2pet.files import written_whole
 
-MODULE = "mri2pet.downstream.run"
+ROOM = "mri2pet.downstream"
+FOLDER = "downstream"
 
 
 def steps(work: Work, made: Sequence[str]) -> list[Step]:
-    """A step for each task; "not available" where the module is missing."""
-    config = work.config
-    if config.downstream is None:
+    """A step for each task; "not available" where the room is missing."""
+    config, of = work.config, work.config.downstream
+    if of is None:
         return []
-    why = None if _is_there() else "this version has no downstream tasks"
+    why = None if importlib.util.find_spec(ROOM) else "this version has no downstream tasks"
     first = config.method_names[0]
+    trained = (f"train:{first}",) if f"train:{first}" in made else ()
+    drawing = {"sampler": config.evaluate.sampler, "steps": config.evaluate.steps}
     return [
         Step(
             f"downstream:{task}",
-            _not_here,
-            {"task": task, **config.downstream.model_dump(mode="json", exclude={"tasks"})},
-            (f"evaluate:{first}",),
-            paths=(f"downstream/{task}",),
-            seconds=60.0 * config.downstream.seeds,
+            partial(_run, work, of, task),
+            {"task": task, **of.model_dump(mode="json", exclude={"tasks"}), **drawing,
+             "as_paper": config.evaluate.as_paper},
+            ("cache:cohort", *trained),
+            paths=(FOLDER,),
+            seconds=20.0 + 0.3 * of.seeds * of.epochs,
             why_not=why,
         )
-        for task in config.downstream.tasks
-    ]
+        for task in of.tasks
+    ]  # fmt: skip
 
 
-def _not_here(tell: Tell) -> Sequence[str]:
-    raise NotImplementedError
-
-
-def _is_there() -> bool:
-    try:
-        return importlib.util.find_spec(MODULE) is not None
-    except ModuleNotFoundError:
-        return False
+def _run(work: Work, of: DownstreamConfig, task: str, tell: Tell) -> Sequence[str]:
+    run = importlib.import_module(f"{ROOM}.run")
+    options = importlib.import_module(f"{ROOM}.plan").Options
+    fit = importlib.import_module(f"{ROOM}.training").Fit
+    config = work.config
+    drawing = config.evaluate
+    made = run.downstream(
+        work.data(config.cohort),
+        work.out / FOLDER,
+        task=task,
+        model=work.model(config.method_names[0]),
+        options=options(
+            settings=() if of.settings == "table" else tuple(of.settings),
+            seeds=of.seeds,
+            as_paper=drawing.as_paper,
+            crossfit=of.crossfit,
+            mmse_min=of.mmse_min,
+            fit=fit(
+                epochs=of.epochs,
+                patience=of.patience,
+                batch=of.batch_size,
+                lr=of.lr,
+                class_weights=of.class_weights,
+            ),
+            sampling=Sampling(1, drawing.sampler, drawing.steps, drawing.seed),
+            jobs=config.jobs,
+            ray=config.ray,
+            registration=config.cohort.registration,
+            reference=work.drawn_reference,
+            device=config.device,
+        ),
+        on_event=tell,
+    )
+    for file in made.files:
+        with written_whole(work.out / "tables" / file.name) as part:
+            shutil.copyfile(file, part)
+    return ()

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from html import escape
 
-_BOLD = re.compile(r"\*\*(.+?)\*\*")
+_BOLD = re.compile(r"\*\*([^\s*,](?:.*?[^\s*])?)\*\*")
 
 
 def to_html(text: str, title: bool = True) -> str:

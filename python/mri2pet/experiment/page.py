@@ -28,8 +28,8 @@ QUESTION = (
 SECTIONS = (
     ("Table 1: synthetic against measured PETs", ("table1",), ()),
     ("Figure 2: people at random", (), ("grid",)),
-    ("Table 2: diagnosis", ("table2", "diagnosis", "binary"), ("diagnosis", "binary")),
-    ("Table 3: MMSE", ("table3", "mmse"), ("mmse",)),
+    ("Table 2: diagnosis", ("table2", "table2_binary"), ()),
+    ("Table 3: MMSE", ("table3",), ()),
     ("Figure 3a: severe atrophy", (), ("cases",)),
     ("Figure 3b: two visits", (), ("longitudinal",)),
     ("Figure 4: decay", (), ("decay",)),

@@ -85,11 +85,12 @@ def _parsed(name: str, text: str) -> dict[str, Any]:
 
 
 def _sentence(error: ValidationError) -> str:
-    """What is wrong with the first field, and the key that an unknown one may have meant."""
-    first = error.errors()[0]
+    """An unknown key and the one that may have been meant, else what is wrong with a value."""
+    unknown = "extra_forbidden"
+    first = min(error.errors(), key=lambda found: found["type"] != unknown)
     place = [part for part in first["loc"] if isinstance(part, str) and part[:1].islower()]
     field = ".".join(place)
-    if first["type"] == "extra_forbidden":
+    if first["type"] == unknown:
         *parents, key = place
         known = sorted(_keys(ExperimentConfig, parents))
         near = difflib.get_close_matches(key, known, 1)
