@@ -101,3 +101,20 @@ def test_a_second_cohort_takes_the_place_of_the_test_split(write, cohort):
     assert {"test-cohort", "cache:test-cohort"} <= set(steps)
     assert "cache:test-cohort" in steps["evaluate:gan"].needs
     assert "cache:test-cohort" not in steps["train:gan"].needs
+
+
+def test_a_variant_is_fine_tuned_otherwise_from_the_same_pretraining(write):
+    variant = {"name": "clipped", "like": "mri2pet", "settings": {"training.snr_clip": 5}}
+    steps = {s.name: s for s in steps_of(write, methods=["mri2pet", variant])}
+    assert steps["train:clipped"].needs == steps["train:mri2pet"].needs
+    own, plain = (steps[f"train:{n}"].inputs["training"] for n in ("clipped", "mri2pet"))
+    assert {key for key in own if own[key] != plain[key]} == {"snr_clip"}
+    assert "pretrain:clipped" not in steps
+
+
+def test_the_examples_are_experiments(repository):
+    pytest.importorskip("yaml")
+    files = sorted((repository / "examples" / "experiments").glob("*.yaml"))
+    assert len(files) >= 2
+    for file in files:
+        assert len(plan(read_experiment(file))) > 10

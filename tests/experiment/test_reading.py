@@ -63,6 +63,9 @@ def test_json_is_the_same_tree(tmp_path):
         ("style: {vgg_weights: vgg.pth}", "style.vgg_weights: "),
         ("cohort: {bids: nowhere}", "cohort.bids: "),
         ("methods: [{name: mine, model: nowhere}]", "nowhere is not there"),
+        ("methods: [{name: mine, like: gam, settings: {}}]", "unknown method 'gam'"),
+        ("methods: [{name: gan, like: gan, settings: {}}]", "gan is a method already"),
+        ("methods: [{name: mine, like: gan, setings: {}}]", "did you mean settings"),
         ("preset: compakt", "preset: there are compact, paper"),
     ],
 )

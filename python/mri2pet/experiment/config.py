@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from mri2pet.cohort.splits import FRACTIONS
-from mri2pet.experiment.methods import METHODS, PAPER_METHODS
+from mri2pet.experiment.methods import METHODS, PAPER_METHODS, Method
 
 Registration = Literal["estimate", "truth"]
 
@@ -92,8 +92,26 @@ class TrainConfig(_Frozen):
 class TrainedElsewhere(_Frozen):
     """A model that is there already."""
 
-    name: str = Field(min_length=1)
+    name: str = Field(pattern=r"^[\w.-]+$")
     model: Path
+
+
+class Variant(_Frozen):
+    """A method that is trained as another, but for some settings of its fine-tuning."""
+
+    name: str = Field(pattern=r"^[\w.-]+$")
+    like: str
+    settings: dict[str, Any]
+
+    @field_validator("like")
+    @classmethod
+    def _known(cls, like: str) -> str:
+        if like not in METHODS:
+            raise ValueError(f"unknown method {like!r}; there are {', '.join(METHODS)}")
+        return like
+
+
+MethodConfig = str | TrainedElsewhere | Variant
 
 
 class InceptionConfig(_Frozen):
@@ -185,7 +203,7 @@ class ExperimentConfig(_Frozen):
     test_cohort: CohortConfig | None = None
     style: StyleConfig | None = None
     train: TrainConfig = TrainConfig()
-    methods: list[str | TrainedElsewhere] = Field(default=list(PAPER_METHODS), min_length=1)
+    methods: list[MethodConfig] = Field(default=list(PAPER_METHODS), min_length=1)
     evaluate: EvaluateConfig = EvaluateConfig()
     downstream: DownstreamConfig | None = None
     figures: FiguresConfig | None = FiguresConfig()
@@ -196,10 +214,13 @@ class ExperimentConfig(_Frozen):
 
     @field_validator("methods")
     @classmethod
-    def _known(cls, methods: list[str | TrainedElsewhere]) -> list[str | TrainedElsewhere]:
+    def _known(cls, methods: list[MethodConfig]) -> list[MethodConfig]:
         names = [m if isinstance(m, str) else m.name for m in methods]
         if len(set(names)) < len(names):
             raise ValueError("a method is named twice")
+        taken = [m.name for m in methods if isinstance(m, Variant) and m.name in METHODS]
+        if taken:
+            raise ValueError(f"{taken[0]} is a method already; give the variant another name")
         for method in methods:
             if isinstance(method, str) and method not in METHODS:
                 raise ValueError(f"unknown method {method!r}; there are {', '.join(METHODS)}")
@@ -209,6 +230,17 @@ class ExperimentConfig(_Frozen):
     def method_names(self) -> list[str]:
         """Names of all methods, in order."""
         return [m if isinstance(m, str) else m.name for m in self.methods]
+
+    @property
+    def trained(self) -> dict[str, Method]:
+        """Name → how it is trained, of all methods that are."""
+        found = {}
+        for method in self.methods:
+            if isinstance(method, str):
+                found[method] = METHODS[method]
+            elif isinstance(method, Variant):
+                found[method.name] = METHODS[method.like].changed(method.settings)
+        return found
 
     @property
     def evaluated(self) -> CohortConfig:

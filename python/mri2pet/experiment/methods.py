@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -11,7 +14,7 @@ class Method:
 
     Attributes:
         ablation, baseline: as `training.ablation` and `training.baseline`.
-        settings: further ones, as `--set` takes them.
+        settings: further ones, as `--set` takes them. finetune: those of the fine-tuning alone.
         pretrained: the method whose pre-training it starts from; None for from scratch.
     """
 
@@ -19,6 +22,11 @@ class Method:
     baseline: str = "none"
     settings: tuple[str, ...] = ()
     pretrained: str | None = None
+    finetune: tuple[str, ...] = ()
+
+    def changed(self, settings: Mapping[str, Any]) -> Method:
+        """The same with other settings in its fine-tuning."""
+        return replace(self, finetune=tuple(f"{k}={json.dumps(v)}" for k, v in settings.items()))
 
     @property
     def is_gan(self) -> bool:
@@ -64,7 +72,7 @@ PAPER_METHODS = tuple(name for name in METHODS if "epsilon" not in name and "emb
 """The rows of the paper's Table 1."""
 
 
-def pretrained_by(names: list[str]) -> list[str]:
+def pretrained_by(methods: Iterable[Method]) -> list[str]:
     """The methods whose pre-training these start from, each once, in the order of first use."""
-    owners = [METHODS[name].pretrained for name in names if name in METHODS]
+    owners = (method.pretrained for method in methods)
     return list(dict.fromkeys(owner for owner in owners if owner is not None))

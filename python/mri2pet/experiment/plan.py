@@ -98,8 +98,7 @@ def _cohorts(work: Work) -> Iterator[Step]:
 
 def _trainings(work: Work) -> Iterator[Step]:
     config = work.config
-    named = [method for method in config.methods if isinstance(method, str)]
-    owners = pretrained_by(named)
+    owners = pretrained_by(config.trained.values())
     styled = [name for name in owners if METHODS[name].is_styled]
     if styled and config.style is None:
         raise UsageError(
@@ -124,8 +123,8 @@ def _trainings(work: Work) -> Iterator[Step]:
         given = config.style is not None and config.style.stylized is not None
         needs = (*ready, "style") if style and not given else ready
         yield _training(work, name, "pretrain", needs)
-    for name in named:
-        owner = METHODS[name].pretrained
+    for name, method in config.trained.items():
+        owner = method.pretrained
         needs = ready if owner is None else (*ready, f"pretrain:{owner}")
         yield _training(work, name, "finetune", needs)
 
@@ -167,7 +166,7 @@ def _evaluations(work: Work) -> Iterator[Step]:
     for method in config.methods:
         name = method if isinstance(method, str) else method.name
         elsewhere = isinstance(method, TrainedElsewhere)
-        gan = not elsewhere and METHODS[name].is_gan
+        gan = not elsewhere and work.method(name).is_gan
         why = None
         if of.as_paper and "scikit-image" in missing:
             why = "evaluate.as_paper needs scikit-image: pip install 'mri2pet[eval]'"
@@ -238,7 +237,8 @@ def _drawn_up(work: Work, made: list[str]) -> Iterator[Step]:
 
 def _of(work: Work, name: str, stage: str) -> Config:
     """The configuration of a training, as it will be."""
-    method = METHODS[name]
+    method = work.method(name)
+    more = method.finetune if stage == "finetune" else ()
     start = ("training.init=source",) if stage == "finetune" and method.pretrained else ()
     return load_config(
         work.config.preset,
@@ -246,6 +246,7 @@ def _of(work: Work, name: str, stage: str) -> Config:
             *work.model_settings(method),
             *work.length(method, stage),
             *start,
+            *more,
             f"training.stage={stage}",
         ],
     )

@@ -16,6 +16,7 @@ from mri2pet.config import preset_names
 from mri2pet.errors import InputError, UsageError
 from mri2pet.experiment.config import CohortConfig, ExperimentConfig, TrainedElsewhere
 
+UNKNOWN = "extra_forbidden"
 PRESETS = ("tiny", "phantom", "paper")
 
 
@@ -86,12 +87,10 @@ def _parsed(name: str, text: str) -> dict[str, Any]:
 
 def _sentence(error: ValidationError) -> str:
     """An unknown key and the one that may have been meant, else what is wrong with a value."""
-    unknown = "extra_forbidden"
-    first = min(error.errors(), key=lambda found: found["type"] != unknown)
-    place = [part for part in first["loc"] if isinstance(part, str) and part[:1].islower()]
+    first = min(error.errors(), key=_unlikely)
+    *parents, key = place = _place(first)
     field = ".".join(place)
-    if first["type"] == unknown:
-        *parents, key = place
+    if first["type"] == UNKNOWN:
         known = sorted(_keys(ExperimentConfig, parents))
         near = difflib.get_close_matches(key, known, 1)
         hint = f"did you mean {near[0]}" if near else f"there are {', '.join(known)}"
@@ -99,6 +98,21 @@ def _sentence(error: ValidationError) -> str:
     message = first["msg"].removeprefix("Value error, ")
     scalar = not isinstance(first["input"], dict | list | BaseModel)
     return f"{field}: {message}" + (f" ({first['input']!r} was given)" if scalar else "")
+
+
+def _unlikely(error: Any) -> int:
+    """How little an error says: of what may have several forms, all forms complain."""
+    *parents, key = _place(error)
+    if error["type"] == UNKNOWN:
+        return 0 if key not in _keys(ExperimentConfig, parents) else 4
+    return {"value_error": 1, "missing": 3}.get(error["type"], 2)
+
+
+def _place(error: Any) -> list[str]:
+    """The keys that lead to an error, without numbers and names of types."""
+    types_named = {"str", "TrainedElsewhere", "Variant", "list", "literal"}
+    parts = [part for part in error["loc"] if isinstance(part, str)]
+    return [part for part in parts if part.partition("[")[0] not in types_named] or [""]
 
 
 def _keys(model: type[BaseModel], parents: Sequence[str]) -> set[str]:

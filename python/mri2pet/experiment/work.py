@@ -68,6 +68,10 @@ class Work:
             f"data.reference={json.dumps(cohort.reference)}",
         )
 
+    def method(self, name: str) -> Method:
+        """How a method is trained, also one that only lends its pre-training."""
+        return self.config.trained.get(name) or METHODS[name]
+
     def length(self, method: Method, stage: str) -> tuple[str, ...]:
         """`--set` of the length of a training; none for the preset's."""
         train = self.config.train
@@ -167,7 +171,9 @@ class Work:
         """Trains a method in one stage."""
         from mri2pet.training import train
 
-        method, more = METHODS[name], [f"training.stage={stage}"]
+        method, more = self.method(name), [f"training.stage={stage}"]
+        if stage == "finetune":
+            more += method.finetune
         if stage == "pretrain" and method.is_styled:
             style = self.config.style
             stylized = style.stylized if style and style.stylized else self.out / STYLED
