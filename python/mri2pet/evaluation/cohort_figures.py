@@ -119,7 +119,7 @@ def draw_cases(
         _check_count(people)
         rows = _with_ad(shown)
         atrophy = atrophy_of(shown.cohort, rows)
-        most = {}
+        most: dict[str, ManifestRow] = {}
         for row in sorted(rows, key=lambda r: -atrophy.adjusted[r.name]):
             most.setdefault(row.subject, row)
         by_person = {s: atrophy.adjusted[row.name] for s, row in most.items()}
