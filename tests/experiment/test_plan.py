@@ -118,3 +118,17 @@ def test_the_examples_are_experiments(repository):
     assert len(files) >= 2
     for file in files:
         assert len(plan(read_experiment(file))) > 10
+
+
+def test_without_the_room_of_the_tasks_they_are_not_available(write, monkeypatch):
+    """Found by name, so that the rest of an experiment runs in a version without them."""
+
+    def reasons() -> dict[str, str | None]:
+        steps = steps_of(write, downstream={"tasks": ["diagnosis", "mmse"]})
+        return {s.name: s.why_not for s in steps if s.name.startswith("downstream:")}
+
+    monkeypatch.setattr("mri2pet.experiment.downstream.ROOM", "mri2pet.no_such_room")
+    why = "this version has no downstream tasks"
+    assert reasons() == {"downstream:diagnosis": why, "downstream:mmse": why}
+    monkeypatch.setattr("mri2pet.experiment.downstream.ROOM", "mri2pet.evaluation")
+    assert set(reasons().values()) == {None}

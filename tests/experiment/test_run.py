@@ -118,6 +118,15 @@ def test_a_full_disk_ends_the_run_in_one_sentence_and_nothing_is_lost(study, wri
     assert study.made == ["b", "c", "table"]
 
 
+def test_a_training_that_is_told_to_stop_ends_the_run(study):
+    from mri2pet.training.stopping import Stopped
+
+    study.errors["b"] = Stopped("stopped; the same command goes on.")
+    with pytest.raises(Stopped):
+        study.run()
+    assert study.made == ["a", "b"]
+
+
 def test_an_interrupted_run_goes_on_with_the_step_that_was_begun(study):
     study.errors["b"] = KeyboardInterrupt()
     with pytest.raises(KeyboardInterrupt):

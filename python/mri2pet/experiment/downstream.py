@@ -76,6 +76,7 @@ def _run(work: Work, of: DownstreamConfig, task: str, tell: Tell) -> Sequence[st
         on_event=tell,
     )
     for file in made.files:
-        with written_whole(work.out / "tables" / file.name) as part:
+        folder = "figures" if file.suffix == ".png" else "tables"
+        with written_whole(work.out / folder / file.name) as part:
             shutil.copyfile(file, part)
     return ()

@@ -29,7 +29,7 @@ SECTIONS = (
     ("Table 1: synthetic against measured PETs", ("table1",), ()),
     ("Figure 2: people at random", (), ("grid",)),
     ("Table 2: diagnosis", ("table2", "table2_binary"), ()),
-    ("Table 3: MMSE", ("table3",), ()),
+    ("Table 3: MMSE", ("table3",), ("table3_real_against_drawn",)),
     ("Figure 3a: severe atrophy", (), ("cases",)),
     ("Figure 3b: two visits", (), ("longitudinal",)),
     ("Figure 4: decay", (), ("decay",)),

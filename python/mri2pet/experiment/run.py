@@ -163,7 +163,7 @@ def _make(out: Path, step: Step, wanted: str, notify: OnEvent) -> str | None:
     try:
         notes = step.run(notify)
     except Mri2petError as error:
-        _refuse_full_disk(error)
+        _raise_what_ends_all(error)
         return " ".join(str(error).split())
     except OSError as error:
         if error.errno == errno.ENOSPC:
@@ -176,8 +176,8 @@ def _make(out: Path, step: Step, wanted: str, notify: OnEvent) -> str | None:
     return None
 
 
-def _refuse_full_disk(error: Mri2petError) -> None:
-    """A step that the disk had no room for ends the run: the others would fail alike."""
+def _raise_what_ends_all(error: Mri2petError) -> None:
+    """A full disk, where all other steps would fail alike, and being told to stop."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, OSError) and cause.errno == errno.ENOSPC:
