@@ -24,10 +24,17 @@ def training_s(device: str, volumes: int, voxels: int) -> float:
     return START_S + volumes * voxels / GRID / VOLUMES_PER_S[device]
 
 
-def evaluation_s(device: str, scans: int, evaluations: int, voxels: int, slices: int) -> float:
-    """Seconds of an evaluation: network evaluations and Inception slices of one scan."""
+def evaluation_s(
+    device: str, scans: int, evaluations: int, voxels: int, slices: int, *, first: bool
+) -> float:
+    """Seconds of an evaluation: network evaluations and Inception slices of one scan.
+
+    The first one registers the cohort mean, and has five kinds of volumes beside the drawn one;
+    the others find these.
+    """
     drawing = evaluations * voxels / GRID / EVALUATIONS_PER_S[device]
-    return START_S + scans * (WARP_S + drawing + slices * SLICE_S[device])
+    shared = WARP_S + 5 * slices * SLICE_S[device] if first else 0.0
+    return START_S + scans * (drawing + slices * SLICE_S[device] + shared)
 
 
 def style_s(device: str, mris: int, steps: int, voxels: int) -> float:

@@ -161,7 +161,7 @@ def _evaluations(work: Work) -> Iterator[Step]:
     settings = _of(work, "mri2pet", "finetune")
     scans = min(of.limit or 10**9, _evaluated_scans(work))
     every = of.inception.every if of.inception is not None else 10**9
-    slices = 6 * settings.model.pet_shape[0] // every
+    slices = (1 + of.as_paper) * settings.model.pet_shape[0] // every
     missing = [name for name, module in EXTRAS.items() if not _is_there(module)]
     for method in config.methods:
         name = method if isinstance(method, str) else method.name
@@ -179,6 +179,7 @@ def _evaluations(work: Work) -> Iterator[Step]:
             seconds=estimate.evaluation_s(
                 _device(work), scans, of.samples * (1 if gan else of.steps), _voxels(settings),
                 slices,
+                first=name == config.method_names[0],
             ),
             why_not=why,
         )  # fmt: skip
@@ -194,7 +195,7 @@ def _evaluations(work: Work) -> Iterator[Step]:
             (f"evaluate:{first}",),
             paths=("calibration",),
             seconds=estimate.evaluation_s(
-                _device(work), scans, of.samples * of.steps, _voxels(settings), 0
+                _device(work), scans, of.samples * of.steps, _voxels(settings), 0, first=True
             ),
         )
         after = ("calibrate",)
