@@ -89,7 +89,7 @@ def replace_slow_parts() -> None:
     from mri2pet.evaluation.rivals import Rivals
 
     cache.prepare = prepare  # type: ignore[assignment]
-    Rivals._warped = lambda self, mri: self.mean_pet  # type: ignore[method-assign]
+    Rivals.warped_cohort_mean = lambda self, mri: self.mean_pet  # type: ignore[method-assign]
 
 
 def main() -> int:

@@ -26,7 +26,9 @@ def tables(out: Path) -> dict[str, bytes]:
 @pytest.mark.slow
 def test_from_nothing_to_the_page(write, made_up, monkeypatch):
     monkeypatch.setattr("mri2pet.cohort.cache.prepare", made_up.prepare)
-    monkeypatch.setattr("mri2pet.evaluation.rivals.Rivals._warped", lambda self, mri: self.mean_pet)
+    monkeypatch.setattr(
+        "mri2pet.evaluation.rivals.Rivals.warped_cohort_mean", lambda self, mri: self.mean_pet
+    )
     result = run_experiment(read_experiment(write()))
     assert result.failures == {}
     assert result.page is not None

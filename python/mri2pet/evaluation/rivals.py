@@ -36,29 +36,17 @@ class Rivals:
         """The mean PET of the training set: float32 `[K, I, J]`, SUVR."""
         return self.mean_pet
 
-    def warped_cohort_mean(self, mri: np.ndarray, kept: Path) -> np.ndarray:
+    def warped_cohort_mean(self, mri: np.ndarray) -> np.ndarray:
         """The mean PET taken to a subject by registering the mean MRI to the subject's MRI.
 
-        Symmetric normalisation (SyN, Avants et al. 2008) in model space, by ANTs. It takes
-        seconds and is the same for every model, so it is kept.
+        Symmetric normalisation (SyN, Avants et al. 2008) in model space, by ANTs.
 
         Args:
             mri: `[K, I, J]` in [0, 1] on the MRI grid.
-            kept: folder of what was made before.
 
         Returns:
             float32 `[K, I, J]` on the PET grid, SUVR ≥ 0.
         """
-        parts = (self.mean_mri, self.mean_pet, np.ascontiguousarray(mri))
-        digest = hashlib.sha256(b"".join(part.tobytes() for part in parts)).hexdigest()
-        path = kept / f"{digest[:32]}.npy"
-        if not path.is_file():
-            warped = self._warped(mri)
-            with written_whole(path) as part, part.open("wb") as file:
-                np.save(file, warped)
-        return np.asarray(np.load(path))
-
-    def _warped(self, mri: np.ndarray) -> np.ndarray:
         from mri2pet.imaging.space.itk import RANDOM_SEED, load_ants, scratch
 
         ants = load_ants()
@@ -86,6 +74,22 @@ class Rivals:
         """
         on_pet_grid = rescale(mri, self.mean_pet.shape)  # type: ignore[arg-type]
         return np.clip(self.slope * on_pet_grid + self.intercept, 0, None).astype(np.float32)
+
+
+def kept_warped_mean(rivals: Rivals, mri: np.ndarray, root: Path) -> np.ndarray:
+    """`Rivals.warped_cohort_mean`, which takes seconds and is the same for every model: kept.
+
+    Args:
+        root: of the cohort in model space.
+    """
+    parts = (rivals.mean_mri, rivals.mean_pet, np.ascontiguousarray(mri))
+    digest = hashlib.sha256(b"".join(part.tobytes() for part in parts)).hexdigest()
+    path = root / "warped_means" / f"{digest[:32]}.npy"
+    if not path.is_file():
+        warped = rivals.warped_cohort_mean(mri)
+        with written_whole(path) as part, part.open("wb") as file:
+            np.save(file, warped)
+    return np.asarray(np.load(path))
 
 
 def fit_rivals(cache: CohortCache) -> Rivals:

@@ -13,7 +13,7 @@ import numpy as np
 from mri2pet.cohort.cache import CohortCache
 from mri2pet.cohort.manifest import ManifestRow
 from mri2pet.evaluation.methods import METHODS, compare, within_support
-from mri2pet.evaluation.rivals import Rivals
+from mri2pet.evaluation.rivals import Rivals, kept_warped_mean
 from mri2pet.evaluation.settings import Sampling
 from mri2pet.evaluation.stored import as_paper_path
 from mri2pet.files import written_whole
@@ -47,7 +47,7 @@ def evaluate_row(
     drawn = draw(network, mri, row, sampling)
     pets = [within_support(pet, brain) for pet in drawn]
     seconds = time.perf_counter() - start
-    warped = rivals.warped_cohort_mean(mri, cohort.root / "warped_means")
+    warped = kept_warped_mean(rivals, mri, cohort.root)
     predictions = {
         "one_sample": pets[0],
         "mean_of_samples": np.mean(pets, axis=0),
