@@ -295,3 +295,25 @@ def test_tables_and_options_that_cannot_be_used_are_refused(tiny_cohort, tmp_pat
         build_manifest(tiny_cohort.root, split_by="family")
     build = ["cohort", "build", str(tiny_cohort.root), "-o", str(table)]
     assert cli.main([*build, "--fractions", "1,0"]) == 2
+
+
+def test_age_is_that_at_the_scan_and_sex_of_the_person(tmp_path):
+    root = visits(tmp_path)
+    (root / "participants.tsv").write_text("participant_id\tage\tsex\nsub-01\t70.5\tfemale\n")
+    rows = build_manifest(root).rows
+    assert [row.sex for row in rows] == ["F", "F"]
+    assert [row.day for row in rows] == [0, 700]
+    assert [row.age for row in rows] == [70.5, pytest.approx(70.5 + 700 / 365.25, abs=0.006)]
+    (root / "sub-01" / "sub-01_sessions.tsv").write_text(
+        "session_id\tmri_days\tage\nses-01\t0\t71\nses-02\t150\t71.4\nses-03\t700\tn/a\n"
+    )
+    rows = build_manifest(root).rows
+    assert [row.age for row in rows] == [71, pytest.approx(71.4 + 550 / 365.25, abs=0.006)]
+
+
+def test_an_age_or_a_sex_that_is_none_is_told(tmp_path):
+    root = visits(tmp_path)
+    (root / "participants.tsv").write_text("participant_id\tage\tgender\nsub-01\t89+\tx\n")
+    (row, _) = (manifest := build_manifest(root)).rows
+    assert (row.age, row.sex) == (89, None)
+    assert "sex: not understood and taken as missing: 'x' (1 times)" in manifest.found.notes

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from mri2pet.errors import InputError
-from mri2pet.evaluation.rivals import fit_rivals
+from mri2pet.evaluation.rivals import Rivals, fit_rivals, kept_warped_mean
 
 from .conftest import level_of
 
@@ -44,6 +46,26 @@ def test_warping_brings_the_mean_to_the_subject(cohort_cache):
         1 - np.corrcoef(pet[inside], measured)[0, 1] ** 2 for pet in (rivals.cohort_mean(), warped)
     ]
     assert unexplained[1] < 0.8 * unexplained[0]
+
+
+def test_the_warped_mean_is_made_once_for_a_scan_and_its_rivals(
+    cohort_cache, tmp_path, monkeypatch
+):
+    made = []
+
+    def warp(self, mri):
+        made.append(len(made))
+        return self.mean_pet + len(made)
+
+    monkeypatch.setattr(Rivals, "warped_cohort_mean", warp)
+    rivals = fit_rivals(cohort_cache)
+    mri = np.asarray(cohort_cache.mri(cohort_cache.rows()[0]), dtype=np.float32)
+    first = kept_warped_mean(rivals, mri, tmp_path)
+    assert (kept_warped_mean(rivals, mri, tmp_path) == first).all()
+    assert len(made) == 1
+    kept_warped_mean(rivals, mri + 0.1, tmp_path)
+    kept_warped_mean(replace(rivals, mean_pet=rivals.mean_pet * 2), mri, tmp_path)
+    assert len(made) == 3
 
 
 def test_no_training_rows_is_an_error(cohort_cache, monkeypatch):

@@ -7,12 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
+from mri2pet.cli.options import Cache
+
 cohort = typer.Typer(help="Find the scans of a cohort, pair them and split them.")
-
-
-@cohort.callback()
-def _group() -> None:
-    """Keeps `build` a command of its own while it is the only one."""
 
 
 @cohort.command("build")
@@ -65,6 +62,22 @@ def build(
     for line in manifest.summary(passed_over_table(out)):
         typer.echo(line, err=line.startswith("warning"))
     _show(record)
+    typer.echo(f"written to {out}")
+
+
+@cohort.command("stats")
+def stats(
+    cohorts: Annotated[
+        list[Path], typer.Argument(metavar="COHORT...", help="BIDS folders, or tables of build.")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the tables.")],
+    cache: Cache = None,
+) -> None:
+    """Count MRIs, people, ages, diagnoses and MMSE by split: the paper's Tables 4 and 5."""
+    from mri2pet.evaluation.cohort_tables import cohort_tables
+
+    made = cohort_tables(cohorts, out, cache=cache)
+    typer.echo(made.text)
     typer.echo(f"written to {out}")
 
 

@@ -28,10 +28,12 @@ COMMANDS = (
     "phantom",
     "evaluate",
     "compare",
+    "figures",
     "quantify",
     "calibrate",
     "downstream",
     "convert",
+    "experiment",
     "export",
 )
 PROGRAM = "mri2pet"

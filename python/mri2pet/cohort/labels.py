@@ -1,4 +1,4 @@
-"""Diagnosis and MMSE of a BIDS cohort, taken from the visit nearest to a scan."""
+"""Diagnosis, MMSE, age and sex of a BIDS cohort, taken from the visit nearest to a scan."""
 
 from __future__ import annotations
 
@@ -14,12 +14,16 @@ from mri2pet.errors import UsageError
 from mri2pet.tables import number, read_table
 
 LABEL_DAYS = 183.0  # half the interval of yearly visits
-LABELS = ("diagnosis", "mmse")
+LABELS = ("diagnosis", "mmse")  # whose columns a user may name
 COLUMNS = {
     "diagnosis": ("diagnosis", "dx", "group"),  # without regard to case
     "mmse": ("mmse", "mmscore"),
+    "age": ("age",),
+    "sex": ("sex", "gender"),
 }
 MMSE_RANGE = (0.0, 30.0)
+AGE_RANGE = (0.0, 120.0)  # years
+DAYS_A_YEAR = 365.25
 PERSON = "participant_id"
 
 _MISSING = frozenset({"", "na", "n/a", "nan", "-1", "-4", "-1.0", "-4.0"})
@@ -29,6 +33,8 @@ _DIAGNOSES = {
     "AD": ("ad", "dementia", "alzheimer's disease"),
 }
 _DIAGNOSIS_OF = {word: name for name, words in _DIAGNOSES.items() for word in words}
+_SEXES = {"M": ("m", "male"), "F": ("f", "female")}
+_SEX_OF = {word: name for name, words in _SEXES.items() for word in words}
 # Where two tables speak of one visit, the first of these is right.
 _PHENOTYPE, _SESSIONS, _PARTICIPANTS = range(3)
 
@@ -57,7 +63,7 @@ class Labels:
 
     Args:
         root: the BIDS folder.
-        label: `diagnosis` or `mmse`.
+        label: `diagnosis`, `mmse`, `age` or `sex`.
         found: the people and their sessions.
         column: where it stands; None for the usual names.
         max_days: from a visit to a scan.
@@ -186,6 +192,25 @@ class Labels:
         return Label(values.pop(), _days_to(scan, visits[0])) if values else None
 
 
+def age_at(ages: Labels, scan: Scan, first: When | None) -> float | None:
+    """Years at the time of a scan, None if unknown.
+
+    The age of a dated visit is moved by the days between; an undated one (`participants.tsv`) is
+    that at the person's first scan.
+
+    Args:
+        ages: of the label `age`, with `max_days` infinite.
+        first: when the person's first scan was.
+    """
+    label = ages.of(scan)
+    if label is None:
+        return None
+    days = label.days
+    if days is None and scan.when is not None and scan.when.apart(first) is not None:
+        days = first.days - scan.when.days if first is not None else None
+    return round(float(label.value) - (days or 0.0) / DAYS_A_YEAR, 2)
+
+
 def label_columns(text: str) -> dict[str, str]:
     """Reads `diagnosis=COLUMN,mmse=COLUMN`; one of them is enough.
 
@@ -231,4 +256,15 @@ def _score(text: str) -> str | None:
     return None if score is None or not low <= score <= high else f"{score:g}"
 
 
-_READ: dict[str, Callable[[str], str | None]] = {"diagnosis": _diagnosis, "mmse": _score}
+def _age(text: str) -> str | None:
+    years = number(text.removesuffix("+"))  # BIDS writes 89+ of the oldest
+    low, high = AGE_RANGE
+    return None if years is None or not low <= years <= high else f"{years:g}"
+
+
+_READ: dict[str, Callable[[str], str | None]] = {
+    "diagnosis": _diagnosis,
+    "mmse": _score,
+    "age": _age,
+    "sex": lambda text: _SEX_OF.get(text.casefold()),
+}

@@ -8,6 +8,7 @@ that were left out.
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,8 +18,9 @@ from typing import Any
 
 from mri2pet.cohort.bids import MAX_DAYS, Found, Pair, Scan, find_pairs
 from mri2pet.cohort.choice import STEP_UNKNOWN
+from mri2pet.cohort.dates import When
 from mri2pet.cohort.filters import Filters
-from mri2pet.cohort.labels import LABEL_DAYS, Label, Labels, unmatched_people
+from mri2pet.cohort.labels import LABEL_DAYS, Label, Labels, age_at, unmatched_people
 from mri2pet.cohort.passed_over import counted, counts, write_passed_over
 from mri2pet.cohort.splits import FRACTIONS, SPLITS, split_subjects
 from mri2pet.errors import InputError, UsageError
@@ -33,7 +35,8 @@ class ManifestRow:
     """One MRI and what is known with it. `truth` and `pet_truth` exist for simulated cohorts.
 
     `pet_truth` is the truth of the PET's own session, which may be another than the MRI's.
-    `diagnosis_days` and `mmse_days` run from the MRI to the visit; None for an undated one.
+    `diagnosis_days` and `mmse_days` run from the MRI to the visit; None for an undated one. `age`
+    is that at the MRI, in years; `sex` is M or F; `day` counts from the person's first MRI.
     """
 
     subject: str
@@ -47,6 +50,9 @@ class ManifestRow:
     diagnosis_days: float | None = None
     mmse: float | None = None
     mmse_days: float | None = None
+    age: float | None = None
+    sex: str | None = None
+    day: float | None = None
     split: str = "train"
 
     @property
@@ -133,14 +139,17 @@ def read_manifest(path: Path, root: Path) -> Manifest:
     """
     records = read_table(path)
     if not records or not set(COLUMNS) <= set(records[0]):
-        raise InputError(f"{path}: is no manifest; expected the columns {', '.join(COLUMNS)}.")
+        raise InputError(
+            f"{path}: is no manifest, or one of another version; expected the columns "
+            f"{', '.join(COLUMNS)}; make it again with mri2pet cohort build."
+        )
     rows = []
     for record in records:
         values: dict[str, Any] = {column: record[column] or None for column in COLUMNS}
         for column in _PATHS:
             values[column] = root / record[column] if record[column] else None
         values["session"] = record["session"]
-        for column in ("mmse", "days_apart", "diagnosis_days", "mmse_days"):
+        for column in ("mmse", "days_apart", "diagnosis_days", "mmse_days", "age", "day"):
             values[column] = number(record[column])
         rows.append(ManifestRow(**values))
     return Manifest(root, tuple(rows))
@@ -188,21 +197,40 @@ def build_manifest(
     # Again for those with a PET: in a small cohort each split must have one of them.
     with_pet = (unit(pair) for pair in pairs if pair.pet is not None)
     split |= split_subjects(with_pet, seed=seed, fractions=fractions)
-    columns = dict(label_columns or {})
-    diagnosis, mmse = (
-        Labels(root, label, found, column=columns.get(label), max_days=label_days)
-        for label in ("diagnosis", "mmse")
-    )
-    rows = [_row(root, pair, split[unit(pair)], diagnosis, mmse) for pair in pairs]
+    labels = _Labels.of(root, found, label_days, label_columns or {})
+    rows = [_row(root, pair, split[unit(pair)], labels) for pair in pairs]
     found.notes.extend(unmatched_people(root, found.visits))
-    for labels in (diagnosis, mmse):
-        found.notes.extend([*labels.notes, *labels.contradictions()])
+    for label in (labels.diagnosis, labels.mmse, labels.age, labels.sex):
+        found.notes.extend([*label.notes, *label.contradictions()])
     return Manifest(root, tuple(sorted(rows, key=lambda row: row.name)), split_by, found)
 
 
-def _row(root: Path, pair: Pair, split: str, diagnosis: Labels, mmse: Labels) -> ManifestRow:
+@dataclass(frozen=True)
+class _Labels:
+    """What is known of people and visits, and when each person's first T1 was."""
+
+    diagnosis: Labels
+    mmse: Labels
+    age: Labels
+    sex: Labels
+    first: dict[str, When]
+
+    @classmethod
+    def of(cls, root: Path, found: Found, days: float, columns: Mapping[str, str]) -> _Labels:
+        diagnosis, mmse = (
+            Labels(root, label, found, column=columns.get(label), max_days=days)
+            for label in ("diagnosis", "mmse")
+        )
+        age, sex = (Labels(root, label, found, max_days=math.inf) for label in ("age", "sex"))
+        dated = [(p.t1.subject, p.t1.when) for p in found.pairs if p.t1.when is not None]
+        latest_first = sorted(dated, key=lambda item: item[1].days, reverse=True)
+        return cls(diagnosis, mmse, age, sex, dict(latest_first))
+
+
+def _row(root: Path, pair: Pair, split: str, labels: _Labels) -> ManifestRow:
     none = Label("")
-    dx, score = diagnosis.of(pair.t1) or none, mmse.of(pair.t1) or none
+    first = labels.first.get(pair.t1.subject)
+    dx, score = labels.diagnosis.of(pair.t1) or none, labels.mmse.of(pair.t1) or none
     return ManifestRow(
         subject=pair.t1.subject,
         session=pair.t1.session,
@@ -215,6 +243,9 @@ def _row(root: Path, pair: Pair, split: str, diagnosis: Labels, mmse: Labels) ->
         diagnosis_days=dx.days,
         mmse=number(score.value),
         mmse_days=score.days,
+        age=age_at(labels.age, pair.t1, first),
+        sex=(labels.sex.of(pair.t1) or none).value or None,
+        day=first.apart(pair.t1.when) if first is not None else None,
         split=split,
     )
 

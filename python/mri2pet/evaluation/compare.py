@@ -122,13 +122,20 @@ def common_rows(stored: Sequence[Stored]) -> tuple[list[str], int]:
     return shared, len(every) - len(shared)
 
 
+def titles(stored: Sequence[Stored]) -> list[str]:
+    """How tables and figures call the models of some evaluations: as the paper does."""
+    names = paper_table("table1")["names"]
+    plain = [names.get(s.settings["ablation"], s.settings["ablation"]) for s in stored]
+    return [
+        name if plain.count(name) == 1 else f"{name} ({s.out.name})"
+        for s, name in zip(stored, plain, strict=True)
+    ]
+
+
 def _methods(stored: list[Stored]) -> list[StoredMethod]:
     """One sample and the mean of the samples of each evaluation, then the first one's rivals."""
-    names = paper_table("table1")["names"]
-    titles = [names.get(s.settings["ablation"], s.settings["ablation"]) for s in stored]
     methods = []
-    for s, title in zip(stored, titles, strict=True):
-        name = title if titles.count(title) == 1 else f"{title} ({s.out.name})"
+    for s, name in zip(stored, titles(stored), strict=True):
         methods.append(StoredMethod(f"{name}: one sample", s, "one_sample", s.settings["ablation"]))
         if s.settings["samples"] > 1:
             mean = f"{name}: mean of {s.settings['samples']}"

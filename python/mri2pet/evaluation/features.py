@@ -6,10 +6,12 @@
 `kind` is `measured`, `one_sample`, a trivial rival or `training` (PETs of the training split, for
 the floor: what a perfect generator would get), and with `as_paper/` before it the same volumes as
 the paper's authors scale them. A stopped run goes on; another network has a folder of its own.
+What no model drew is the same for all of them, and is kept beside the cohort in model space too.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -121,10 +123,15 @@ def write_features(
             volumes = _training_slices(training, row, paper)
         else:
             volumes = _slices(out, cohort, row, rivals, paper)
+        root = (training if trained else cohort).root
         for kind, images in volumes:
             path = folder / kind / f"{row.name}.npy"
             if not path.is_file():
-                features = features_of(network, images()[::every])
+                drawn = kind.removeprefix(AS_PAPER) == "one_sample"
+                shown = np.ascontiguousarray(images()[::every])
+                features = (
+                    features_of(network, shown) if drawn else kept_features(root, network, shown)
+                )
                 with written_whole(path) as part, part.open("wb") as file:
                     np.save(file, features)
         on_scan(done, len(jobs), row.name)
@@ -142,6 +149,20 @@ def floor_rows(training: CohortCache, rows: list[ManifestRow]) -> list[ManifestR
     order = np.random.default_rng(0).permutation(len(people))
     place = {people[i]: n for n, i in enumerate(order)}
     return sorted(known, key=lambda row: (place[row.subject], row.name))[: len(rows)]
+
+
+def kept_features(root: Path, network: InceptionV3, images: np.ndarray) -> np.ndarray:
+    """As `features_of`, of images that are the same for every model, kept in the cohort's cache.
+
+    Args:
+        root: of the cohort in model space.
+    """
+    digest = hashlib.sha256(str(images.shape).encode() + images.tobytes()).hexdigest()
+    path = root / "features" / network.origin.sha256[:12] / f"{digest[:32]}.npy"
+    if not path.is_file():
+        with written_whole(path) as part, part.open("wb") as file:
+            np.save(file, features_of(network, images))
+    return np.asarray(np.load(path))
 
 
 def features_of(network: InceptionV3, images: np.ndarray) -> np.ndarray:

@@ -12,9 +12,9 @@ from mri2pet.cohort.cache import CohortCache
 from mri2pet.files import written_whole
 from mri2pet.imaging.space.grid import MODEL_BOX_MM
 from mri2pet.report.pictures import SPREAD, SUVR, ColourScale
+from mri2pet.report.sheet import SLICE_MM, place_of_mm
 
 SUBJECTS = 4
-SLICE_MM = 22.0
 _GREY = ColourScale("gray", 0.0, 1.0, "")
 
 
@@ -79,8 +79,7 @@ def _evenly(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _show(axis: Any, kij: np.ndarray, scale: ColourScale) -> Any:
-    low, high = MODEL_BOX_MM[2]
-    k = int((SLICE_MM - low) / (high - low) * kij.shape[0])
+    k = int(kij.shape[0] * place_of_mm(SLICE_MM))
     (x0, x1), (y0, y1), _ = MODEL_BOX_MM
     axis.set_xticks([])
     axis.set_yticks([])

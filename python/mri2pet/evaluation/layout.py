@@ -42,6 +42,7 @@ class Cell:
         stars: of the test against the first row.
         better: whether the cell's row is the better of the two; None without stars, and with
             those that the paper prints.
+        digits: behind the point, where the column's do not fit; None for the column's.
     """
 
     value: float
@@ -50,11 +51,13 @@ class Cell:
     plus_minus: float = math.nan
     stars: str = ""
     better: bool | None = None
+    digits: int | None = None
 
     def text(self, digits: int) -> str:
         """`0.123 [0.110, 0.136] **▼`, `0.123 ± 0.002`, or a dash for NaN."""
         if not math.isfinite(self.value):
             return DASH
+        digits = digits if self.digits is None else self.digits
         text = f"{self.value:.{digits}f}"
         if math.isfinite(self.plus_minus):
             text += f" ± {self.plus_minus:.{digits}f}"

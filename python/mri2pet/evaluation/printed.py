@@ -12,7 +12,11 @@ from mri2pet.evaluation.layout import Cell
 
 @cache
 def paper_table(name: str) -> dict[str, Any]:
-    """`table1`, `table2` or `table3`: rows, stars, and how it names what a model was trained by."""
+    """`table1` to `table5`.
+
+    The first three hold rows and stars, `table1` also how it names what a model was trained by; the
+    others hold what they print, by line.
+    """
     path = Path(__file__).with_name("paper_tables.json")
     return json.loads(path.read_text())[name]  # type: ignore[no-any-return]
 

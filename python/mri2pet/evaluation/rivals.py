@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mri2pet.cohort.cache import CohortCache
 from mri2pet.errors import InputError
+from mri2pet.files import written_whole
 from mri2pet.imaging.space.grid import grid_affine, to_kij, to_xyz
 from mri2pet.imaging.space.model_space import rescale
 from mri2pet.imaging.space.volume import Volume
@@ -71,6 +74,22 @@ class Rivals:
         """
         on_pet_grid = rescale(mri, self.mean_pet.shape)  # type: ignore[arg-type]
         return np.clip(self.slope * on_pet_grid + self.intercept, 0, None).astype(np.float32)
+
+
+def kept_warped_mean(rivals: Rivals, mri: np.ndarray, root: Path) -> np.ndarray:
+    """`Rivals.warped_cohort_mean`, which takes seconds and is the same for every model: kept.
+
+    Args:
+        root: of the cohort in model space.
+    """
+    parts = (rivals.mean_mri, rivals.mean_pet, np.ascontiguousarray(mri))
+    digest = hashlib.sha256(b"".join(part.tobytes() for part in parts)).hexdigest()
+    path = root / "warped_means" / f"{digest[:32]}.npy"
+    if not path.is_file():
+        warped = rivals.warped_cohort_mean(mri)
+        with written_whole(path) as part, part.open("wb") as file:
+            np.save(file, warped)
+    return np.asarray(np.load(path))
 
 
 def fit_rivals(cache: CohortCache) -> Rivals:

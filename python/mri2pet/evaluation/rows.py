@@ -14,7 +14,7 @@ from mri2pet.cohort.cache import CohortCache
 from mri2pet.cohort.manifest import ManifestRow
 from mri2pet.evaluation.methods import METHODS, compare, within_support
 from mri2pet.evaluation.regions import read_regions, write_regions
-from mri2pet.evaluation.rivals import Rivals
+from mri2pet.evaluation.rivals import Rivals, kept_warped_mean
 from mri2pet.evaluation.settings import Sampling
 from mri2pet.evaluation.stored import as_paper_path
 from mri2pet.files import written_whole
@@ -56,11 +56,12 @@ def evaluate_row(
     measured = np.asarray(cohort.pet(row), dtype=np.float32)
     if what is not None and what.needs_volumes:
         write_regions(out, row.name, pets, measured, what)
+    warped = kept_warped_mean(rivals, mri, cohort.root)
     predictions = {
         "one_sample": pets[0],
         "mean_of_samples": np.mean(pets, axis=0),
         "cohort_mean": within_support(rivals.cohort_mean(), brain),
-        "cohort_mean_warped": within_support(rivals.warped_cohort_mean(mri), brain),
+        "cohort_mean_warped": within_support(warped, brain),
         "linear_map": within_support(rivals.linear_map(mri), brain),
     }
     variance = np.var(pets, axis=0, ddof=1) if len(pets) > 1 else np.zeros_like(pets[0])

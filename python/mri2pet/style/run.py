@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ def run_stylize(
     out: Path | str,
     *,
     preset: str = "compact",
+    settings: Sequence[str] = (),
     weights: Path | None = None,
     sha256: str | None = None,
     download: bool = False,
@@ -43,7 +44,7 @@ def run_stylize(
     """Prepare a cohort in model space and make its MRIs PET-like; the same call resumes.
 
     Args:
-        preset: its grids are used.
+        preset, settings: their grids are used, as in training.
         weights, sha256, download, random: as in `vgg.load_vgg`.
         options, style, seed, split, limit: as in `cohort.stylize_cohort`.
         registration, reference, cache, jobs, ray: as in `mri2pet.cohort.cache.build_cache`.
@@ -57,7 +58,7 @@ def run_stylize(
     if style not in STYLES:
         raise UsageError(f"style {style!r} is none of {', '.join(STYLES)}.")
     where = choose_device(device)
-    config = load_config(preset)
+    config = load_config(preset, settings)
     vgg = load_vgg(weights, sha256=sha256, download=download, random=random)
 
     def tell(kind: str) -> Callable[[int, int, str, str | None], None]:

@@ -1,0 +1,120 @@
+"""The graph of an experiment: what needs what, and which change makes what anew."""
+
+from __future__ import annotations
+
+import pytest
+
+from mri2pet.baselines import FILES, find_baseline
+from mri2pet.errors import UsageError
+from mri2pet.experiment.methods import METHODS, PAPER_METHODS
+from mri2pet.experiment.plan import plan, steps_needed
+from mri2pet.experiment.reading import read_experiment
+from mri2pet.experiment.steps import hashes
+
+
+def steps_of(write, **changed):
+    return plan(read_experiment(write(**changed)))
+
+
+def changed_steps(write, before: dict, after: dict) -> set[str]:
+    """Names of the steps whose hash differs, with all that come before them done."""
+    old, new = (hashes(steps_of(write, **c), lambda name, hash_: True) for c in (before, after))
+    return {name for name in new if new[name] != old.get(name)}
+
+
+def test_a_step_comes_after_all_that_it_needs(write):
+    seen: set[str] = set()
+    for step in steps_of(write, methods=list(METHODS)):
+        assert {*step.needs} <= seen
+        seen.add(step.name)
+
+
+def test_every_method_starts_from_its_own_source_made_once(write):
+    steps = {step.name: step for step in steps_of(write, methods=list(PAPER_METHODS))}
+    made = [name for name in steps if name.startswith("pretrain:")]
+    assert made == ["pretrain:mri2pet", "pretrain:no-style", "pretrain:gan"]
+    for name in PAPER_METHODS:
+        needed = [n for n in steps[f"train:{name}"].needs if n.startswith("pretrain")]
+        if name in FILES:
+            owner = {None: [], "gan": ["pretrain:gan"], "diffusion": ["pretrain:no-style"]}
+            assert needed == owner[find_baseline(name).source]
+        else:
+            alone = name in ("no-pretrain", "vanilla")
+            own = "no-style" if name == "no-style" else "mri2pet"
+            assert needed == ([] if alone else [f"pretrain:{own}"])
+    assert "style" in steps["pretrain:mri2pet"].needs
+    assert "style" not in steps["pretrain:no-style"].needs
+
+
+def test_without_style_only_methods_that_need_none(write):
+    assert "style" not in {s.name for s in steps_of(write, methods=["gan", "vanilla"], style=None)}
+    with pytest.raises(UsageError, match="style: is missing, and mri2pet"):
+        steps_of(write, methods=["mri2pet"], style=None)
+
+
+def test_a_change_makes_only_what_depends_on_it_anew(write):
+    both = {"methods": ["mri2pet", "no-laplacian", "gan", "vanilla"]}
+    base = {"pretrain": {"volumes": 8}, "finetune": {"volumes": 16}, "gan": {"volumes": 8}}
+    settings = {"model.mri_shape": [16, 32, 32], "model.pet_shape": [16, 32, 32],
+                "model.linear_components": 2}  # fmt: skip
+    train = {**base, "settings": settings}
+    found = changed_steps(
+        write, {**both, "train": train}, {**both, "train": {**train, "gan": {"volumes": 9}}}
+    )
+    assert {"train:gan", "evaluate:gan", "table1", "figure:grid", "page"} <= found
+    assert not {n for n in found if "mri2pet" in n or "vanilla" in n or "laplacian" in n}
+    assert not found & {"cohort", "cache:cohort", "style", "figure:cases", "tables45"}
+    found = changed_steps(write, both, {**both, "style": {"random_vgg": True, "steps": 2}})
+    assert {"style", "pretrain:mri2pet", "train:mri2pet", "train:no-laplacian"} <= found
+    assert not found & {"train:gan", "train:vanilla", "cache:cohort"}
+    assert changed_steps(write, both, {**both, "jobs": 2, "device": "cpu"}) == set()
+    evaluated = changed_steps(write, both, {**both, "evaluate": {"samples": 4, "steps": 3}})
+    assert {n.partition(":")[0] for n in evaluated} >= {"evaluate", "calibrate", "table1", "page"}
+    assert not {n for n in evaluated if n.startswith(("train", "pretrain", "cache"))}
+
+
+def test_only_takes_what_it_needs(write):
+    steps = steps_of(write, methods=["mri2pet", "gan"])
+    names = [step.name for step in steps_needed(steps, ["evaluate:gan"])]
+    assert names == ["cohort", "cache:cohort", "train:gan", "evaluate:gan"]
+    kinds = [step.name for step in steps_needed(steps, ["train"])]
+    assert {"train:mri2pet", "train:gan", "style"} <= set(kinds)
+    with pytest.raises(UsageError, match="--only trian: is no step"):
+        steps_needed(steps, ["trian"])
+
+
+def test_a_model_trained_elsewhere_is_evaluated_and_not_trained(write, tmp_path):
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "model.json").write_text("{}")
+    methods = [{"name": "mine", "model": str(model)}, "gan"]
+    steps = {step.name: step for step in steps_of(write, methods=methods)}
+    assert "train:mine" not in steps
+    before = steps["evaluate:mine"].inputs
+    (model / "model.json").write_text("{ }")
+    after = {step.name: step for step in steps_of(write, methods=methods)}["evaluate:mine"].inputs
+    assert before != after
+
+
+def test_a_second_cohort_takes_the_place_of_the_test_split(write, cohort):
+    steps = {s.name: s for s in steps_of(write, test_cohort={"bids": str(cohort)})}
+    assert {"test-cohort", "cache:test-cohort"} <= set(steps)
+    assert "cache:test-cohort" in steps["evaluate:gan"].needs
+    assert "cache:test-cohort" not in steps["train:gan"].needs
+
+
+def test_a_variant_is_fine_tuned_otherwise_from_the_same_pretraining(write):
+    variant = {"name": "clipped", "like": "mri2pet", "settings": {"training.snr_clip": 5}}
+    steps = {s.name: s for s in steps_of(write, methods=["mri2pet", variant])}
+    assert steps["train:clipped"].needs == steps["train:mri2pet"].needs
+    own, plain = (steps[f"train:{n}"].inputs["training"] for n in ("clipped", "mri2pet"))
+    assert {key for key in own if own[key] != plain[key]} == {"snr_clip"}
+    assert "pretrain:clipped" not in steps
+
+
+def test_the_examples_are_experiments(repository):
+    pytest.importorskip("yaml")
+    files = sorted((repository / "examples" / "experiments").glob("*.yaml"))
+    assert len(files) >= 2
+    for file in files:
+        assert len(plan(read_experiment(file))) > 10
