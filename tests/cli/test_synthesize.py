@@ -33,9 +33,9 @@ def test_what_is_given_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr("mri2pet.synthesis.synthesize", synthesize)
     options = "--samples 2 --sampler ddim --steps 7 --seed 5 --model m --device cpu"
-    more = "--engine torch --precision bf16 --brain-mask b.nii --assume-ras --overwrite -q"
+    more = "--engine torch --precision bf16 --brain-mask b.nii --assume-ras --overwrite --jobs 3 -q"
     regions = "--atlas l.nii --labels l.tsv --target t.nii --reference r.nii"
-    named = ["--centiloid", "royse2021-fbp", "--threshold", "our lab=1.2"]
+    named = ["--ray", "local", "--centiloid", "royse2021-fbp", "--threshold", "our lab=1.2"]
     command = ["synthesize", "a.nii", "b.nii", "-o", "out", *options.split(), *more.split()]
     code = main([*command, *regions.split(), *named])
     assert code == 0
@@ -61,4 +61,6 @@ def test_what_is_given_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
         "reference": Path("r.nii"),
         "centiloid": "royse2021-fbp",
         "threshold": "our lab=1.2",
+        "jobs": 3,
+        "ray": "local",
     }

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+import fcntl
+import os
 import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
@@ -211,11 +213,22 @@ FLOORS = {torch.float32: 2e-6, torch.bfloat16: 4e-3, torch.float16: 5e-4}
 
 @pytest.fixture(scope="session")
 def emulation_library(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Path:
-    """The kernels as a shared library, compiled with g++."""
-    compiler = shutil.which("g++")
-    if compiler is None:
+    """The kernels as a shared library, compiled with g++ once for all processes of the tests."""
+    if shutil.which("g++") is None:
         pytest.skip("no g++ to compile the emulated kernels with")
-    folder = tmp_path_factory.mktemp("cuda_emulation")
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "cuda_emulation"
+    folder.mkdir(exist_ok=True)
+    library = folder / "libmri2pet_cuda_emulation.so"
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not library.is_file():
+            compile_emulation(folder, library, repository)
+    return library
+
+
+def compile_emulation(folder: Path, library: Path, repository: Path) -> None:
+    """All kernels into one library, which appears whole."""
     sources = [
         *sorted((repository / "csrc" / "cuda").glob("*.cu")),
         repository / "csrc" / "check.cpp",
@@ -229,16 +242,16 @@ def emulation_library(tmp_path_factory: pytest.TempPathFactory, repository: Path
 
     def compile_one(source: Path) -> Path:
         target = folder / f"{source.name}.o"
-        command = [compiler, *options, "-x", "c++", "-c", str(source), "-o", str(target)]
+        command = ["g++", *options, "-x", "c++", "-c", str(source), "-o", str(target)]
         done = subprocess.run(command, capture_output=True, text=True)
         assert done.returncode == 0, f"{source.name} does not compile:\n{done.stderr}"
         return target
 
     with ThreadPoolExecutor(2) as pool:
         objects = [str(o) for o in pool.map(compile_one, sources)]
-    library = folder / "libmri2pet_cuda_emulation.so"
-    subprocess.run([compiler, "-shared", *objects, "-o", str(library)], check=True)
-    return library
+    part = library.with_suffix(".part")
+    subprocess.run(["g++", "-shared", *objects, "-o", str(part)], check=True)
+    part.rename(library)
 
 
 @pytest.fixture

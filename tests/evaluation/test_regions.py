@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 
-import nibabel
 import numpy as np
 import pytest
 
@@ -32,6 +31,8 @@ SAMPLING = Sampling(samples=4, steps=2)
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
     """An atlas of the front and the back of the template's brain, its names, and two VOIs."""
+    import nibabel
+
     folder, mask = tmp_path_factory.mktemp("atlas"), template_mask(2)
     labels = mask.data.astype(np.int16)
     labels[:, : labels.shape[1] // 2] *= 5

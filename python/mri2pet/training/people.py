@@ -55,10 +55,13 @@ def record_people(
     subjects = {row.subject for row in rows}
     before = [] if training.init is None else [people_of(training.init)]
     path = run / PEOPLE
+    there = None
     if path.is_file():
         tree = read_description(path)
+        there = (sorted(tree["subjects"]), bool(tree["whole"]))
         before.append(Seen(frozenset(tree["subjects"]), bool(tree["whole"])))
     for seen in before:
         subjects |= seen.subjects if seen is not None else set()
     whole = all(seen is not None and seen.whole for seen in before)
-    write_description(path, {"subjects": sorted(subjects), "whole": whole})
+    if there != (sorted(subjects), whole):
+        write_description(path, {"subjects": sorted(subjects), "whole": whole})
