@@ -170,7 +170,7 @@ class Labels:
     def _value(self, cells: Sequence[str]) -> str | None:
         """The first cell that is not missing, as CN, MCI, AD or a score."""
         for text in cells:
-            if text.casefold() in _MISSING:
+            if is_missing(text):
                 continue
             value = _READ[self._label](text)
             if value is not None:
@@ -220,15 +220,22 @@ def _days_to(scan: Scan, visit: _Visit) -> float | None:
     return visit.when.days - scan.when.days
 
 
-def _diagnosis(text: str) -> str | None:
+def is_missing(text: str) -> bool:
+    """Whether a cell of a clinical table holds no value: blank, `NA`, -1, -4."""
+    return text.strip().casefold() in _MISSING
+
+
+def read_diagnosis(text: str) -> str | None:
+    """CN, MCI or AD of the words that tables use; of `A to B` it is B. None for other words."""
     word = " ".join(text.casefold().split())
     return _DIAGNOSIS_OF.get(word.rpartition(" to ")[2])
 
 
-def _score(text: str) -> str | None:
+def read_mmse(text: str) -> str | None:
+    """A score of 0 to 30, None for everything else."""
     score = number(text)
     low, high = MMSE_RANGE
     return None if score is None or not low <= score <= high else f"{score:g}"
 
 
-_READ: dict[str, Callable[[str], str | None]] = {"diagnosis": _diagnosis, "mmse": _score}
+_READ: dict[str, Callable[[str], str | None]] = {"diagnosis": read_diagnosis, "mmse": read_mmse}
