@@ -21,6 +21,8 @@ _TAGS = [
     "StudyDate",
     "InstanceNumber",
     "NumberOfTimeSlices",
+    "NumberOfSlices",
+    "ActualFrameDuration",
     "NumberOfFrames",
     "MagneticFieldStrength",
     "RadiopharmaceuticalInformationSequence",
@@ -42,6 +44,7 @@ class Head:
     date: str = ""
     field_strength: str = ""
     frames: str = ""
+    frame_seconds: str = ""
     tracer: str = ""
     person: str = ""
     fault: str = ""
@@ -89,7 +92,8 @@ def dicom_head(files: Sequence[bytes], count: int) -> Head:
         "modality": ",".join(sorted(modalities - {""})),
         "date": _date(first),
         "field_strength": str(first.get("MagneticFieldStrength", "") or ""),
-        "frames": str(_whole(first.get("NumberOfTimeSlices")) or ""),
+        "frames": str(_frames(first, count) or ""),
+        "frame_seconds": _seconds(first),
         "tracer": _tracer(first),
         "person": str(first.get("PatientID", "") or ""),
     }
@@ -144,6 +148,18 @@ def _missing(numbers: Sequence[int | None], count: int) -> str:
     if span + 1 > count:
         return f"{count} files, but they are numbered up to {max(first, last)}"
     return ""
+
+
+def _frames(dataset: Dataset, count: int) -> int | None:
+    told, slices = _whole(dataset.get("NumberOfTimeSlices")), _whole(dataset.get("NumberOfSlices"))
+    if told:
+        return told
+    return count // slices if slices and count % slices == 0 else None
+
+
+def _seconds(dataset: Dataset) -> str:
+    milliseconds = _whole(dataset.get("ActualFrameDuration"))
+    return f"{milliseconds / 1000:g}" if milliseconds else ""
 
 
 def _date(dataset: Dataset) -> str:

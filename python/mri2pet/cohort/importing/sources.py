@@ -45,15 +45,18 @@ class Sources:
             times = sum(other.partition("#")[0] == name for other in self.names)
             self.names.append(f"{name}#{times + 1}" if times else name)
 
-    def walk(self, watched: list[tuple[str, int, int]] | None = None) -> Iterator[Folder]:
+    def walk(
+        self, watched: list[tuple[str, int, int]] | None = None, *, into_zips: bool = True
+    ) -> Iterator[Folder]:
         """Every folder that holds files, also those in zips, in the order of their names.
 
-        `watched` gets what tells whether anything was changed: see `changed`.
+        Without `into_zips` a zip is a file like others. `watched` gets what tells whether
+        anything was changed: see `changed`.
         """
         for number, path in enumerate(self.paths):
             if path.is_dir():
-                yield from self._walk(number, path, watched)
-            else:
+                yield from self._walk(number, path, watched, into_zips)
+            elif into_zips:
                 self._watch(watched, number, "", path)
                 yield from self._in_zip(number, "", path)
 
@@ -82,7 +85,11 @@ class Sources:
         return False
 
     def _walk(
-        self, number: int, root: Path, watched: list[tuple[str, int, int]] | None
+        self,
+        number: int,
+        root: Path,
+        watched: list[tuple[str, int, int]] | None,
+        into_zips: bool,
     ) -> Iterator[Folder]:
         waiting = [(root, frozenset({os.path.realpath(root)}))]
         while waiting:
@@ -108,8 +115,8 @@ class Sources:
                     "rights, then run the same command again."
                 ) from None
             waiting.extend(sorted(inner, key=lambda item: item[0].name, reverse=True))
-            zips = sorted(name for name in files if _is_zip(name))
-            plain = sorted(name for name in files if not _is_zip(name))
+            zips = sorted(name for name in files if into_zips and _is_zip(name))
+            plain = sorted(set(files) - set(zips))
             if plain:
                 yield Folder(number, "", relative, tuple(plain))
             for name in zips:
