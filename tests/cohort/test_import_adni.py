@@ -179,7 +179,9 @@ def test_a_dry_run_decides_as_the_real_one_and_a_second_run_writes_nothing(
 def test_several_steps_are_refused_with_their_counts(reference, download, tmp_path, capsys):
     assert main(command(reference, sources(reference, download), tmp_path)) == 2
     said = capsys.readouterr().err
-    assert "6mm (" in said and "dynamic (" in said and "--pet-step" in said
+    assert "6mm (" in said
+    assert "dynamic (" in said
+    assert "--pet-step" in said
     assert not list(tmp_path.glob("sub-*"))
 
 
@@ -225,9 +227,11 @@ def test_a_person_who_withdrew_later_is_nowhere(reference, download, tmp_path):
     assert main([*arguments, "--withdrawn", str(withdrawn)]) == 3
     assert not (tmp_path / person).exists()
     for name, content in contents(tmp_path).items():
-        assert person.encode() not in content and code.encode() not in content, name
+        assert person.encode() not in content, name
+        assert code.encode() not in content, name
     reasons = [row["reason"] for row in rows(tmp_path / "sourcedata" / "import.tsv")]
-    assert reasons.count("withdrawn") > 0 and len(reasons) == len(listed)
+    assert reasons.count("withdrawn") > 0
+    assert len(reasons) == len(listed)
 
 
 def test_days_and_pseudonyms_write_neither_dates_nor_codes(reference, download, imported, tmp_path):
