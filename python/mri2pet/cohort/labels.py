@@ -127,6 +127,22 @@ class Labels:
                 return label
         return None
 
+    def visits(self, subject: str) -> list[tuple[str, When | None, str]]:
+        """(session or '', date, value) of a person, one a visit: the table that goes first.
+
+        Where that table gives two values for a visit there is none.
+        """
+        same: dict[tuple[str, When | None], list[_Visit]] = {}
+        for visit in self._visits.get(subject, []):
+            same.setdefault((visit.session, visit.when), []).append(visit)
+        found = []
+        for (session, moment), visits in same.items():
+            first = min(visit.source for visit in visits)
+            values = {visit.value for visit in visits if visit.source == first}
+            if len(values) == 1:
+                found.append((session, moment, values.pop()))
+        return found
+
     def contradictions(self) -> list[str]:
         """A sentence if tables gave two values for one visit, after all labels were asked for."""
         if not self._contradictions:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
+from typing import Any
 
 from mri2pet.cohort.importing.index import Copy
 
@@ -50,6 +51,7 @@ class Decision:
         place: of the source, for tables.
         day: of the acquisition; `time` of the day where a folder has it.
         file: relative to the output, '' for what is not taken.
+        sidecar: what the source's own sidecar says and may be written.
     """
 
     image: str
@@ -71,6 +73,7 @@ class Decision:
     file: str = ""
     notes: tuple[str, ...] = ()
     copy: Copy | None = None
+    sidecar: dict[str, Any] = field(default_factory=dict)
 
     @property
     def taken(self) -> bool:
@@ -87,12 +90,16 @@ class Decision:
 
 @dataclass(frozen=True)
 class Visit:
-    """A label of a person at a day: `label` is `diagnosis` or `mmse`."""
+    """A label of a person at a day: `label` is `diagnosis` or `mmse`.
+
+    Of a tree without dates the session tells when; neither means the person at any time.
+    """
 
     subject: str
     label: str
-    day: date
+    day: date | None
     value: str
+    session: str = ""
 
 
 @dataclass

@@ -202,7 +202,8 @@ class Writer:
         rows = [
             {
                 "participant_id": self.names.of(taken[visit.subject][0].participant),
-                day: self._day(plan, visit.subject, visit.day),
+                "session_id": visit.session or None,
+                day: self._day(plan, visit.subject, visit.day) or None,
                 label: visit.value,
             }
             for visit in plan.visits
@@ -212,7 +213,9 @@ class Writer:
             (self.root / "phenotype" / f"{label}.{suffix}").unlink(missing_ok=True)
         if rows:
             rows.sort(key=lambda row: str(row["participant_id"]))
-            columns = ("participant_id", day, label)
+            columns: tuple[str, ...] = ("participant_id", day, label)
+            if any(row["session_id"] for row in rows):
+                columns = ("participant_id", "session_id", day, label)
             write_tsv(self.root / "phenotype" / f"{label}.tsv", columns, rows)
             told = "days from the person's baseline" if self.days else "date of the visit"
             described = {day: {"Description": told}, label: {"Description": text}}

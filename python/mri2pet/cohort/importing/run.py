@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mri2pet import __version__
-from mri2pet.cohort.importing import archive, ukb
+from mri2pet.cohort.importing import archive, bids_trees, ukb
 from mri2pet.cohort.importing.convert import Done, Task, convert, dcm2niix_program
 from mri2pet.cohort.importing.decision import FAULTS, Decision, Plan, counts
 from mri2pet.cohort.importing.images import Wishes
@@ -24,9 +24,10 @@ from mri2pet.cohort.parallel import single_threaded_map
 from mri2pet.errors import InputError, UsageError
 from mri2pet.files import is_leftover, write_atomically
 
-STUDIES = ("adni", "ppmi", "ukb")
+STUDIES = ("adni", "ppmi", "ukb", "bids")
 ROUNDS = 5  # how often a person is decided again after an image proved unusable
 PROTOCOL = (4, 300.0)  # frames, and s of each, of an AV45 PET as acquired
+Source = archive.Source | bids_trees.Source | ukb.Source
 Progress = Callable[[str, int, int], None]
 _RADIONUCLIDE = {"TracerName": "AV45", "TracerRadionuclide": "F18"}
 
@@ -76,7 +77,7 @@ def import_cohort(
     """Makes a BIDS tree of the downloads of a study, and goes on where it was killed.
 
     Args:
-        study: one of `STUDIES`; for BIDS trees see `bids_trees.import_bids`.
+        study: one of `STUDIES`.
         progress: called with what is done ("index", "convert"), how many of it, of how many
             (0: unknown).
 
@@ -102,7 +103,8 @@ def import_cohort(
         )
     _tell_frames(plan, record)
     names = _names(options, plan, root)
-    writer = Writer(root, study, source.dataset_type, sources.names, names, options.days)
+    days = options.days or (isinstance(source, bids_trees.Source) and source.relative)
+    writer = Writer(root, study, source.dataset_type, sources.names, names, days)
     writer.import_table(plan)
     if not options.dry_run:
         writer.write(plan)
@@ -167,8 +169,10 @@ def _open(
     wishes: Wishes,
     meta: Path,
     progress: Progress,
-) -> archive.Source | ukb.Source:
+) -> Source:
     private = options.days or options.pseudonyms is not None
+    if study == "bids":
+        return bids_trees.Source(sources)
     if study == "ukb":
         return ukb.Source(sources, options.tables)
     keep = None if private else meta
@@ -179,7 +183,7 @@ def _open(
 
 def _convert_all(
     study: str,
-    source: archive.Source | ukb.Source,
+    source: Source,
     wishes: Wishes,
     sources: Sources,
     root: Path,
@@ -258,9 +262,10 @@ def _task(
 ) -> Task:
     assert decision.copy is not None
     sidecar: dict[str, Any] = {
+        **decision.sidecar,
         "Description": decision.description,
         "SourceImageID": names.of(decision.image),
-        "SkullStripped": False,
+        "SkullStripped": decision.sidecar.get("SkullStripped", False),
     }
     if decision.kind == "pet":
         sidecar |= _RADIONUCLIDE
