@@ -141,6 +141,34 @@ def import_(
         raise typer.Exit(done.exit_code)
 
 
+@cohort.command("check-suvr")
+def check_suvr(
+    table_of_cohort: Annotated[
+        Path, typer.Argument(metavar="COHORT.tsv", help="Of cohort build.", show_default=False)
+    ],
+    table: Annotated[
+        Path, typer.Option(metavar="CSV", help="UCBERKELEY_AMY_6MM_… or UCBERKELEYAV45_….")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="A folder.")],
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+) -> None:
+    """Compare our cortical SUVR of an imported ADNI cohort with the published one."""
+    from mri2pet.cli.options import SOME_FAILED
+    from mri2pet.cli.progress import CohortBars
+    from mri2pet.quantification.published import check_suvr as run
+
+    with CohortBars("measuring PETs", quiet=quiet) as bars:
+
+        def told(done: int, of: int, name: str, error: str | None) -> None:
+            bars.event("measure", {"done": done, "of": of, "name": name, "error": error})
+
+        checked = run(table_of_cohort, table, out, on_scan=told)
+    for line in checked.lines:
+        typer.echo(line, err=line.startswith("warning"))
+    if checked.failures:
+        raise typer.Exit(SOME_FAILED)
+
+
 def _show(record: dict[str, Any]) -> None:
     """Who is where."""
     typer.echo(f"{'split':<6} {'people':>7} {'pairs':>7} {'MRIs alone':>11}")

@@ -116,7 +116,7 @@ def read_clinical(paths: Iterable[Path]) -> Clinical:
 def _rows(path: Path, notes: list[str]) -> list[Row]:
     """Rows with column names in lower case, `_rid`, `_day` (ISO or '') and `_stamp` to sort by."""
     rows = [{k.strip().lower(): v for k, v in row.items()} for row in read_table(path)]
-    european = day_first(row[c] for row in rows for c in _DAYS if c in row)
+    european = day_format(rows)
     if european:
         notes.append(f"{path.name}: its dates are read as day/month/year")
 
@@ -126,7 +126,7 @@ def _rows(path: Path, notes: list[str]) -> list[Row]:
 
     kept = []
     for row in rows:
-        rid = _rid(row)
+        rid = rid_of_row(row)
         if rid is not None:
             row["_rid"] = str(rid)
             row["_day"] = day(row, "examdate", "visdate", "scandate")
@@ -137,7 +137,13 @@ def _rows(path: Path, notes: list[str]) -> list[Row]:
     return kept
 
 
-def _rid(row: Row) -> int | None:
+def day_format(rows: Iterable[Row]) -> bool:
+    """Whether a table whose columns are in lower case writes D/M/YYYY."""
+    return day_first(row[c] for row in rows for c in _DAYS if c in row)
+
+
+def rid_of_row(row: Row) -> int | None:
+    """The person's number by `rid`, else by `ptid`."""
     value = number(row.get("rid"))
     if value is not None and value >= 0:
         return int(value)
