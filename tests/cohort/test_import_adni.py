@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
+import subprocess
 import zipfile
 from pathlib import Path
 
@@ -249,6 +251,19 @@ def test_days_and_pseudonyms_write_neither_dates_nor_codes(reference, download, 
     ours = [(r.days_apart, r.diagnosis, r.mmse) for r in build_manifest(out)]
     first = [(r.days_apart, r.diagnosis, r.mmse) for r in build_manifest(imported)]
     assert sorted(map(str, ours)) == sorted(map(str, first))
+    key_rows = {row["pseudonym"]: row["original"] for row in rows(key)}
+    split = {key_rows[row.subject]: row.split for row in build_manifest(out, pseudonyms=key)}
+    assert split == {row.subject: row.split for row in build_manifest(imported)}
+
+
+def test_the_tree_passes_the_validator_of_bids(imported, tmp_path):
+    program = shutil.which("bids-validator-deno")
+    if program is None:
+        pytest.skip("needs bids-validator-deno")
+    done = subprocess.run([program, str(imported), "--format", "json"], capture_output=True)
+    issues = json.loads(done.stdout)["issues"]["issues"]
+    assert [issue for issue in issues if issue["severity"] == "error"] == []
+    assert {issue["code"] for issue in issues} <= {"SIDECAR_KEY_RECOMMENDED", "TOO_FEW_AUTHORS"}
 
 
 def test_other_options_for_an_old_output_are_refused(reference, download, imported, capsys):

@@ -39,6 +39,10 @@ def build(
     split_by_scan: Annotated[
         bool, typer.Option("--split-by-scan", help="As in the paper: a person may train and test.")
     ] = False,
+    pseudonyms: Annotated[
+        Path | None,
+        typer.Option(metavar="KEY.tsv", help="Of cohort import: split as without pseudonyms."),
+    ] = None,
 ) -> None:
     """Pair MRIs with PETs, add diagnosis and MMSE, split by person, and write the table."""
     from mri2pet.cohort.labels import label_columns as read_label_columns
@@ -55,7 +59,7 @@ def build(
         "label_columns": read_label_columns(label_columns),
     }
     by = "scan" if split_by_scan else "subject"
-    manifest = build_manifest(data, split_by=by, **options)
+    manifest = build_manifest(data, split_by=by, pseudonyms=pseudonyms, **options)
     record = write_cohort(manifest, out, **options)
     for line in manifest.summary(passed_over_table(out)):
         typer.echo(line, err=line.startswith("warning"))

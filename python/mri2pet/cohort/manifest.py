@@ -18,6 +18,7 @@ from typing import Any
 from mri2pet.cohort.bids import MAX_DAYS, Found, Pair, Scan, find_pairs
 from mri2pet.cohort.choice import STEP_UNKNOWN
 from mri2pet.cohort.filters import Filters
+from mri2pet.cohort.importing.names import read_key
 from mri2pet.cohort.labels import LABEL_DAYS, Label, Labels, unmatched_people
 from mri2pet.cohort.passed_over import counted, counts, write_passed_over
 from mri2pet.cohort.splits import FRACTIONS, SPLITS, split_subjects
@@ -176,6 +177,7 @@ def build_manifest(
     use_contrast: bool = False,
     label_days: float = LABEL_DAYS,
     label_columns: Mapping[str, str] | None = None,
+    pseudonyms: Path | None = None,
 ) -> Manifest:
     """Pairs, labels and the split of a BIDS cohort.
 
@@ -188,9 +190,11 @@ def build_manifest(
         label_days: from an MRI to the visit that diagnosis and MMSE are taken from, see
             `labels.Labels`.
         label_columns: label → column, where it is none of the usual.
+        pseudonyms: key of `mri2pet cohort import`; people are split by their own codes, as they
+            are without pseudonyms.
 
     Raises:
-        InputError: no cohort in this folder. UsageError: impossible fractions, `split_by`,
+        InputError: no cohort in this folder, or no key in this file. UsageError: impossible fractions, `split_by`,
             filters or columns; PETs of several reconstruction steps and no filter.
     """
     if split_by not in SPLIT_BY:
@@ -199,9 +203,11 @@ def build_manifest(
     root = Path(data).resolve()
     found = find_pairs(root, max_days=max_days, filters=wanted, use_contrast=use_contrast)
     pairs = found.pairs
+    original = {} if pseudonyms is None else read_key(pseudonyms)
 
     def unit(pair: Pair) -> str:
-        return pair.t1.subject if split_by == "subject" else f"{pair.t1.subject}_{pair.t1.session}"
+        person = original.get(pair.t1.subject, pair.t1.subject)
+        return person if split_by == "subject" else f"{person}_{pair.t1.session}"
 
     split = split_subjects(map(unit, pairs), seed=seed, fractions=fractions)
     # Again for those with a PET: in a small cohort each split must have one of them.

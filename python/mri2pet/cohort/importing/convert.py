@@ -110,7 +110,10 @@ def _nifti(task: Task, sources: Sources, scratch: Path, made: Path) -> dict[str,
 
 
 def _without_texts(content: bytes) -> bytes:
-    """A NIfTI file without the texts and extensions of its head; every voxel stays as it is."""
+    """A NIfTI file without the texts and extensions of its head; every voxel stays as it is.
+
+    Where the head names no unit of length it is given mm, which all of these images have.
+    """
     import io
 
     import nibabel
@@ -128,6 +131,9 @@ def _without_texts(content: bytes) -> bytes:
     for name in _TEXTS:
         if name in header.structarr.dtype.names:
             header[name] = b""
+    length, time = header.get_xyzt_units()
+    if length == "unknown":
+        header.set_xyzt_units("mm", "sec" if time == "unknown" else time)
     header.extensions.clear()
     header["vox_offset"] = header.single_vox_offset
     gap = header.single_vox_offset - header.structarr.dtype.itemsize
@@ -261,7 +267,7 @@ def _check(made: Path, kind: str) -> int:
         raise _UnusableError("unreadable", "what was made of it cannot be opened")
     if kind == "mri" and (why := why_no_t1(made)):
         raise _UnusableError("not_t1", why)
-    shape = nibabel.load(made).shape
+    shape = nibabel.Nifti1Image.from_filename(made).shape
     if len(shape) < 3 or min(shape[:3]) < 2:
         raise _UnusableError("unreadable", "has fewer than three axes")
     return int(np.prod(shape[3:]))

@@ -112,7 +112,7 @@ def _modality(image: Image) -> str:
 
 def dates_of(image: Image) -> dict[str, list[date]]:
     copy, xml, listed = image.copy, image.xml, image.listed
-    found = {
+    found: dict[str, list[date | None]] = {
         "header": [read_day(copy.head.date)] if copy else [],
         "xml": [read_day(xml.date)] if xml else [],
         "folder": [read_day(copy.date)] if copy else [],

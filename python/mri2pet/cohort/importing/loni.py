@@ -79,7 +79,8 @@ def form_of(name: str) -> str:
     lower = name.lower()
     if lower.endswith(".nii.gz"):
         return "nifti"
-    return FORMS.get(_EXTENSION.search(lower).group(), "") if "." in lower else ""
+    found = _EXTENSION.search(lower)
+    return FORMS.get(found.group(), "") if found else ""
 
 
 def id_of(name: str, folder_id: ImageId | None) -> ImageId | None:

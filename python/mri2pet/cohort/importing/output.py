@@ -137,7 +137,14 @@ class Writer:
             "the study's agreement.\n"
         )
         write_atomically(self.root / "README", text.encode())
-        write_atomically(self.root / ".bidsignore", b".part-*\n")
+        # BIDS knows one row a person there, and people are visited more than once.
+        write_atomically(self.root / ".bidsignore", b".part-*\nphenotype/\n")
+        day = {"Description": "Days from the person's baseline", "Units": "day"}
+        age = {"Description": "Age at the MRI, else at the PET", "Units": "year"}
+        image = {"Description": "Id of the image in its source"}
+        extra = {"days_since_baseline": day} if self.days else {}
+        self._json("sessions.json", {**extra, "age": age})
+        self._json("scans.json", {**extra, "image_id": image})
 
     def _participants(self, plan: Plan, taken: dict[str, list[Decision]]) -> None:
         rows = []
@@ -152,7 +159,7 @@ class Writer:
                     "group": facts.get("group") or None,
                 }
             )
-        columns = ("participant_id", "age", "sex", "group")
+        columns: tuple[str, ...] = ("participant_id", "age", "sex", "group")
         if not any(row["group"] for row in rows):
             columns = columns[:3]
         rows.sort(key=lambda row: str(row["participant_id"]))
