@@ -157,6 +157,28 @@ def test_later_steps_are_preferred_as_named(tmp_path):
     assert reasons(out) == {"I101": "worse_duplicate", "I104": "other_step"}
 
 
+def test_frames_in_files_of_their_own_become_one_image(tmp_path):
+    import nibabel
+
+    lines = [line(101, "AV45 Co-registered Dynamic", "2012-03-05", form="nifti")]
+    lines[0]["path"] = lines[0]["path"].replace("_I101.nii", "_frame1_I101.nii")
+    second = dict(lines[0], path=lines[0]["path"].replace("frame1", "frame2"))
+    code, out = imported(tmp_path, [*lines, second])
+    assert code == 0
+    (made,) = out.rglob("*.nii.gz")
+    assert nibabel.load(made).shape == (20, 20, 10, 2)
+    (row,) = rows(out / "sourcedata" / "import.tsv")
+    assert row["note"] == "frames 2xunknown"
+
+
+def test_a_dry_run_with_other_options_leaves_the_old_table(tmp_path):
+    lines = [line(101, "MPRAGE", "2012-03-05")]
+    _, out = imported(tmp_path, lines)
+    table = (out / "sourcedata" / "import.tsv").read_bytes()
+    assert imported(tmp_path, lines, "--t1", "original", "--dry-run")[0] == 2
+    assert (out / "sourcedata" / "import.tsv").read_bytes() == table
+
+
 def test_dates_that_agree_win_and_an_even_split_does_not():
     a, b = date(2012, 3, 5), date(2014, 1, 1)
     both = agreed({"header": [a], "folder": [date(2012, 3, 6)]})

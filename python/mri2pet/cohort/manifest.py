@@ -195,7 +195,8 @@ def build_manifest(
 
     Raises:
         InputError: no cohort in this folder, or no key in this file.
-        UsageError: impossible fractions, `split_by`, filters or columns; PETs of several reconstruction steps and no filter.
+        UsageError: impossible fractions, `split_by`, filters or columns; PETs of several
+            reconstruction steps and no filter.
     """
     if split_by not in SPLIT_BY:
         raise UsageError(f"split by {split_by!r} is none of {', '.join(SPLIT_BY)}")

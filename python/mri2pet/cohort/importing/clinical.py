@@ -12,6 +12,7 @@ from pathlib import Path
 from mri2pet.cohort.importing.days import day_first, month_and_year, read_day
 from mri2pet.cohort.importing.loni import ImageId
 from mri2pet.cohort.labels import is_missing, read_diagnosis, read_mmse
+from mri2pet.cohort.passed_over import counted
 from mri2pet.tables import number, read_table
 
 Row = dict[str, str]
@@ -103,8 +104,8 @@ def read_clinical(paths: Iterable[Path]) -> Clinical:
     _add_visits(found, "diagnosis", tables, merged, lambda row: _dx(row, unknown, differ))
     _add_visits(found, "mmse", tables, ("MMSE", "ADNIMERGE"), _mmse)
     if differ:
-        text = "rows have columns that differ; DIAGNOSIS goes before DXCHANGE before DXCURREN"
-        found.notes.append(f"diagnosis: {len(differ)} {text}")
+        text = "whose columns differ; DIAGNOSIS goes before DXCHANGE before DXCURREN"
+        found.notes.append(f"diagnosis: {counted(len(differ), 'row')} {text}")
     for word, times in sorted(unknown.items()):
         found.notes.append(f"diagnosis: {word!r} is not understood and missing ({times} times)")
     _add_births(found, tables["PTDEMOG"], tables["ADNIMERGE"])

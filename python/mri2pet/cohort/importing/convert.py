@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import json
 import os
@@ -10,6 +11,7 @@ import shutil
 import subprocess
 import tempfile
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -99,14 +101,41 @@ def convert(task: Task) -> Done:
 
 
 def _nifti(task: Task, sources: Sources, scratch: Path, made: Path) -> dict[str, Any]:
-    content = _bytes(task, sources)
-    if content.startswith(b"\x1f\x8b"):
-        try:
-            content = gzip.decompress(content)
-        except (OSError, EOFError, zlib.error):
-            raise _UnusableError("unreadable", "is cut or damaged") from None
-    _write_gz(_without_texts(content), made)
+    reader, copy = Reader(sources), task.copy
+    try:
+        names = names_of(copy, reader) if copy.count > 1 else [copy.first]
+    except UNREADABLE as error:
+        raise _unreadable(error) from None
+    frames = [_without_texts(_unpacked(_bytes(task, reader, name))) for name in names]
+    if len(frames) == 1:
+        _write_gz(frames[0], made)
+    else:
+        _stack(frames, made)
     return {"ConversionSoftware": "mri2pet"}
+
+
+def _unpacked(content: bytes) -> bytes:
+    if not content.startswith(b"\x1f\x8b"):
+        return content
+    try:
+        return gzip.decompress(content)
+    except (OSError, EOFError, zlib.error):
+        raise _UnusableError("unreadable", "is cut or damaged") from None
+
+
+def _stack(frames: Sequence[bytes], made: Path) -> None:
+    """Frames of one grid, one file each, as one image of float32."""
+    import nibabel
+
+    images = [nibabel.Nifti1Image.from_bytes(frame) for frame in frames]
+    first = images[0]
+    if len(first.shape) != 3 or any(
+        image.shape != first.shape or not np.allclose(image.affine, first.affine, atol=1e-3)
+        for image in images
+    ):
+        raise _UnusableError("incomplete_series", f"{len(frames)} files that are no frames")
+    data = np.stack([np.asarray(image.dataobj, dtype=np.float32) for image in images], axis=-1)
+    _write_image(data, first.affine, made)
 
 
 def _without_texts(content: bytes) -> bytes:
@@ -147,7 +176,7 @@ def _ecat(task: Task, sources: Sources, scratch: Path, made: Path) -> dict[str, 
     import nibabel
 
     path = scratch / "in.v"
-    path.write_bytes(_bytes(task, sources))
+    path.write_bytes(_bytes(task, Reader(sources), task.copy.first))
     try:
         image = nibabel.ecat.load(path)
         data = np.asarray(image.dataobj, dtype=np.float32)
@@ -176,7 +205,7 @@ def _dicom_files(task: Task, sources: Sources, folder: Path) -> list[Path]:
     reader = Reader(sources)
     try:
         in_zip = sources.is_in_zip(copy.source, copy.archive)
-        for number, name in enumerate(names_of(copy, sources)):
+        for number, name in enumerate(names_of(copy, reader)):
             path, target = f"{copy.folder}/{name}", folder / f"{number:06d}.dcm"
             if in_zip:
                 target.write_bytes(reader.read(copy.source, copy.archive, path))
@@ -185,8 +214,6 @@ def _dicom_files(task: Task, sources: Sources, folder: Path) -> list[Path]:
             made.append(target)
     except UNREADABLE as error:
         raise _unreadable(error) from None
-    finally:
-        reader.close()
     return made
 
 
@@ -237,20 +264,18 @@ def dcm2niix_program() -> str:
     return found
 
 
-def _bytes(task: Task, sources: Sources) -> bytes:
-    copy, reader = task.copy, Reader(sources)
-    path = f"{copy.folder}/{copy.first}" if copy.folder else copy.first
+def _bytes(task: Task, reader: Reader, name: str) -> bytes:
+    copy = task.copy
+    path = f"{copy.folder}/{name}" if copy.folder else name
     try:
         return reader.read(copy.source, copy.archive, path)
     except UNREADABLE as error:
         raise _unreadable(error) from None
-    finally:
-        reader.close()
 
 
 def _unreadable(error: BaseException) -> Exception:
     """The fault for what the source does; a full disk stays what it is."""
-    if isinstance(error, OSError) and error.errno == 28:
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return error
     return _UnusableError("unreadable", "cannot be read from its source")
 
@@ -276,7 +301,11 @@ def _check(made: Path, kind: str) -> int:
 def _link(task: Task, sources: Sources, target: Path) -> bool:
     """Links instead of copying where the source's own head holds nothing to hide."""
     copy = task.copy
-    if sources.is_in_zip(copy.source, copy.archive) or not copy.first.endswith(".nii.gz"):
+    if (
+        sources.is_in_zip(copy.source, copy.archive)
+        or copy.count > 1
+        or not copy.first.endswith(".nii.gz")
+    ):
         return False
     source = sources.paths[copy.source] / copy.folder / copy.first
     content = gzip.decompress(source.read_bytes())

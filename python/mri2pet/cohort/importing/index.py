@@ -12,7 +12,7 @@ import re
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -97,8 +97,7 @@ def build_index(
         report("index", len(index.copies))
     for key, copies in index.copies.items():
         if len(copies) > 1:
-            index.copies[key] = _one_content(index, key, copies, reader, sources)
-    reader.close()
+            index.copies[key] = _one_content(index, key, copies, reader)
     return index
 
 
@@ -197,11 +196,14 @@ def _head(folder: Folder, form: str, names: Sequence[str], reader: Reader) -> tu
                 for i in chosen
             ]
             return sum(sizes), dicom_head(heads, len(names))
-        if len(names) > 1:
-            return sum(sizes), Head(fault="unreadable", note=f"{len(names)} files of one id")
         if form == "nifti":
             content, packed = _nifti_begin(reader, folder, path(names[0]))
-            return sizes[0], nifti_head(content, sizes[0], packed)
+            head = nifti_head(content, sizes[0], packed)
+            if len(names) > 1 and not head.fault:  # one file a frame
+                head = replace(head, frames=str(len(names)))
+            return sum(sizes), head
+        if len(names) > 1:
+            return sum(sizes), Head(fault="unreadable", note=f"{len(names)} files of one id")
         if form == "ecat":
             return sizes[0], Head()
         return sizes[0], Head(fault="unreadable", note="is of a form that is not read")
@@ -244,9 +246,7 @@ def _watch_file(sources: Sources, copy: Copy, watched: list[tuple[str, int, int]
     watched.append((f"{copy.source}:{relative}", state.st_size, state.st_mtime_ns))
 
 
-def _one_content(
-    index: Index, key: str, copies: list[Copy], reader: Reader, sources: Sources
-) -> list[Copy]:
+def _one_content(index: Index, key: str, copies: list[Copy], reader: Reader) -> list[Copy]:
     """The copies, the fullest first; a conflict is noted if two of them differ."""
     copies = sorted(copies, key=lambda c: (-c.count, c.source, c.archive, c.folder, c.form))
     people = {copy.subject for copy in copies}
@@ -254,7 +254,7 @@ def _one_content(
         index.conflicts[key] = f"lies in the folders of {len(people)} people"
         return copies
     try:
-        contents = [_content(copy, reader, sources) for copy in copies]
+        contents = [_content(copy, reader) for copy in copies]
     except UNREADABLE:
         index.conflicts[key] = "lies in two places, of which one cannot be read"
         return copies
@@ -263,10 +263,10 @@ def _one_content(
     return copies
 
 
-def _content(copy: Copy, reader: Reader, sources: Sources) -> dict[str, str]:
+def _content(copy: Copy, reader: Reader) -> dict[str, str]:
     """SHA-256 of the file, or of the voxels of each slice of a DICOM series, by its number."""
     found: dict[str, str] = {}
-    for name in names_of(copy, sources):
+    for name in names_of(copy, reader):
         path = f"{copy.folder}/{name}" if copy.folder else name
         content = reader.read(copy.source, copy.archive, path)
         if copy.form != "dicom":
@@ -280,19 +280,13 @@ def _content(copy: Copy, reader: Reader, sources: Sources) -> dict[str, str]:
     return found
 
 
-def names_of(copy: Copy, sources: Sources) -> list[str]:
+def names_of(copy: Copy, reader: Reader) -> list[str]:
     """The files of a copy, in natural order.
 
     Raises:
         OSError, zipfile.BadZipFile: its place cannot be looked into any more.
     """
-    if not sources.is_in_zip(copy.source, copy.archive):
-        folder = sources.paths[copy.source] / copy.folder
-        return files_of(copy, (path.name for path in folder.iterdir()))
-    prefix = f"{copy.folder}/" if copy.folder else ""
-    with zipfile.ZipFile(sources.real(copy.source, copy.archive)) as file:
-        inside = (name.removeprefix(prefix) for name in file.namelist() if name.startswith(prefix))
-        return files_of(copy, [name for name in inside if "/" not in name])
+    return files_of(copy, reader.names(copy.source, copy.archive, copy.folder))
 
 
 def _row_of(copy: Copy) -> dict[str, Any]:

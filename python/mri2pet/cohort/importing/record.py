@@ -63,10 +63,10 @@ def state_of(decision: Decision) -> str:
     return f"{copy.form} {copy.count} {copy.bytes}"
 
 
-def keep_options(path: Path, options: dict[str, Any], sources: list[str]) -> None:
+def keep_options(path: Path, options: dict[str, Any], sources: list[str], *, dry: bool) -> None:
     """Writes the options of an import down, or refuses others than those of the same output.
 
-    More sources are no other options.
+    More sources are no other options. A dry run writes nothing.
 
     Raises:
         UsageError: the output is of another import, or holds something else.
@@ -75,7 +75,8 @@ def keep_options(path: Path, options: dict[str, Any], sources: list[str]) -> Non
     if not path.exists():
         if root.is_dir() and any(p.name != "sourcedata" for p in root.iterdir()):
             raise UsageError(f"{root}: holds something else; name an empty folder for the import")
-        write_atomically(path, _json({"options": options, "sources": sources}))
+        if not dry:
+            write_atomically(path, _json({"options": options, "sources": sources}))
         return
     try:
         old = json.loads(path.read_text())
@@ -91,7 +92,8 @@ def keep_options(path: Path, options: dict[str, Any], sources: list[str]) -> Non
     if not set(old_sources) <= set(sources):
         gone = ", ".join(sorted(set(old_sources) - set(sources)))
         raise UsageError(f"{root}: was imported from {gone} too; name all its sources again")
-    write_atomically(path, _json(old | {"sources": sources}))
+    if not dry:
+        write_atomically(path, _json(old | {"sources": sources}))
 
 
 def _line(entry: Entry) -> bytes:

@@ -89,8 +89,9 @@ def import_cohort(
     _check(study, options)
     root, sources = Path(out), Sources(paths)
     meta = root / "sourcedata"
+    kept = _kept(study, options)
+    keep_options(meta / "import.json", kept, sources.names, dry=options.dry_run)
     if not options.dry_run:
-        keep_options(meta / "import.json", _kept(study, options), sources.names)
         _clean(root)
     wishes = _wishes(options)
     source = _open(study, sources, options, wishes, meta, progress)

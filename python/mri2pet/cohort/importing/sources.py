@@ -7,7 +7,9 @@ import zipfile
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 from mri2pet.errors import InputError, UsageError
 from mri2pet.files import is_leftover
@@ -145,11 +147,10 @@ class Sources:
 
 
 class Reader:
-    """Bytes of files of the sources. The zip that was read last stays open."""
+    """Bytes of files of the sources; each process keeps the directory of the last zip it read."""
 
     def __init__(self, sources: Sources) -> None:
         self._sources = sources
-        self._zip: tuple[tuple[int, str], zipfile.ZipFile] | None = None
 
     def size(self, source: int, archive: str, path: str) -> int:
         """Bytes of a file when it is unpacked.
@@ -158,7 +159,7 @@ class Reader:
             OSError, KeyError, zipfile.BadZipFile: it is not there.
         """
         if self._sources.is_in_zip(source, archive):
-            return self._opened(source, archive).getinfo(path).file_size
+            return self._directory(source, archive).file.getinfo(path).file_size
         return (self._sources.paths[source] / path).stat().st_size
 
     def read(self, source: int, archive: str, path: str, limit: int = MAX_MEMBER_BYTES) -> bytes:
@@ -168,22 +169,42 @@ class Reader:
             OSError, KeyError, EOFError, zlib.error, zipfile.BadZipFile: it cannot be read.
         """
         if self._sources.is_in_zip(source, archive):
-            with self._opened(source, archive).open(path) as file:
+            with self._directory(source, archive).file.open(path) as file:
                 return file.read(limit)
         with (self._sources.paths[source] / path).open("rb") as file:
             return file.read(limit)
 
-    def close(self) -> None:
-        if self._zip is not None:
-            self._zip[1].close()
-            self._zip = None
+    def names(self, source: int, archive: str, folder: str) -> list[str]:
+        """The files of a folder.
 
-    def _opened(self, source: int, archive: str) -> zipfile.ZipFile:
-        if self._zip is None or self._zip[0] != (source, archive):
-            self.close()
-            place = self._sources.real(source, archive)
-            self._zip = ((source, archive), zipfile.ZipFile(place))
-        return self._zip[1]
+        Raises:
+            OSError, zipfile.BadZipFile: it is not there.
+        """
+        if self._sources.is_in_zip(source, archive):
+            return self._directory(source, archive).names.get(folder, [])
+        return [path.name for path in (self._sources.paths[source] / folder).iterdir()]
+
+    def _directory(self, source: int, archive: str) -> _Directory:
+        path = self._sources.real(source, archive)
+        state = path.stat()
+        return _directory(str(path), state.st_size, state.st_mtime_ns)
+
+
+class _Directory(NamedTuple):
+    """An open zip, and folder → names of its files."""
+
+    file: zipfile.ZipFile
+    names: dict[str, list[str]]
+
+
+@lru_cache(maxsize=1)
+def _directory(path: str, size: int, time: int) -> _Directory:
+    file = zipfile.ZipFile(path)
+    names: dict[str, list[str]] = defaultdict(list)
+    for name in file.namelist():
+        folder, _, own = name.rpartition("/")
+        names[folder].append(own)
+    return _Directory(file, dict(names))
 
 
 def opened_zip(path: Path, shown: str) -> zipfile.ZipFile:
