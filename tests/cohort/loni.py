@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import zipfile
 from pathlib import Path
 
@@ -54,7 +55,7 @@ def make_loni(tree: Path, out: Path, *, zipped: bool = False, shuffle: int | Non
 
 def _files_of(row: dict[str, str]) -> dict[str, bytes]:
     path = row["path"]
-    image = int(path.rpartition("_I")[2].partition(".")[0])
+    image = int(re.search(r"_[IDS](\d+)\.", path).group(1))
     if row["form"] == "xml":
         return {path: _xml(row, image)}
     slices, rows, columns = (int(n) for n in row["shape"].split("x"))
@@ -159,11 +160,11 @@ def path_part(path: str, number: int) -> str:
 
 
 def _xml(row: dict[str, str], image: int) -> bytes:
-    name = Path(row["path"]).stem.rpartition("_I")[0]
+    name = re.sub(r"_[IDS]\d+$", "", Path(row["path"]).stem)
     subject = "_".join(name.split("_")[1:4])
     description = "_".join(name.split("_")[4:])
     return _XML.format(
         subject=subject, description=description, image=image, series=image % 1000,
         date=row["header_date"], sex=row["sex"], age=row["age"],
-        modality="PET" if "AV45" in name or "FBB" in name else "MRI",
+        modality="PET" if re.search("AV45|FBB|AV1451|PIB|FDG|PET", name) else "MRI",
     ).encode()  # fmt: skip
