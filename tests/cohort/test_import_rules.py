@@ -59,7 +59,7 @@ def imported(tmp_path: Path, lines: list[dict], *more: str) -> tuple[int, Path]:
         writer.writerows(lines)
     make_loni(tmp_path / "tree.tsv", tmp_path / "src")
     parts = sorted(str(path) for path in (tmp_path / "src").iterdir())
-    listed = ["Image Data ID", "Subject", "Modality", "Description", "Acq Date"]
+    listed = ["Image Data ID", "Subject", "Modality", "Description", "Acq Date", "MagStrength"]
     with (tmp_path / "list.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, listed, extrasaction="ignore")
         writer.writeheader()
@@ -155,6 +155,43 @@ def test_later_steps_are_preferred_as_named(tmp_path):
     code, out = imported(tmp_path, lines, "--pet-step", "6mm,8mm")
     assert code == 0
     assert reasons(out) == {"I101": "worse_duplicate", "I104": "other_step"}
+
+
+def test_of_several_pets_the_earliest_day_goes_first_and_then_the_last_made(tmp_path):
+    lines = [
+        line(101, PET, "2012-03-05"),
+        line(102, PET, "2012-03-05"),
+        line(103, PET, "2012-03-07"),
+    ]
+    code, out = imported(tmp_path, lines)
+    assert (code, reasons(out)) == (0, {"I101": "worse_duplicate", "I103": "worse_duplicate"})
+
+
+def test_of_several_t1s_field_rating_and_repeat_count_before_the_id(tmp_path):
+    tables = tmp_path / "tables"
+    tables.mkdir()
+    (tables / "REGISTRY.csv").write_text(
+        "Phase,RID,VISCODE,EXAMDATE\nADNI1,9001,bl,2006-03-01\nADNI2,9002,bl,2012-03-01\n"
+    )
+    (tables / "MAYOADIRL_MRI_IMAGEQC_12_08_15.csv").write_text(
+        "RID,loni_image,series_type,series_quality,series_selected\n"
+        "9003,I131,T1,3,0\n9003,I132,T1,1,0\n9003,I133,T1,4,1\n9003,I134,T1,2,1\n"
+    )
+    lines = [
+        line(111, "MPRAGE", "2006-03-05") | {"MagStrength": "3"},
+        line(112, "MPRAGE", "2006-03-05") | {"MagStrength": "1.5"},
+        line(121, "MPRAGE", "2012-03-05", person="990_S_9002") | {"MagStrength": "1.5"},
+        line(122, "MPRAGE", "2012-03-05", person="990_S_9002") | {"MagStrength": "3"},
+        *(line(n, "MPRAGE", "2012-03-05", person="990_S_9003") for n in range(131, 135)),
+        line(141, "MPRAGE REPEAT", "2012-03-05", person="990_S_9004"),
+        line(142, "MPRAGE", "2012-03-05", person="990_S_9004"),
+        line(143, "MPRAGE", "2012-03-05", person="990_S_9004"),
+    ]
+    code, out = imported(tmp_path, lines, "--tables", str(tables))
+    table = rows(out / "sourcedata" / "import.tsv")
+    taken = [row["image_id"] for row in table if row["taken"] == "yes"]
+    assert (code, taken) == (0, ["I112", "I122", "I134", "I142"])
+    assert {row["image_id"]: row["reason"] for row in table}["I133"] == "qc_failed"
 
 
 def test_frames_in_files_of_their_own_become_one_image(tmp_path):
