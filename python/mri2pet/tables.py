@@ -24,6 +24,7 @@ _BYTE_ORDER_MARKS = (
 )
 _NO_TEXT = re.compile(r"[\x00-\x08\x0e-\x1f]")
 _POINTERS = ("version https://git-lfs", "/annex/objects/")
+_HEADER_BYTES = 1 << 16
 _AGAIN = "save it again as text, tab-separated"
 
 
@@ -64,6 +65,21 @@ def read_table(path: Path) -> list[dict[str, str]]:
         filled = [*cells, *[""] * (len(columns) - len(cells))]
         rows.append({c: _cell_read(v) for c, v in zip(columns, filled, strict=False) if c})
     return rows
+
+
+def read_header(path: Path) -> list[str]:
+    """The names of a table's columns, of which only the beginning is read.
+
+    Raises:
+        InputError: as `read_table`.
+    """
+    try:
+        with path.open("rb") as file:
+            begin = file.read(_HEADER_BYTES)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); check the file.") from None
+    lines = _lines(path, _text(path, begin).lstrip().partition("\n")[0] + "\n")
+    return [cell.strip() for cell in lines[0][1]] if lines else []
 
 
 def write_tsv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:

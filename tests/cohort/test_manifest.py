@@ -317,3 +317,22 @@ def test_an_age_or_a_sex_that_is_none_is_told(tmp_path):
     (row, _) = (manifest := build_manifest(root)).rows
     assert (row.age, row.sex) == (89, None)
     assert "sex: not understood and taken as missing: 'x' (1 times)" in manifest.found.notes
+
+
+def test_rows_tell_step_resolution_and_which_scan_was_first(tmp_path):
+    from .trees import put
+
+    for session, rec in (("ses-01", "coregiso6"), ("ses-02", "acdyn")):
+        stem = f"sub-01/{session}"
+        put(tmp_path, f"{stem}/anat/sub-01_{session}_T1w.nii.gz")
+        put(tmp_path, f"{stem}/pet/sub-01_{session}_trc-18FAV45_rec-{rec}_pet.nii.gz")
+    (tmp_path / "sub-01" / "sub-01_sessions.tsv").write_text(
+        "session_id\tmri_days\tpet_days\nses-01\t20\t0\nses-02\t400\t410\n"
+    )
+    manifest = build_manifest(tmp_path, filters=["pet:rec=coregiso6,acdyn"])
+    told = [(row.step, row.resolution_mm, row.pair_days_signed) for row in manifest]
+    assert told == [("coregiso6", 6.0, -20.0), ("acdyn", None, 10.0)]
+    write_cohort(manifest, tmp_path / "cohort.tsv")
+    again = load_manifest(tmp_path / "cohort.tsv")
+    assert [(r.step, r.resolution_mm, r.pair_days_signed) for r in again] == told
+    assert any("several reconstruction steps" in line for line in again.summary("x"))

@@ -287,3 +287,16 @@ def test_the_command_prints_the_table(model_folder, cohort_root, tmp_path):
     assert "mean of" not in result.output
     again = CliRunner().invoke(app, [*options.split(), *quick.split(), "--samples", "2"])
     assert isinstance(again.exception, UsageError)
+
+
+def test_pets_of_other_steps_than_the_model_learnt_from_are_told():
+    from types import SimpleNamespace
+
+    from mri2pet.evaluation.settings import other_steps
+
+    rows = [SimpleNamespace(pet="x", step="coregiso6"), SimpleNamespace(pet=None, step=None)]
+    assert other_steps(SimpleNamespace(provenance={}), rows) == ""
+    assert other_steps(SimpleNamespace(provenance={"pet_steps": ["coregiso6"]}), rows) == ""
+    told = other_steps(SimpleNamespace(provenance={"pet_steps": ["coregiso8"]}), rows)
+    assert "coregiso8" in told
+    assert "coregiso6" in told

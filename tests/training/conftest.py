@@ -27,6 +27,7 @@ SETTINGS = (
 class Row:
     name: str
     truth: None = None
+    pet: None = None
 
     @property
     def subject(self) -> str:

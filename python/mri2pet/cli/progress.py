@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from mri2pet.synthesis.observer import Observer
 
@@ -152,6 +152,30 @@ class CohortBars:
 
     def _say(self, text: str) -> None:
         self.progress.console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+class ImportBar:
+    """The work of an import: images indexed, images made, with an estimate on a terminal."""
+
+    _TITLES: ClassVar = {"index": "images found", "convert": "images made"}
+
+    def __init__(self, *, quiet: bool) -> None:
+        self._bars = CohortBars("", quiet=quiet)
+        self._tasks: dict[str, TaskID] = {}
+
+    def __enter__(self) -> ImportBar:
+        self._bars.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bars.__exit__(*error)
+
+    def update(self, what: str, done: int, total: int) -> None:
+        """`done` of `total`, 0 where that is not known."""
+        progress = self._bars.progress
+        if what not in self._tasks:
+            self._tasks[what] = progress.add_task(self._TITLES[what], total=None)
+        progress.update(self._tasks[what], completed=done, total=total or None)
 
 
 def one_line(result: SynthesisResult) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mri2pet.cohort.choice import choose_pets, choose_t1s
@@ -30,13 +30,18 @@ MAX_DAYS = 365.0
 
 @dataclass(frozen=True)
 class Scan:
-    """One image file. `file` is its path relative to the tree; `when` its date, None if unknown."""
+    """One image file. `file` is its path relative to the tree; `when` its date, None if unknown.
+
+    `step` and `resolution_mm` are those of a PET, '' and None where nothing tells.
+    """
 
     subject: str
     session: str
     path: Path
     file: str
     when: When | None = None
+    step: str = ""
+    resolution_mm: float | None = None
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,14 @@ class Pair:
     t1: Scan
     pet: Scan | None
     days_apart: float | None = None
+
+    @property
+    def days_signed(self) -> float | None:
+        """Days from the MRI to the PET; None where no dates tell which was first."""
+        if self.pet is None or self.t1.when is None or self.t1.when.apart(self.pet.when) is None:
+            return 0.0 if self.days_apart == 0 else None
+        assert self.pet.when is not None
+        return self.pet.when.days - self.t1.when.days
 
 
 @dataclass(frozen=True)
@@ -102,7 +115,11 @@ def find_pairs(
         found.visits[subject.name] = visits
         dates = _Dates(subject, visits, doubtful)
         mris = _scans(t1s.of(subject.name), dates, found)
-        _pair(mris, _scans(pets.of(subject.name), dates, found), max_days, found)
+        scans = [
+            replace(s, step=pets.step_of[s.file], resolution_mm=pets.resolution_of.get(s.file))
+            for s in _scans(pets.of(subject.name), dates, found)
+        ]
+        _pair(mris, scans, max_days, found)
     if doubtful:
         first, times = next(iter(doubtful)), sum(doubtful.values())
         many = (

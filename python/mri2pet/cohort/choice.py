@@ -43,9 +43,14 @@ class Chosen:
 
 @dataclass
 class ChosenPets(Chosen):
-    """Also: reconstruction step → how many of the PETs that are taken are of it."""
+    """Also: reconstruction step → how many of the PETs that are taken are of it.
+
+    `step_of`: file → its step; `resolution_of`: file → mm, of those whose sidecar or step tells.
+    """
 
     steps: dict[str, int] = field(default_factory=dict)
+    step_of: dict[str, str] = field(default_factory=dict)
+    resolution_of: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -64,12 +69,13 @@ class _Pet:
     tracer: Tracer | None
     said: str
     step: str
+    resolution_mm: float | None
 
     @classmethod
     def of(cls, image: Image, sidecar: dict[str, Any]) -> _Pet:
         found, said = _tracer(image, sidecar)
         step = image.name.get("rec") or str(sidecar.get("ReconstructionStep") or "")
-        return cls(image, found, said, step.lower())
+        return cls(image, found, said, step.lower(), _resolution(step.lower(), sidecar))
 
     def label(self, entity: str) -> str:
         return self.step if entity == "rec" else self.image.name.get(entity)
@@ -129,7 +135,18 @@ def choose_pets(subjects: Iterable[Subject], filters: Filters, sidecars: Sidecar
     _first_of_each_session(candidates, chosen)
     taken = [steps[image.file] for images in chosen.by_subject.values() for image in images]
     chosen.steps = dict(Counter(sorted(taken)))
+    chosen.step_of = steps
+    chosen.resolution_of = {p.image.file: p.resolution_mm for p in pets if p.resolution_mm}
     return chosen
+
+
+def _resolution(step: str, sidecar: dict[str, Any]) -> float | None:
+    """mm that a PET was smoothed to, by its sidecar's `ResolutionFWHM` or by its step's name."""
+    told = sidecar.get("ResolutionFWHM")
+    if isinstance(told, (int, float)) and not isinstance(told, bool) and told > 0:
+        return float(told)
+    found = re.fullmatch(r"coregiso(\d+)", step)
+    return float(found.group(1)) if found else None
 
 
 def _of_kind(subjects: Iterable[Subject], kind: str) -> list[Image]:

@@ -45,8 +45,10 @@ def cell(row: Mapping[str, str], *columns: str) -> str:
 
 
 def date_in_days(text: str) -> float | None:
-    """An ISO 8601 date, with or without time, in days; the time zone is not looked at.
+    """An ISO 8601 date, with or without time, in whole days; the time zone is not looked at.
 
+    The time of day does not count: a PET in the afternoon, a year after an MRI in the morning, is
+    365 days away.
     BIDS permits dates that were shifted into the past, so only differences mean something.
     """
     found = _DATE.fullmatch(text.strip())
@@ -56,7 +58,7 @@ def date_in_days(text: str) -> float | None:
         moment = datetime(*(int(part or 0) for part in found.groups()))  # type: ignore[arg-type]
     except ValueError:
         return None
-    return (moment - datetime(1, 1, 1)).total_seconds() / 86400
+    return float(moment.toordinal())
 
 
 def when(rows: Sequence[Row], kind: str = "mri") -> When | None:

@@ -133,6 +133,22 @@ class Labels:
                 return label
         return None
 
+    def visits(self, subject: str) -> list[tuple[str, When | None, str]]:
+        """(session or '', date, value) of a person, one a visit: the table that goes first.
+
+        Where that table gives two values for a visit there is none.
+        """
+        same: dict[tuple[str, When | None], list[_Visit]] = {}
+        for visit in self._visits.get(subject, []):
+            same.setdefault((visit.session, visit.when), []).append(visit)
+        found = []
+        for (session, moment), visits in same.items():
+            first = min(visit.source for visit in visits)
+            values = {visit.value for visit in visits if visit.source == first}
+            if len(values) == 1:
+                found.append((session, moment, values.pop()))
+        return found
+
     def contradictions(self) -> list[str]:
         """A sentence if tables gave two values for one visit, after all labels were asked for."""
         if not self._contradictions:
@@ -176,7 +192,7 @@ class Labels:
     def _value(self, cells: Sequence[str]) -> str | None:
         """The first cell that is not missing, as CN, MCI, AD or a score."""
         for text in cells:
-            if text.casefold() in _MISSING:
+            if is_missing(text):
                 continue
             value = _READ[self._label](text)
             if value is not None:
@@ -245,12 +261,19 @@ def _days_to(scan: Scan, visit: _Visit) -> float | None:
     return visit.when.days - scan.when.days
 
 
-def _diagnosis(text: str) -> str | None:
+def is_missing(text: str) -> bool:
+    """Whether a cell of a clinical table holds no value: blank, `NA`, -1, -4."""
+    return text.strip().casefold() in _MISSING
+
+
+def read_diagnosis(text: str) -> str | None:
+    """CN, MCI or AD of the words that tables use; of `A to B` it is B. None for other words."""
     word = " ".join(text.casefold().split())
     return _DIAGNOSIS_OF.get(word.rpartition(" to ")[2])
 
 
-def _score(text: str) -> str | None:
+def read_mmse(text: str) -> str | None:
+    """A score of 0 to 30, None for everything else."""
     score = number(text)
     low, high = MMSE_RANGE
     return None if score is None or not low <= score <= high else f"{score:g}"
@@ -263,8 +286,8 @@ def _age(text: str) -> str | None:
 
 
 _READ: dict[str, Callable[[str], str | None]] = {
-    "diagnosis": _diagnosis,
-    "mmse": _score,
+    "diagnosis": read_diagnosis,
+    "mmse": read_mmse,
     "age": _age,
     "sex": lambda text: _SEX_OF.get(text.casefold()),
 }

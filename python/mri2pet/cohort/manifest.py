@@ -11,7 +11,7 @@ import json
 import math
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from mri2pet.cohort.bids import MAX_DAYS, Found, Pair, Scan, find_pairs
 from mri2pet.cohort.choice import STEP_UNKNOWN
 from mri2pet.cohort.dates import When
 from mri2pet.cohort.filters import Filters
+from mri2pet.cohort.importing.names import read_key
 from mri2pet.cohort.labels import LABEL_DAYS, Label, Labels, age_at, unmatched_people
 from mri2pet.cohort.passed_over import counted, counts, write_passed_over
 from mri2pet.cohort.splits import FRACTIONS, SPLITS, split_subjects
@@ -35,8 +36,10 @@ class ManifestRow:
     """One MRI and what is known with it. `truth` and `pet_truth` exist for simulated cohorts.
 
     `pet_truth` is the truth of the PET's own session, which may be another than the MRI's.
-    `diagnosis_days` and `mmse_days` run from the MRI to the visit; None for an undated one. `age`
-    is that at the MRI, in years; `sex` is M or F; `day` counts from the person's first MRI.
+    `pair_days_signed` runs from the MRI to the PET; `step` is the PET's reconstruction step,
+    `resolution_mm` what it was smoothed to. `diagnosis_days` and `mmse_days` run from the MRI to
+    the visit; None for an undated one. `age` is that at the MRI, in years; `sex` is M or F; `day`
+    counts from the person's first MRI.
     """
 
     subject: str
@@ -44,6 +47,9 @@ class ManifestRow:
     t1: Path
     pet: Path | None = None
     days_apart: float | None = None
+    pair_days_signed: float | None = None
+    step: str | None = None
+    resolution_mm: float | None = None
     truth: Path | None = None
     pet_truth: Path | None = None
     diagnosis: str | None = None
@@ -62,6 +68,10 @@ class ManifestRow:
 
 
 COLUMNS = tuple(field.name for field in fields(ManifestRow))
+_NUMBERS = (
+    "mmse", "days_apart", "pair_days_signed", "resolution_mm", "diagnosis_days", "mmse_days", "age",
+    "day",
+)  # fmt: skip
 _PATHS = ("t1", "pet", "truth", "pet_truth")
 
 
@@ -96,11 +106,11 @@ class Manifest:
     def summary(self, listed_in: Path | str) -> list[str]:
         """What of a tree was taken, what was left out, and what is doubtful, a line each.
 
-        Nothing for a table that was read: this was said when it was made. `listed_in` is where
-        the images that were left out stand.
+        Of a table that was read only the warning on its steps: the rest was said when it was made.
+        `listed_in` is where the images that were left out stand.
         """
         if self.found is None:
-            return []
+            return self._mixed()
         pets = len(self.select())
         steps = ", ".join(step if step == STEP_UNKNOWN else f"rec-{step}" for step in self.steps)
         of_step = f" ({'step ' if self.steps == [STEP_UNKNOWN] else ''}{steps})" if steps else ""
@@ -108,14 +118,25 @@ class Manifest:
         if left_out := counts(self.found.passed_over):
             each = ", ".join(f"{count} {reason}" for reason, count in left_out.items())
             lines.append(f"left out: {each}; why of each: {listed_in}")
-        if len(self.steps) > 1:
-            lines.append("warning: PETs of several reconstruction steps are mixed, as chosen")
-        return lines + [f"warning: {note}" for note in self.found.notes]
+        return lines + self._mixed() + [f"warning: {note}" for note in self.found.notes]
+
+    def _mixed(self) -> list[str]:
+        if len(self.steps) < 2:
+            return []
+        each = ", ".join(self.steps)
+        lines = [f"warning: PETs of several reconstruction steps are mixed, as chosen: {each}"]
+        trained = {row.step for row in self.select("train")}
+        other = {row.step for row in self.select() if row.step not in trained}
+        if other:
+            text = "are of no PET that trains, so the other splits measure something else"
+            lines.append(f"warning: the steps {', '.join(sorted(filter(None, other)))} {text}")
+        return lines
 
     @property
     def steps(self) -> list[str]:
-        """Reconstruction steps of the PETs that were taken from a tree, the most frequent first."""
-        taken = self.found.steps if self.found is not None else {}
+        """Reconstruction steps of the PETs that are taken, the most frequent first."""
+        paired = Counter(row.step or STEP_UNKNOWN for row in self.select())
+        taken = self.found.steps if self.found is not None else paired
         return sorted(taken, key=lambda step: (-taken[step], step))
 
     def write(self, path: Path) -> None:
@@ -149,7 +170,7 @@ def read_manifest(path: Path, root: Path) -> Manifest:
         for column in _PATHS:
             values[column] = root / record[column] if record[column] else None
         values["session"] = record["session"]
-        for column in ("mmse", "days_apart", "diagnosis_days", "mmse_days", "age", "day"):
+        for column in _NUMBERS:
             values[column] = number(record[column])
         rows.append(ManifestRow(**values))
     return Manifest(root, tuple(rows))
@@ -166,6 +187,7 @@ def build_manifest(
     use_contrast: bool = False,
     label_days: float = LABEL_DAYS,
     label_columns: Mapping[str, str] | None = None,
+    pseudonyms: Path | None = None,
 ) -> Manifest:
     """Pairs, labels and the split of a BIDS cohort.
 
@@ -178,10 +200,13 @@ def build_manifest(
         label_days: from an MRI to the visit that diagnosis and MMSE are taken from, see
             `labels.Labels`.
         label_columns: label → column, where it is none of the usual.
+        pseudonyms: key of `mri2pet cohort import`; people are split by their own codes, as they
+            are without pseudonyms.
 
     Raises:
-        InputError: no cohort in this folder. UsageError: impossible fractions, `split_by`,
-            filters or columns; PETs of several reconstruction steps and no filter.
+        InputError: no cohort in this folder, or no key in this file.
+        UsageError: impossible fractions, `split_by`, filters or columns; PETs of several
+            reconstruction steps and no filter.
     """
     if split_by not in SPLIT_BY:
         raise UsageError(f"split by {split_by!r} is none of {', '.join(SPLIT_BY)}")
@@ -189,9 +214,11 @@ def build_manifest(
     root = Path(data).resolve()
     found = find_pairs(root, max_days=max_days, filters=wanted, use_contrast=use_contrast)
     pairs = found.pairs
+    original = {} if pseudonyms is None else read_key(pseudonyms)
 
     def unit(pair: Pair) -> str:
-        return pair.t1.subject if split_by == "subject" else f"{pair.t1.subject}_{pair.t1.session}"
+        person = original.get(pair.t1.subject, pair.t1.subject)
+        return person if split_by == "subject" else f"{person}_{pair.t1.session}"
 
     split = split_subjects(map(unit, pairs), seed=seed, fractions=fractions)
     # Again for those with a PET: in a small cohort each split must have one of them.
@@ -237,6 +264,9 @@ def _row(root: Path, pair: Pair, split: str, labels: _Labels) -> ManifestRow:
         t1=pair.t1.path,
         pet=pair.pet.path if pair.pet else None,
         days_apart=pair.days_apart,
+        pair_days_signed=pair.days_signed if pair.pet else None,
+        step=pair.pet.step if pair.pet else None,
+        resolution_mm=pair.pet.resolution_mm if pair.pet else None,
         truth=_truth(root, pair.t1),
         pet_truth=_truth(root, pair.pet) if pair.pet else None,
         diagnosis=dx.value or None,
@@ -248,6 +278,11 @@ def _row(root: Path, pair: Pair, split: str, labels: _Labels) -> ManifestRow:
         day=first.apart(pair.t1.when) if first is not None else None,
         split=split,
     )
+
+
+def steps_of(rows: Iterable[ManifestRow]) -> list[str]:
+    """The reconstruction steps of some rows' PETs, sorted."""
+    return sorted({row.step or STEP_UNKNOWN for row in rows if row.pet is not None})
 
 
 def passed_over_table(path: Path) -> Path:

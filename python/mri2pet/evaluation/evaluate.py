@@ -32,6 +32,7 @@ from mri2pet.evaluation.settings import (
     check_sampling,
     model_reference,
     open_folder,
+    other_steps,
 )
 from mri2pet.evaluation.tables import summarise, write_metrics
 from mri2pet.files import written_whole
@@ -131,6 +132,8 @@ def evaluate(
     wanted = cohort.manifest.select(None if split == "all" else split)[:limit]
     if not wanted:
         raise InputError(f"{cohort.manifest.root}: the {split} split has no MRI-PET pair.")
+    if warning := other_steps(network, wanted):
+        notify("note", {"text": warning})
     try:
         settings = open_folder(out, network, cohort, training, split, sampling)
         failures = _evaluate_rows(network, cohort, training, wanted, out, sampling, what, notify)

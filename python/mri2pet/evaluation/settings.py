@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mri2pet.cohort.cache import CohortCache
+from mri2pet.cohort.manifest import ManifestRow, steps_of
 from mri2pet.cohort.splits import SPLITS
 from mri2pet.errors import UsageError
 from mri2pet.files import written_whole
@@ -79,6 +81,20 @@ def model_reference(
     raise UsageError(
         f"--reference {setting}: the model's PETs are SUVR by another region ({name}); "
         "give that one"
+    )
+
+
+def other_steps(network: Any, rows: Sequence[ManifestRow]) -> str:
+    """A warning if the PETs are of other reconstruction steps than those the model learnt from.
+
+    '' where they are of the same, or the model does not tell.
+    """
+    learnt, given = network.provenance.get("pet_steps"), steps_of(rows)
+    if not learnt or set(given) <= set(learnt):
+        return ""
+    return (
+        f"warning: the model learnt from PETs of the step {', '.join(learnt)}, and these are of "
+        f"{', '.join(given)}: other data, so the figures do not tell how good it is"
     )
 
 

@@ -12,6 +12,7 @@ import torch
 from mri2pet import __version__
 from mri2pet.checkpoint import Drawing, Model, save_model
 from mri2pet.cohort.cache import CohortCache
+from mri2pet.cohort.manifest import steps_of
 from mri2pet.config import Config, without_folders
 from mri2pet.errors import UsageError
 from mri2pet.imaging.suvr.reference import Reference
@@ -216,6 +217,7 @@ class Trainer:
                 "training_pairs": len(self.data.train),
                 "simulated": all(r.truth is not None for r in self.data.rows),
                 "split_by": self.split_by,
+                "pet_steps": steps_of(self.data.rows),
                 "reference": self.reference.record(),
                 **self.data.provenance,
                 "volumes": self.state.volumes,

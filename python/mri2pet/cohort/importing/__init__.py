@@ -1,0 +1,1 @@
+"""From the downloads of ADNI, PPMI, UK Biobank or any BIDS trees to one BIDS tree."""

@@ -1,0 +1,223 @@
+"""Folders and zips as users name them: walked once, read without unpacking."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+from mri2pet.errors import InputError, UsageError
+from mri2pet.files import is_leftover
+
+MAX_MEMBER_BYTES = 4 << 30
+
+
+@dataclass(frozen=True)
+class Folder:
+    """The files of one folder. `archive` is the zip it lies in, relative to the source, or ''.
+
+    `path` is relative to the source or the zip; `names` are sorted.
+    """
+
+    source: int
+    archive: str
+    path: str
+    names: tuple[str, ...]
+
+
+class Sources:
+    """What the user named, in that order; each has a name of its own for tables.
+
+    Raises:
+        UsageError: one of them is missing, or no folder and no zip.
+    """
+
+    def __init__(self, paths: Sequence[Path | str]) -> None:
+        self.paths = [Path(path) for path in paths]
+        self.names: list[str] = []
+        for path in self.paths:
+            if not path.is_dir() and not (path.is_file() and _is_zip(path.name)):
+                raise UsageError(f"{path}: is no folder and no .zip file; check the path")
+            name = path.resolve().name
+            times = sum(other.partition("#")[0] == name for other in self.names)
+            self.names.append(f"{name}#{times + 1}" if times else name)
+
+    def walk(
+        self, watched: list[tuple[str, int, int]] | None = None, *, into_zips: bool = True
+    ) -> Iterator[Folder]:
+        """Every folder that holds files, also those in zips, in the order of their names.
+
+        Without `into_zips` a zip is a file like others. `watched` gets what tells whether
+        anything was changed: see `changed`.
+        """
+        for number, path in enumerate(self.paths):
+            if path.is_dir():
+                yield from self._walk(number, path, watched, into_zips)
+            elif into_zips:
+                self._watch(watched, number, "", path)
+                yield from self._in_zip(number, "", path)
+
+    def real(self, source: int, archive: str) -> Path:
+        """The source, or the zip in it."""
+        return self.paths[source] / archive if archive else self.paths[source]
+
+    def shown(self, source: int, archive: str, path: str) -> str:
+        """How tables name a place: never an absolute path."""
+        return "/".join(filter(None, [self.names[source], archive, path]))
+
+    def is_in_zip(self, source: int, archive: str) -> bool:
+        return bool(archive) or not self.paths[source].is_dir()
+
+    def changed(self, watched: Sequence[tuple[str, int, int]]) -> bool:
+        """Whether a folder, zip or single file is another than `walk` saw."""
+        for name, size, time in watched:
+            number, _, relative = name.partition(":")
+            try:
+                place = self.paths[int(number)] / relative
+                state = place.stat()
+            except (OSError, IndexError):
+                return True
+            if (0 if place.is_dir() else state.st_size, state.st_mtime_ns) != (size, time):
+                return True
+        return False
+
+    def _walk(
+        self,
+        number: int,
+        root: Path,
+        watched: list[tuple[str, int, int]] | None,
+        into_zips: bool,
+    ) -> Iterator[Folder]:
+        waiting = [(root, frozenset({os.path.realpath(root)}))]
+        while waiting:
+            folder, above = waiting.pop()
+            relative = "" if folder == root else folder.relative_to(root).as_posix()
+            self._watch(watched, number, relative, folder)
+            files, inner = [], []
+            try:
+                with os.scandir(folder) as entries:
+                    for entry in entries:
+                        if entry.name.startswith(".") or entry.name == "__MACOSX":
+                            continue
+                        if not entry.is_dir():
+                            files.append(entry.name)
+                            continue
+                        real = os.path.realpath(entry.path) if entry.is_symlink() else entry.path
+                        if real not in above:
+                            inner.append((folder / entry.name, above | {real}))
+            except OSError as error:
+                shown = self.shown(number, "", relative)
+                raise InputError(
+                    f"{shown}: cannot be looked into ({error.strerror}); check the disk and the "
+                    "rights, then run the same command again."
+                ) from None
+            waiting.extend(sorted(inner, key=lambda item: item[0].name, reverse=True))
+            zips = sorted(name for name in files if into_zips and _is_zip(name))
+            plain = sorted(set(files) - set(zips))
+            if plain:
+                yield Folder(number, "", relative, tuple(plain))
+            for name in zips:
+                archive = str(PurePosixPath(relative) / name)
+                self._watch(watched, number, archive, folder / name)
+                yield from self._in_zip(number, archive, folder / name)
+
+    def _in_zip(self, number: int, archive: str, path: Path) -> Iterator[Folder]:
+        held: dict[str, list[str]] = defaultdict(list)
+        with opened_zip(path, self.shown(number, archive, "")) as file:
+            for info in file.infolist():
+                parts = PurePosixPath(info.filename).parts
+                hidden = any(part.startswith(".") or part == "__MACOSX" for part in parts)
+                if not info.is_dir() and parts and not hidden:
+                    held["/".join(parts[:-1])].append(parts[-1])
+        for folder in sorted(held):
+            yield Folder(number, archive, folder, tuple(sorted(held[folder])))
+
+    def _watch(
+        self, watched: list[tuple[str, int, int]] | None, number: int, name: str, path: Path
+    ) -> None:
+        if watched is not None:
+            state = path.stat()
+            size = 0 if path.is_dir() else state.st_size
+            watched.append((f"{number}:{name}", size, state.st_mtime_ns))
+
+
+class Reader:
+    """Bytes of files of the sources; each process keeps the directory of the last zip it read."""
+
+    def __init__(self, sources: Sources) -> None:
+        self._sources = sources
+
+    def size(self, source: int, archive: str, path: str) -> int:
+        """Bytes of a file when it is unpacked.
+
+        Raises:
+            OSError, KeyError, zipfile.BadZipFile: it is not there.
+        """
+        if self._sources.is_in_zip(source, archive):
+            return self._directory(source, archive).file.getinfo(path).file_size
+        return (self._sources.paths[source] / path).stat().st_size
+
+    def read(self, source: int, archive: str, path: str, limit: int = MAX_MEMBER_BYTES) -> bytes:
+        """A file, or its first `limit` bytes.
+
+        Raises:
+            OSError, KeyError, EOFError, zlib.error, zipfile.BadZipFile: it cannot be read.
+        """
+        if self._sources.is_in_zip(source, archive):
+            with self._directory(source, archive).file.open(path) as file:
+                return file.read(limit)
+        with (self._sources.paths[source] / path).open("rb") as file:
+            return file.read(limit)
+
+    def names(self, source: int, archive: str, folder: str) -> list[str]:
+        """The files of a folder.
+
+        Raises:
+            OSError, zipfile.BadZipFile: it is not there.
+        """
+        if self._sources.is_in_zip(source, archive):
+            return self._directory(source, archive).names.get(folder, [])
+        return [path.name for path in (self._sources.paths[source] / folder).iterdir()]
+
+    def _directory(self, source: int, archive: str) -> _Directory:
+        path = self._sources.real(source, archive)
+        state = path.stat()
+        return _directory(str(path), state.st_size, state.st_mtime_ns)
+
+
+class _Directory(NamedTuple):
+    """An open zip, and folder → names of its files."""
+
+    file: zipfile.ZipFile
+    names: dict[str, list[str]]
+
+
+@lru_cache(maxsize=1)
+def _directory(path: str, size: int, time: int) -> _Directory:
+    file = zipfile.ZipFile(path)
+    names: dict[str, list[str]] = defaultdict(list)
+    for name in file.namelist():
+        folder, _, own = name.rpartition("/")
+        names[folder].append(own)
+    return _Directory(file, dict(names))
+
+
+def opened_zip(path: Path, shown: str) -> zipfile.ZipFile:
+    """A zip, of which only the directory is read.
+
+    Raises:
+        InputError: it ends early or is no zip; the message names it as `shown`.
+    """
+    try:
+        return zipfile.ZipFile(path)
+    except (OSError, zipfile.BadZipFile, EOFError, NotImplementedError):
+        raise InputError(f"{shown}: ends early or is no zip; download it again.") from None
+
+
+def _is_zip(name: str) -> bool:
+    return name.lower().endswith(".zip") and not is_leftover(Path(name))

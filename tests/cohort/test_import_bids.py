@@ -1,0 +1,64 @@
+"""Several BIDS trees become one, by the rules of a cohort."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mri2pet.cli.main import main
+from mri2pet.cohort.manifest import build_manifest
+
+from .test_import_adni import contents, left_out, rows
+from .trees import put
+
+
+def tree(root: Path, rec: str = "coregiso6") -> Path:
+    put(
+        root,
+        "sub-01/ses-1/anat/sub-01_ses-1_T1w.nii.gz",
+        "sub-01/ses-1/anat/sub-01_ses-1_run-2_T1w.nii.gz",
+        f"sub-01/ses-2/pet/sub-01_ses-2_trc-AV45_rec-{rec}_pet.nii.gz",
+    )
+    table = "session_id\texamination_date\tdiagnosis\tMMSE\n"
+    text = f"{table}ses-1\t2012-03-05\tLMCI\t27\nses-2\t2012-03-20\tCN\t-1\n"
+    (root / "sub-01" / "sub-01_sessions.tsv").write_text(text)
+    people = "participant_id\tsex\tage\tname\nsub-01\tfemale\t93.2\tSECRET\n"
+    (root / "participants.tsv").write_text(people)
+    return root
+
+
+def test_two_trees_of_equal_labels_become_one(tmp_path):
+    a, b, out = tree(tmp_path / "a"), tree(tmp_path / "b"), tmp_path / "out"
+    arguments = ["cohort", "import", "bids", str(a), str(b), "-o", str(out), "-q"]
+    assert main(arguments) == 0
+    manifest = build_manifest(out)
+    assert [(r.subject, r.diagnosis, r.mmse, r.days_apart) for r in manifest] == [
+        ("sub-a01", "MCI", 27, 15),
+        ("sub-b01", "MCI", 27, 15),
+    ]
+    assert [row["reason"] for row in left_out(out)] == ["worse_duplicate"] * 2
+    person = rows(out / "participants.tsv")[0]
+    assert (person["sex"], person["age"]) == ("F", "89")
+    before = contents(out)
+    assert not any(b"SECRET" in content for content in before.values())
+    assert main(arguments) == 0
+    assert contents(out) == before
+
+
+def test_trees_of_two_steps_need_a_choice(tmp_path, capsys):
+    a, b, out = tree(tmp_path / "a"), tree(tmp_path / "b", "coregiso8"), tmp_path / "out"
+    arguments = ["cohort", "import", "bids", str(a), str(b), "-q"]
+    assert main([*arguments, "-o", str(out)]) == 2
+    assert "coregiso8 (1 scans)" in capsys.readouterr().err
+    chosen = tmp_path / "chosen"
+    assert main([*arguments, "-o", str(chosen), "--pet-step", "8mm"]) == 0
+    assert len(build_manifest(chosen).select()) == 1
+    assert "other_step" in {row["reason"] for row in left_out(chosen)}
+
+
+def test_days_since_baseline_stay_days(tmp_path):
+    a, out = tree(tmp_path / "a"), tmp_path / "out"
+    text = "session_id\tmri_days\tpet_days\tdiagnosis\nses-1\t0\tn/a\tCN\nses-2\tn/a\t15\tn/a\n"
+    (a / "sub-01" / "sub-01_sessions.tsv").write_text(text)
+    assert main(["cohort", "import", "bids", str(a), "-o", str(out), "-q"]) == 0
+    (row,) = build_manifest(out)
+    assert (row.days_apart, row.pair_days_signed, row.diagnosis) == (15, 15, "CN")
