@@ -12,7 +12,7 @@ import typer
 
 from mri2pet.allocator import keep_freed_memory
 from mri2pet.errors import Mri2petError, UsageError
-from mri2pet.openmp import wait_briefly
+from mri2pet.openmp import suit_the_load
 from mri2pet.quiet import quiet_libraries
 
 app = typer.Typer(
@@ -256,7 +256,7 @@ def _write(result: dict[str, Any], json_file: Path | None) -> None:
 def main() -> None:
     """Runs the command; an error is one line on stderr and the exit code."""
     keep_freed_memory()
-    wait_briefly()
+    suit_the_load()
     quiet_libraries()
     try:
         app()

@@ -10,18 +10,19 @@ import sys
 import pytest
 
 COMMAND = """
-import sys
+import os, sys
+os.getloadavg = lambda: ({load}, 9.0, 9.0)
 from mri2pet.cli.main import main
 sys.argv = ["mri2pet", "info"]
 assert main() == 0
 """
 
 
-def settings(**environment: str) -> dict[str, str]:
-    """What libgomp says of itself when the command `mri2pet info` has it loaded."""
+def settings(load: float, **environment: str) -> dict[str, str]:
+    """What libgomp says of itself when `mri2pet info` has it loaded beside so much other work."""
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("OMP_", "GOMP_"))}
     run = subprocess.run(
-        [sys.executable, "-c", COMMAND],
+        [sys.executable, "-c", COMMAND.format(load=load)],
         env={**clean, "OMP_DISPLAY_ENV": "VERBOSE", **environment},
         check=True,
         capture_output=True,
@@ -33,8 +34,9 @@ def settings(**environment: str) -> dict[str, str]:
     return found
 
 
-def test_a_command_waits_briefly():
-    assert settings()["GOMP_SPINCOUNT"] == "1000"
+@pytest.mark.parametrize(("load", "count"), [(0.5, "1000"), (0.49, "300000")])
+def test_a_command_waits_briefly_beside_other_work(load: float, count: str):
+    assert settings(load)["GOMP_SPINCOUNT"] == count
 
 
 @pytest.mark.parametrize(
@@ -42,4 +44,4 @@ def test_a_command_waits_briefly():
     [({"GOMP_SPINCOUNT": "77"}, "77"), ({"OMP_WAIT_POLICY": "PASSIVE"}, "0")],
 )
 def test_the_users_own_setting_goes_first(environment: dict[str, str], count: str):
-    assert settings(**environment)["GOMP_SPINCOUNT"] == count
+    assert settings(2.0, **environment)["GOMP_SPINCOUNT"] == count

@@ -14,7 +14,7 @@ import typer
 from mri2pet import WARNING, __version__
 from mri2pet.allocator import keep_freed_memory
 from mri2pet.errors import Mri2petError
-from mri2pet.openmp import wait_briefly
+from mri2pet.openmp import suit_the_load
 from mri2pet.quiet import quiet_libraries
 
 COMMANDS = (
@@ -101,7 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def prepare_process() -> None:
     """Sets allocator, OpenMP and the libraries' remarks for a process of our own."""
     keep_freed_memory()
-    wait_briefly()
+    suit_the_load()
     quiet_libraries()
 
 
