@@ -248,5 +248,5 @@ def test_an_invalid_dataset_is_refused_where_the_validator_is(
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     monkeypatch.setattr("mri2pet.cli.bids_validation.sys.executable", str(tmp_path / "python"))
     assert main([str(dataset), str(tmp_path / "out"), "participant"]) == 1
-    assert "finds 1 errors, the first NO_README in README" in capsys.readouterr().err
+    assert "finds 1 error, the first NO_README in README" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

@@ -18,7 +18,7 @@ import pytest
 import mri2pet
 from mri2pet.errors import InputError, Mri2petError, UsageError
 from mri2pet.synthesis import workers
-from mri2pet.synthesis.drawing import Drawer
+from mri2pet.synthesis.drawing import Drawer, draw_together
 from mri2pet.synthesis.inputs import SubjectInput
 from mri2pet.synthesis.observer import Observer
 from mri2pet.synthesis.options import SynthesisOptions
@@ -99,6 +99,32 @@ def test_ctrl_c_leaves_no_worker(go: Any) -> None:
     with pytest.raises(KeyboardInterrupt):
         go("a1", "b2", "c3", "d4", observer=Interrupts())
     assert not multiprocessing.active_children()
+
+
+@pytest.mark.parametrize(
+    ("device", "largest", "batch"),
+    [("cpu", 9, 1), ("cuda", 9, 8), ("cuda", 6, 6), ("cuda", None, 1)],
+)
+def test_a_gpu_draws_people_together_as_far_as_its_memory_goes(
+    device: str, largest: int | None, batch: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    given: dict[str, Any] = {}
+
+    def draws(engine: Any, mris: Any, numbers: Any, **options: Any) -> Any:
+        given.update(options)
+        return torch.zeros(len(mris), options["samples"], 1, 2, 2, 2)
+
+    plan = SimpleNamespace(largest=largest)
+    monkeypatch.setattr("mri2pet.engines.ensemble.memory_plan", lambda engine: plan)
+    monkeypatch.setattr("mri2pet.engines.sampling.sample_subjects", draws)
+    engine: Any = SimpleNamespace(
+        device=SimpleNamespace(type=device), batch=None, pet_mean=1.0, pet_std=1.0, provenance={}
+    )
+    mris = [np.zeros((2, 2, 2), np.float32)] * 2
+    assert len(draw_together(engine, mris, [1, 2], SynthesisOptions(samples=4))) == 2
+    assert given["batch"] == batch
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from mri2pet.cohort.passed_over import counted
 from mri2pet.errors import InputError
 
 VALIDATOR = "bids-validator-deno"
@@ -33,6 +34,7 @@ def validate(data: Path) -> None:
         first = errors[0]
         where = str(first.get("location", "")).lstrip("/")
         raise InputError(
-            f"{data}: the BIDS validator finds {len(errors)} errors, the first {first['code']} in "
-            f"{where or 'the dataset'}; correct them, or give --skip-bids-validation"
+            f"{data}: the BIDS validator finds {counted(len(errors), 'error')}, the first "
+            f"{first['code']} in {where or 'the dataset'}; correct them, or give "
+            "--skip-bids-validation"
         )

@@ -93,21 +93,10 @@ class _Told:
     """A line for every step; on a terminal a bar within it."""
 
     def __init__(self, quiet: bool) -> None:
-        import sys
-
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+        from mri2pet.cli.progress import work_bars
 
         self.quiet = quiet
-        self.progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.completed:.0f}/{task.total:.0f}"),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-            transient=True,
-            disable=quiet or not sys.stderr.isatty(),
-        )
+        self.progress = work_bars(quiet=quiet, transient=True)
         self.task: Any = None
 
     def __enter__(self) -> _Told:

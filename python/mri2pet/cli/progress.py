@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from mri2pet.synthesis.observer import Observer
 
 if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
+    from rich.progress import Progress, ProgressColumn, TaskID
 
     from mri2pet.synthesis.result import SynthesisResult
 
@@ -102,6 +102,35 @@ _TITLES = {
 }
 
 
+def work_bars(*more: ProgressColumn, quiet: bool, transient: bool = False) -> Progress:
+    """Bars on stderr with counts and the time left, on a terminal that is not to be quiet.
+
+    Args:
+        more: columns behind them.
+        transient: they disappear at the end.
+    """
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    console = Console(stderr=True)
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        *more,
+        console=console,
+        transient=transient,
+        disable=quiet or not console.is_terminal,
+    )
+
+
 class CohortBars:
     """The work on a cohort: bars with an estimate on a terminal; failures alone elsewhere.
 
@@ -109,25 +138,8 @@ class CohortBars:
     """
 
     def __init__(self, title: str, *, quiet: bool) -> None:
-        from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            Progress,
-            TextColumn,
-            TimeRemainingColumn,
-        )
-
-        console = Console(stderr=True)
         self.title, self.quiet = title, quiet
-        self.progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            console=console,
-            disable=quiet or not console.is_terminal,
-        )
+        self.progress = work_bars(quiet=quiet)
         self.tasks: dict[str, TaskID] = {}
 
     def __enter__(self) -> CohortBars:

@@ -64,7 +64,7 @@ AssumeRas = Annotated[
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Redo subjects that are done.")]
 Jobs = Annotated[
     int,
-    typer.Option(help="Processes that prepare images while the network works; 1.3 GB each."),
+    typer.Option(help="Processes that prepare images while the network works; 1.5 GiB each."),
 ]
 OnRay = Annotated[
     str, typer.Option(metavar="local|ADDRESS", help="Do everything on a Ray cluster.")

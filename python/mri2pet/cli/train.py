@@ -104,21 +104,12 @@ class _Display:
     """Progress bars on a terminal; validation results as plain lines everywhere."""
 
     def __init__(self, quiet: bool) -> None:
-        import sys
+        from rich.progress import TextColumn
 
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+        from mri2pet.cli.progress import work_bars
 
         self.quiet = quiet
-        self.progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.completed:.0f}/{task.total:.0f}"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
-            console=Console(stderr=True),
-            disable=quiet or not sys.stderr.isatty(),
-        )
+        self.progress = work_bars(TextColumn("{task.fields[note]}"), quiet=quiet)
         self.tasks: dict[str, Any] = {}
 
     def __enter__(self) -> _Display:

@@ -77,8 +77,10 @@ def draw_together(
     from mri2pet.imaging.suvr.reference import in_suvr
     from mri2pet.memory import explained
 
-    # A GPU is fastest with all volumes at once, a CPU with one.
-    at_once = options.samples * len(mris) if engine.device.type == "cuda" else 1
+    # A GPU is fastest with all volumes at once, as far as its memory goes; a CPU with one.
+    at_once = 1
+    if engine.device.type == "cuda":
+        at_once = min(options.samples * len(mris), memory_plan(engine).largest or 1)
     with explained(lambda: memory_plan(engine), batch := engine.batch or at_once):
         drawn = sample_subjects(
             engine,

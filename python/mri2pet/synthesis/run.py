@@ -88,7 +88,7 @@ def synthesize(
         centiloid: name of an equation, see `mri2pet.quantification.centiloid`.
         threshold: `NAME=SUVR`: how probable it is that a measured PET would exceed it.
         jobs: processes that prepare and finish subjects while this one samples; for an output
-            folder. Each takes about 1.3 GB for a head of 0.7 mm. With `ray="local"`: its workers.
+            folder. One alone holds 1.5 GiB for a head of 0.7 mm. With `ray="local"`: its workers.
         ray: `local` or the address of a Ray cluster, whose workers do everything, each with a
             model (and a GPU, for `device="cuda"`) of its own; for an output folder.
         observer: hears of the progress.
