@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-pytestmark = pytest.mark.slow  # its kernels take half a minute to compile
+pytestmark = pytest.mark.slow  # emulated matrix products, one thread after the other
 
 VARIANTS = 3
 # Batch, volume, channels in and out: 1, 17, odd, not cubic, channels that are no multiple of 8.

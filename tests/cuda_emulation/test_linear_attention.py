@@ -7,7 +7,7 @@ import torch
 
 from mri2pet.ops.linear_attention import reference
 
-pytestmark = pytest.mark.slow  # its kernels take half a minute to compile
+pytestmark = pytest.mark.slow  # emulated matrix products, one thread after the other
 
 HEADS, WIDTH = 4, 32
 SHAPES = [

@@ -247,6 +247,9 @@ def test_an_invalid_dataset_is_refused_where_the_validator_is(
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     monkeypatch.setattr("mri2pet.cli.bids_validation.sys.executable", str(tmp_path / "python"))
+    nobody = ["participant", "--participant-label", "nobody"]
+    assert main([str(dataset), str(tmp_path / "out"), *nobody]) == 2  # labels go first
+    assert "no participant nobody" in capsys.readouterr().err
     assert main([str(dataset), str(tmp_path / "out"), "participant"]) == 1
     assert "finds 1 error, the first NO_README in README" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

@@ -92,6 +92,7 @@ def _settle(given: argparse.Namespace) -> None:
 
 
 def _participant(given: argparse.Namespace) -> int:
+    from mri2pet.cli.bids_validation import validate
     from mri2pet.cli.progress import watch
     from mri2pet.synthesis.options import SynthesisOptions
     from mri2pet.synthesis.participants import read_filters, synthesize_participants
@@ -99,10 +100,6 @@ def _participant(given: argparse.Namespace) -> int:
     filters = None if given.bids_filter_file is None else read_filters(given.bids_filter_file)
     names = ("model", "samples", "sampler", "steps", "seed", "device")
     options = SynthesisOptions(**{name: getattr(given, name) for name in names})
-    if not given.skip_bids_validation:
-        from mri2pet.cli.bids_validation import validate
-
-        validate(given.bids_dir)
     if given.mem_mb is not None:
         _refuse_too_little(given)
     with watch(quiet=given.quiet) as observer:
@@ -113,6 +110,7 @@ def _participant(given: argparse.Namespace) -> int:
             participants=given.participant_label,
             sessions=given.session_label,
             filters=filters,
+            check=None if given.skip_bids_validation else validate,
             observer=observer,
         )
     failed = [result for result in results if result.status == "failed"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,7 @@ def synthesize_participants(
     participants: Sequence[str] = (),
     sessions: Sequence[str] = (),
     filters: Filters | None = None,
+    check: Callable[[Path], None] | None = None,
     observer: Observer | None = None,
 ) -> list[SynthesisResult]:
     """A synthetic PET of one T1 of each session, in OUT/sub-…/[ses-…/]pet.
@@ -54,6 +55,7 @@ def synthesize_participants(
         data: folder of the dataset; it is only read.
         participants, sessions: labels with or without `sub-`, `ses-`; empty for all.
         filters: which T1s count, see `read_filters`.
+        check: looks at the dataset once labels and places are right, and may refuse it.
 
     Raises:
         UsageError: an unknown label, or an output folder inside `data` but not in its derivatives.
@@ -63,6 +65,8 @@ def synthesize_participants(
     subjects, passed_over = find_people(data, participants)
     found = inputs_of(data, subjects, sessions, filters or Filters(), passed_over)
     _check_place(data, out)
+    if check is not None:
+        check(data)
     check_output_folder(out)
     check_names(out, [subject.stem for subject in found], OutputPaths.in_dataset)
     write_dataset_files(out, data)

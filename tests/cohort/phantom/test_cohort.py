@@ -6,6 +6,7 @@ import csv
 import hashlib
 import json
 import shutil
+import subprocess
 from pathlib import Path
 
 import nibabel
@@ -74,6 +75,15 @@ def test_files_say_that_they_are_simulated(cohort, people):
             assert b"SIMULATED" in nibabel.load(image).header["descrip"].item()
             sidecar = json.loads(Path(str(image).replace(".nii.gz", ".json")).read_text())
             assert sidecar["Simulated"] is True
+
+
+def test_the_tree_passes_the_validator_of_bids(cohort):
+    program = shutil.which("bids-validator-deno")
+    if program is None:
+        pytest.skip("bids-validator-deno is not installed (pip install 'mri2pet[bids-test]')")
+    done = subprocess.run([program, "--json", cohort], capture_output=True)
+    issues = json.loads(done.stdout)["issues"]["issues"]
+    assert [issue for issue in issues if issue["severity"] == "error"] == []
 
 
 def test_unpaired_has_no_pet(cohort, people):

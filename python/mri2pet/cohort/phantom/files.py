@@ -117,7 +117,7 @@ def t1_sidecar(visit_day: int) -> dict[str, Any]:
 def pet_sidecar(
     visit_day: int, frame_start_s: list[float], frame_duration_s: list[float]
 ) -> dict[str, Any]:
-    """Sidecar of a simulated AV45 PET."""
+    """Sidecar of a simulated AV45 PET, with all that BIDS requires; the dose is the usual one."""
     return {
         "Modality": "PT",
         "TracerName": "florbetapir",
@@ -129,8 +129,25 @@ def pet_sidecar(
         "InjectionStart": 0,
         "FrameTimesStart": frame_start_s,
         "FrameDuration": frame_duration_s,
+        "ModeOfAdministration": "bolus",
+        "InjectedRadioactivity": 370,
+        "InjectedRadioactivityUnits": "MBq",
+        "InjectedMass": "n/a",
+        "InjectedMassUnits": "ug",
+        "SpecificRadioactivity": "n/a",
+        "SpecificRadioactivityUnits": "MBq/ug",
+        "AcquisitionMode": "simulated",
+        "AttenuationCorrection": "none: simulated",
+        "ReconMethodName": "simulated",
+        "ReconMethodParameterLabels": ["none"],
+        "ReconMethodParameterUnits": ["none"],
+        "ReconMethodParameterValues": [0],
+        "ReconFilterType": "none",
+        "ReconFilterSize": 0,
         "ImageDecayCorrected": True,
+        "ImageDecayCorrectionTime": 0,
         "Manufacturer": "mri2pet phantom",
+        "ManufacturersModelName": "simulated",
         "Simulated": True,
         "Description": SIMULATED,
         "DaysSinceBaseline": visit_day,
