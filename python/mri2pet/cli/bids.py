@@ -138,6 +138,7 @@ def _refuse_too_little(given: argparse.Namespace) -> None:
 
 def _group(given: argparse.Namespace) -> int:
     from mri2pet.cohort.filters import Filters
+    from mri2pet.cohort.passed_over import counted
     from mri2pet.synthesis.group import PAGE, write_group
     from mri2pet.synthesis.participants import find_people, inputs_of
 
@@ -148,7 +149,8 @@ def _group(given: argparse.Namespace) -> int:
         wanted = []
     found = write_group(given.output_dir, [subject.stem for subject in wanted])
     if not given.quiet:
-        print(f"{len(found.rows)} results, {len(found.missing)} missing: {given.output_dir / PAGE}")
+        told = f"{counted(len(found.rows), 'result')}, {len(found.missing)} missing"
+        print(f"{told}: {given.output_dir / PAGE}")
     return 0
 
 
