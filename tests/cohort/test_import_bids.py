@@ -62,3 +62,44 @@ def test_days_since_baseline_stay_days(tmp_path):
     assert main(["cohort", "import", "bids", str(a), "-o", str(out), "-q"]) == 0
     (row,) = build_manifest(out)
     assert (row.days_apart, row.pair_days_signed, row.diagnosis) == (15, 15, "CN")
+
+
+def files(out: Path) -> list[str]:
+    return sorted(path.name for path in out.rglob("*.nii.gz"))
+
+
+def test_a_filter_narrows_what_is_imported(tmp_path, capsys):
+    a, b = tree(tmp_path / "a"), tree(tmp_path / "b", "coregiso8")
+    arguments = ["cohort", "import", "bids", str(a), str(b), "-q"]
+    out = tmp_path / "out"
+    narrow = ["--filter", "T1w:run=2", "--filter", "pet:rec=coregiso8"]
+    assert main([*arguments, *narrow, "-o", str(out)]) == 0
+    (pet,) = build_manifest(out).select()
+    assert pet.subject == "sub-b01"
+    reasons = {(Path(row["image_id"]).name, row["reason"]) for row in left_out(out)}
+    assert reasons == {
+        ("sub-01_ses-1_T1w.nii.gz", "not_chosen"),
+        ("sub-01_ses-2_trc-AV45_rec-coregiso6_pet.nii.gz", "other_step"),
+    }
+    capsys.readouterr()
+    assert main([*arguments, "--pet-step", "8mm", "-o", str(out)]) == 2
+    assert "another pet_step, filter" in capsys.readouterr().err
+    both = [*narrow, "--pet-step", "8mm"]
+    assert main([*arguments, *both, "-o", str(tmp_path / "both")]) == 2
+    assert "both name the steps" in capsys.readouterr().err
+
+
+def test_contrast_is_imported_on_request_and_keeps_its_name(tmp_path, capsys):
+    a = tmp_path / "a"
+    put(a, "sub-01/ses-1/anat/sub-01_ses-1_ce-gad_T1w.nii.gz")
+    arguments = ["cohort", "import", "bids", str(a), "-q", "-o"]
+    assert main([*arguments, str(tmp_path / "without")]) == 1
+    assert left_out(tmp_path / "without")[0]["reason"] == "contrast"
+    out = tmp_path / "with"
+    assert main([*arguments, str(out), "--use-contrast"]) == 0
+    assert files(out) == ["sub-01_ses-1_ce-gad_T1w.nii.gz"]
+    assert rows(out / "sourcedata" / "import.tsv")[0]["note"] == "contrast"
+    assert len(build_manifest(out, use_contrast=True)) == 1
+    adni = ["cohort", "import", "adni", str(a), "-o", str(tmp_path / "x"), "--use-contrast"]
+    assert main(adni) == 2
+    assert "for BIDS trees" in capsys.readouterr().err

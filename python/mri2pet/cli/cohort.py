@@ -9,6 +9,19 @@ import typer
 
 from mri2pet.cli.options import Cache
 
+Filters = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--filter",
+        metavar="SUFFIX:ENTITY=LABEL[,LABEL]",
+        help="Only such images of BIDS trees, as T1w:acq=mprage or pet:rec=coregiso6; can be "
+        "repeated.",
+    ),
+]
+UseContrast = Annotated[
+    bool,
+    typer.Option("--use-contrast", help="Take T1s of BIDS trees with contrast agent (ce-) too."),
+]
 cohort = typer.Typer(help="Find the scans of a cohort, pair them and split them.")
 
 
@@ -27,17 +40,8 @@ def build(
     label_columns: Annotated[
         str, typer.Option(metavar="diagnosis=COLUMN,mmse=COLUMN", help="Where the labels stand.")
     ] = "",
-    filters: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--filter",
-            metavar="SUFFIX:ENTITY=LABEL[,LABEL]",
-            help="Only such images, as T1w:acq=mprage or pet:rec=coregiso6; can be repeated.",
-        ),
-    ] = None,
-    use_contrast: Annotated[
-        bool, typer.Option("--use-contrast", help="Take T1s with contrast agent (ce-) too.")
-    ] = False,
+    filters: Filters = None,
+    use_contrast: UseContrast = False,
     split_by_scan: Annotated[
         bool, typer.Option("--split-by-scan", help="As in the paper: a person may train and test.")
     ] = False,
@@ -125,6 +129,8 @@ def import_(
     pseudonyms: Annotated[
         Path | None, typer.Option(metavar="KEY.tsv", help="Name people sub-0001 …; kept there.")
     ] = None,
+    filters: Filters = None,
+    use_contrast: UseContrast = False,
     jobs: Annotated[int, typer.Option("--jobs", "-j", help="Processes that convert.")] = 1,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="All decisions and their table, no image.")
@@ -152,6 +158,8 @@ def import_(
         no_withdrawn=withdrawn == "none",
         subjects=subjects,
         pseudonyms=pseudonyms,
+        filters=tuple(filters or ()),
+        use_contrast=use_contrast,
         jobs=jobs,
         dry_run=dry_run,
     )

@@ -157,7 +157,7 @@ def _why_not_by_name(image: Image, filters: Filters, *, use_contrast: bool) -> F
     name = image.name
     if name.suffix == "unit1":
         return "not_t1", "is an MP2RAGE UNIT1 image, which is no T1w"
-    if (agent := _contrast(name)) and not (use_contrast or filters.names("t1w", "ce")):
+    if (agent := contrast(name)) and not (use_contrast or filters.names("t1w", "ce")):
         return "contrast", f"was taken with contrast agent ({agent}); --use-contrast takes it"
     if fault := _why_derived(image, filters):
         return fault
@@ -170,7 +170,7 @@ def _why_not_by_name(image: Image, filters: Filters, *, use_contrast: bool) -> F
     return None
 
 
-def _contrast(name: BidsName) -> str:
+def contrast(name: BidsName) -> str:
     """The part of a name that speaks of contrast agent, '' without one."""
     if name.get("ce"):
         return f"ce-{name.get('ce')}"

@@ -9,7 +9,7 @@ from datetime import date
 from pathlib import Path
 
 from mri2pet.cohort.bids import Found
-from mri2pet.cohort.choice import STEP_UNKNOWN, choose_pets, choose_t1s
+from mri2pet.cohort.choice import STEP_UNKNOWN, choose_pets, choose_t1s, contrast
 from mri2pet.cohort.dates import DateConflictError, When, cell, scan_rows, session_rows, when
 from mri2pet.cohort.filters import Filters
 from mri2pet.cohort.importing.convert import ALLOWED
@@ -86,11 +86,12 @@ class Source:
         steps: Counter[str] = Counter()
         for tree in self._trees:
             self._decide(tree, wishes, faults, plan, steps)
-        if len(steps) > 1 and not wishes.pet_steps:
+        chosen = wishes.pet_steps or wishes.filters.names("pet", "rec")
+        if len(steps) > 1 and not chosen:
             each = ", ".join(f"{step} ({times} scans)" for step, times in sorted(steps.items()))
             raise UsageError(
                 "the AV45 PETs of the trees are of several reconstruction steps, which must not "
-                f"be mixed: {each}; choose one with --pet-step"
+                f"be mixed: {each}; choose one with --pet-step, or with --filter 'pet:rec=…'"
             )
         for tree, image in self._misplaced:
             decision = Decision(self._sources.shown(tree.number, "", image.file))
@@ -111,9 +112,10 @@ class Source:
         recs = [
             r for s in wishes.pet_steps for r in ([REC[s]] if s in REC else ["acdyn", "acstat"])
         ]
-        filters = Filters.of([f"pet:rec={','.join(recs)}"] if recs else [])
+        by_step = Filters.of([f"pet:rec={','.join(recs)}"] if recs else [])
+        filters = Filters((*wishes.filters.filters, *by_step.filters))
         sidecars = Sidecars(tree.root)
-        t1s = choose_t1s(subjects, filters, use_contrast=False)
+        t1s = choose_t1s(subjects, filters, use_contrast=wishes.use_contrast)
         pets = choose_pets(subjects, filters, sidecars)
         by_file = {image.file: image for subject in subjects for image in subject.images}
         for passed in (*t1s.passed_over, *pets.passed_over):
@@ -191,7 +193,9 @@ class Source:
         stem = f"{decision.participant}_{decision.session}"
         where = f"{decision.participant}/{decision.session}"
         if image.kind == "mri":
-            decision.file = f"{where}/anat/{stem}_T1w.nii.gz"
+            agent = image.name.get("ce")
+            decision.file = f"{where}/anat/{stem}{agent and f'_ce-{agent}'}_T1w.nii.gz"
+            decision.note(contrast(image.name) and "contrast")
             return
         decision.tracer, decision.step = "AV45", step
         rec = "" if step == STEP_UNKNOWN else f"_rec-{step}"

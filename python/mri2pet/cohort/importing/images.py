@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
 
+from mri2pet.cohort.filters import Filters
 from mri2pet.cohort.importing.clinical import Clinical
 from mri2pet.cohort.importing.days import read_day
 from mri2pet.cohort.importing.decision import Decision
@@ -22,12 +23,17 @@ Faults = Mapping[str, tuple[str, str]]
 
 @dataclass(frozen=True)
 class Wishes:
-    """What the user chose. `pet_steps` is an order of preference; () asks for the only one."""
+    """What the user chose. `pet_steps` is an order of preference; () asks for the only one.
+
+    `filters` and `use_contrast` are for BIDS trees alone.
+    """
 
     pet_steps: tuple[str, ...] = ()
     first_t1: str = "processed"
     withdrawn: frozenset[str] = frozenset()
     subjects: frozenset[str] | None = None
+    filters: Filters = field(default_factory=Filters)
+    use_contrast: bool = False
 
 
 @dataclass

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mri2pet import __version__
+from mri2pet.cohort.filters import Filters
 from mri2pet.cohort.importing import archive, bids_trees, ukb
 from mri2pet.cohort.importing.convert import Done, Task, convert, dcm2niix_program
 from mri2pet.cohort.importing.decision import FAULTS, Decision, Plan, counts
@@ -46,6 +47,8 @@ class ImportOptions:
     no_withdrawn: bool = False
     subjects: Path | None = None
     pseudonyms: Path | None = None
+    filters: tuple[str, ...] = ()
+    use_contrast: bool = False
     jobs: int = 1
     dry_run: bool = False
 
@@ -128,6 +131,10 @@ def _check(study: str, options: ImportOptions) -> None:
             raise UsageError(f"--pet-step {step!r} is none of {', '.join(STEPS)}")
     if options.t1 not in ("processed", "original"):
         raise UsageError(f"--t1 {options.t1!r} is none of processed, original")
+    if study != "bids" and (options.filters or options.use_contrast):
+        raise UsageError("--filter and --use-contrast are for BIDS trees; see --pet-step and --t1")
+    if options.pet_steps and Filters.of(options.filters).names("pet", "rec"):
+        raise UsageError("--pet-step and --filter pet:rec=… both name the steps; give one of them")
     if study == "ukb" and options.withdrawn is None and not options.no_withdrawn:
         raise UsageError(
             "UK Biobank asks that withdrawn people are not used; give their list with "
@@ -144,6 +151,8 @@ def _kept(study: str, options: ImportOptions) -> dict[str, Any]:
         "link": options.link,
         "dates": "days" if options.days else "real",
         "pseudonyms": options.pseudonyms is not None,
+        "filter": sorted(options.filters),
+        "use_contrast": options.use_contrast,
         "subjects": _sha256(options.subjects) if options.subjects else None,
     }
 
@@ -151,7 +160,9 @@ def _kept(study: str, options: ImportOptions) -> dict[str, Any]:
 def _wishes(options: ImportOptions) -> Wishes:
     withdrawn = _ids(options.withdrawn) if options.withdrawn else frozenset()
     subjects = _ids(options.subjects) if options.subjects else None
-    return Wishes(options.pet_steps, options.t1, withdrawn, subjects)
+    filters = Filters.of(options.filters)
+    wanted = (options.pet_steps, options.t1, withdrawn, subjects)
+    return Wishes(*wanted, filters, options.use_contrast)
 
 
 def _ids(path: Path) -> frozenset[str]:
