@@ -62,8 +62,9 @@ def _files_of(row: dict[str, str]) -> dict[str, bytes]:
     frames = int(row["frames"] or 1)
     values = image % 200 + (row["defect"] == "other_content") * 50
     voxels = phantom(slices, rows, columns, frames, values)
-    if row["form"] == "nifti":
-        content = nifti(voxels)
+    if row["form"] in ("nifti", "ecat"):
+        seconds = int(row["frame_seconds"] or 300)
+        content = nifti(voxels) if row["form"] == "nifti" else ecat(voxels, seconds)
         if row["defect"] == "truncated":
             content = content[: len(content) * 2 // 3]
         return {path: content}
@@ -95,6 +96,39 @@ def nifti(voxels: np.ndarray) -> bytes:
     return image.to_bytes()
 
 
+def ecat(voxels: np.ndarray, seconds: int) -> bytes:
+    """One ECAT 7 file with planted secrets: main head, list of frames, and each with its head."""
+    from nibabel.ecat import hdr_dtype, subhdr_dtype
+
+    frames, slices, rows, columns = voxels.shape
+    head = np.zeros((), hdr_dtype.newbyteorder(">"))
+    head["magic_number"], head["sw_version"], head["file_type"] = b"MATRIX72v", 74, 7
+    head["num_planes"], head["num_frames"], head["ecat_calibration_factor"] = slices, frames, 1
+    head["patient_orientation"], head["isotope_name"] = 3, b"F-18"
+    head["patient_name"], head["patient_id"], head["facility_name"] = (
+        b"SECRET",
+        b"19400823",
+        b"SECRET",
+    )
+    blocks = -(-2 * slices * rows * columns // 512)
+    listed = np.zeros((32, 4), ">i4")
+    listed[0] = 31 - frames, 2, 0, frames
+    bodies = b""
+    for frame in range(frames):
+        first = 3 + frame * (1 + blocks)
+        listed[1 + frame] = 0x1010001 + frame, first, first + blocks, 1
+        own = np.zeros((), subhdr_dtype.newbyteorder(">"))
+        own["data_type"], own["num_dimensions"], own["scale_factor"] = 6, 3, 1
+        own["x_dimension"], own["y_dimension"], own["z_dimension"] = columns, rows, slices
+        for axis in "xyz":
+            own[f"{axis}_pixel_size"] = SPACING / 10  # cm
+        own["frame_start_time"] = (3000 + frame * seconds) * 1000
+        own["frame_duration"], own["annotation"] = seconds * 1000, b"SECRET"
+        bodies += own.tobytes().ljust(512, b"\0")
+        bodies += voxels[frame].astype(">i2").tobytes().ljust(512 * blocks, b"\0")
+    return head.tobytes().ljust(512, b"\0") + listed.tobytes() + bodies
+
+
 def dicom(voxels: np.ndarray, number: int, row: dict[str, str], image: int) -> bytes:
     """One slice, in explicit little endian, with planted secrets."""
     from pydicom.dataset import Dataset, FileMetaDataset
@@ -124,6 +158,8 @@ def dicom(voxels: np.ndarray, number: int, row: dict[str, str], image: int) -> b
     data.StudyTime = data.SeriesTime = "100000"
     data.AcquisitionTime = f"{start // 3600:02d}{start // 60 % 60:02d}{start % 60:02d}"
     data.StudyInstanceUID, data.SeriesInstanceUID = f"2.25.{image}", f"2.25.{image}.0"
+    if row["defect"] == "series_of_frames":
+        data.SeriesInstanceUID = f"2.25.{image}.1{frame}"
     data.FrameOfReferenceUID = f"2.25.{image}.9"
     data.StudyID, data.SeriesNumber, data.AcquisitionNumber = "1", 1, frame + 1
     data.InstanceNumber = number + 1
@@ -145,7 +181,7 @@ def dicom(voxels: np.ndarray, number: int, row: dict[str, str], image: int) -> b
         data.RescaleSlope, data.RescaleIntercept = 1, 0
         data.DecayCorrection = "START"
     else:
-        data.EchoTime, data.RepetitionTime, data.InversionTime = 3, 2300, 900
+        data.EchoTime, data.RepetitionTime, data.InversionTime = 3 + 2 * frame, 2300, 900
         data.ScanningSequence, data.MRAcquisitionType = "GR", "3D"
         data.MagneticFieldStrength = 3
     data.PixelData = voxels[frame, k].tobytes()

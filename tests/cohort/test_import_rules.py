@@ -34,13 +34,14 @@ def line(image: int, description: str, day: str, *, part: str = "part1", **more:
     folder = "".join(c if c.isalnum() or c in "-._" else "_" for c in description)
     person = more.get("person", "990_S_9001")
     stem = f"ADNI_{person}_{folder}" + ("_*" if form == "dicom" else "")
-    ending = "dcm" if form == "dicom" else "nii"
+    ending = {"dicom": "dcm", "nifti": "nii", "ecat": "v"}[form]
     return {
         "path": f"{part}/ADNI/{person}/{folder}/{day}_10_11_12.0/I{image}/{stem}_I{image}.{ending}",
         "form": form,
         "header_modality": kind,
         "shape": "10x20x20" if kind == "PT" else "12x24x24",
-        "frames": "1",
+        "frames": more.get("frames", "1"),
+        "frame_seconds": more.get("frame_seconds", ""),
         "header_date": more.get("header_date", day),
         "defect": more.get("defect", ""),
         "Image Data ID": f"I{image}",

@@ -169,7 +169,7 @@ def _wrong_modality(image: Image) -> str:
     said, wanted = image.copy.head.modality, "PT" if image.decision.kind == "pet" else "MR"
     if said in ("", wanted):
         return ""
-    return f"its DICOM files are of modality {said}, not {wanted}"
+    return f"its files are of modality {said}, not {wanted}"
 
 
 def _mri_quality(clinical: Clinical, image: Image) -> bool:

@@ -205,7 +205,7 @@ def _head(folder: Folder, form: str, names: Sequence[str], reader: Reader) -> tu
         if len(names) > 1:
             return sum(sizes), Head(fault="unreadable", note=f"{len(names)} files of one id")
         if form == "ecat":
-            return sizes[0], Head()
+            return sizes[0], Head("PT")  # a format of PET scanners
         return sizes[0], Head(fault="unreadable", note="is of a form that is not read")
     except UNREADABLE:
         return 0, Head(fault="unreadable", note="cannot be read")
