@@ -190,7 +190,10 @@ def _ecat(task: Task, sources: Sources, scratch: Path, made: Path) -> dict[str, 
     if data.shape[3] == 1:
         data = data[..., 0]
     _write_image(data, image.affine, made)
-    facts = {"ConversionSoftware": "nibabel", "ConversionSoftwareVersion": nibabel.__version__}
+    facts: dict[str, Any] = {
+        "ConversionSoftware": "nibabel",
+        "ConversionSoftwareVersion": nibabel.__version__,
+    }
     if min(lasts) > 0:
         facts |= {"FrameDuration": lasts, "FrameTimesStart": [s - starts[0] for s in starts]}
     return facts
