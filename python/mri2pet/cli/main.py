@@ -19,6 +19,7 @@ from mri2pet.quiet import quiet_libraries
 
 COMMANDS = (
     "synthesize",
+    "dicom",
     "info",
     "preprocess",
     "cohort",

@@ -117,15 +117,15 @@ def synthesize(
     Research software, not a medical device. This image was predicted from an MRI: no tracer was
     given and no amyloid was measured.
     """
-    drawing = _drawing(context, model, models)
+    named = drawing(context, model, models)
     if memory_plan:
-        typer.echo(_memory_plan(drawing, engine, device))
+        typer.echo(_memory_plan(named, engine, device))
         return
     from mri2pet.cli.progress import watch
     from mri2pet.synthesis import synthesize as run
 
     choices = {name: value for name, value in context.params.items() if name not in OWN}
-    choices["model"] = drawing
+    choices["model"] = named
     with watch(quiet=quiet) as observer:
         results = run(list(images), out, observer=observer, **choices)
     failed = [result for result in results if result.status == "failed"]
@@ -134,7 +134,7 @@ def synthesize(
         raise typer.Exit(1 if len(failed) == len(results) else SOME_FAILED)
 
 
-def _drawing(context: typer.Context, model: str, models: list[str] | None) -> str | list[str]:
+def drawing(context: typer.Context, model: str, models: list[str] | None) -> str | list[str]:
     """What `--model` or `--models` name; the default of `--model` gives way."""
     source = context.get_parameter_source("model")
     is_default = source is not None and source.name == "DEFAULT"

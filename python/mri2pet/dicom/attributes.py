@@ -189,7 +189,7 @@ def add_references(made: Dataset, frame: SourceFrame) -> None:
     made.SourceImageSequence = [image]
     series = type(image)()
     series.SeriesInstanceUID = frame.dataset.SeriesInstanceUID
-    series.ReferencedInstanceSequence = [reference(frame)]
+    series.ReferencedInstanceSequence = [reference(frame, whole=True)]
     made.ReferencedSeriesSequence = [series]
 
 

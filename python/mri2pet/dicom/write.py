@@ -159,6 +159,7 @@ def _add_pixels(made: Dataset, whole: Quantised, k: int, window: Window) -> None
     made.WindowCenter = f"{(window.low + window.high) / 2:g}"
     made.WindowWidth = f"{window.high - window.low:g}"
     made.WindowCenterWidthExplanation = window.name
+    made.VOILUTFunction = "LINEAR_EXACT"  # LINEAR would take 1 off the width
     rows = np.ascontiguousarray(whole.stored[:, :, k].T, dtype="<i2")
     made.PixelData = rows.tobytes()
 
