@@ -1,4 +1,4 @@
-"""Attributes that all instances of a result share: whose they are, and that nobody acquired them."""
+"""Attributes that all instances of a result share: whose they are, and that they are made up."""
 
 from __future__ import annotations
 

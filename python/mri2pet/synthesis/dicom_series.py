@@ -245,9 +245,12 @@ def _sidecar(pet: Path) -> dict[str, Any]:
     Raises:
         InputError: there is none, or it is of something else.
     """
+    from mri2pet.dicom.uids import facts_of
+
     path = pet.with_name(pet.name.removesuffix(".gz").removesuffix(".nii") + ".json")
     try:
         sidecar = json.loads(path.read_text())
+        facts_of(sidecar, overlay=False)
         is_ours = sidecar["synthetic"] is True and sidecar["outputs"]["pet"] == pet.name
     except (OSError, ValueError, KeyError, TypeError):
         is_ours = False
