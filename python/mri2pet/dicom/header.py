@@ -142,11 +142,12 @@ def content_hash(stored: Stored) -> str:
     return digest.hexdigest()
 
 
-def text(dataset: Any, keyword: str) -> str:
+def text(dataset: Any, keyword: str | int) -> str:
     """A value as text, '' where it is missing or cannot be read; several joined by a backslash."""
     try:
         with quiet_values():
             value = dataset.get(keyword)
+            value = getattr(value, "value", value)  # of a tag that is named by number
             if value is None:
                 return ""
             if isinstance(value, str) or not hasattr(value, "__iter__"):

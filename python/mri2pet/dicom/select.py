@@ -119,8 +119,9 @@ def choose(found: Collected, number: int | None = None) -> Chosen:
     candidates = sorted((one for one in judged if one.against is None), key=lambda one: one.rank)
     if not candidates:
         raise InputError(
-            f"{found.name}: holds no T1 that can be used ({_reasons(judged)}); give the folder of "
-            "a 3D T1 series."
+            f"{found.name}: holds no T1 that can be used ("
+            + "; ".join(f"series {one.series.number}: {one.against}" for one in judged)
+            + "); give the folder of a 3D T1 series."
         )
     people = {_study(one.series) for one in candidates}
     if len(people) > 1:
@@ -175,7 +176,7 @@ def _against(series: Series) -> tuple[str | None, bool]:
     number = slices(series)
     if kind == "localizer" or number >= MIN_SLICES:
         return (kind or None), bool(kind) and number >= MIN_SLICES
-    return f"{number} slice{'s' * (number != 1)}, {MIN_SLICES} are needed", False
+    return f"{number} slice{'s' * (number != 1)}, and {MIN_SLICES} are needed", False
 
 
 def _words(series: Series) -> str:
@@ -230,13 +231,13 @@ def _files(number: int, kind: str) -> str:
     return f"{number} {kind} file{'s' * (number != 1)}"
 
 
-def _reasons(judged: list[Judged], best: Judged | None = None) -> str:
+def _reasons(judged: list[Judged], best: Judged) -> str:
     return ", ".join(f"{one.series.number} {_reason(one, best)}" for one in judged)
 
 
-def _reason(one: Judged, best: Judged | None) -> str:
-    if one.against is not None or best is None:
-        return one.against or "a T1"
+def _reason(one: Judged, best: Judged) -> str:
+    if one.against is not None:
+        return one.against
     if one.contrast and not best.contrast:
         return "with contrast agent"
     if best.is_3d and not one.is_3d:
