@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -93,7 +94,7 @@ def _refuse_damaged(stack: Stack, values: np.ndarray) -> None:
     Raises:
         InputError: with the file.
     """
-    near = [_correlation(a, b) for a, b in zip(values[:-1], values[1:], strict=True)]
+    near = [_correlation(a, b) for a, b in pairwise(values)]
     for place in range(1, len(values) - 1):
         if max(near[place - 1], near[place]) < UNLIKE:
             across = _correlation(values[place - 1], values[place + 1])

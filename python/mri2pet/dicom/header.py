@@ -11,7 +11,7 @@ import io
 import logging
 import warnings
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import ModuleType
@@ -150,9 +150,9 @@ def text(dataset: Any, keyword: str | int) -> str:
             value = getattr(value, "value", value)  # of a tag that is named by number
             if value is None:
                 return ""
-            if isinstance(value, str) or not hasattr(value, "__iter__"):
-                return str(value).strip()
-            return "\\".join(str(item).strip() for item in value)
+            if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
+                return "\\".join(str(item).strip() for item in value)
+            return str(value).strip()
     except Exception:  # whatever a parser makes of a damaged value
         return ""
 

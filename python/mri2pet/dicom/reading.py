@@ -52,21 +52,22 @@ class DicomInput:
     acquisition: str | None = None
     echo: str | None = None
 
-    def label(self) -> str:
-        """What results are called: `dicom-` and 8 hex digits.
+    def look(self) -> tuple[str, str]:
+        """What results are called, and the sentence which series is taken, by headers alone.
 
-        They are of SHA-256 of the Series Instance UID and of the acquisition and the echo that
-        were named, so that the same series gets the same name wherever it lies, and nothing of a
-        header or a folder's name stands in a result. An input that will be refused is named by
-        its path in the same way.
+        A name is `dicom-` and 8 hex digits of SHA-256 of the Series Instance UID and of the
+        acquisition and the echo that were named: the same series gets the same name wherever it
+        lies, and nothing of a header or of a folder's name stands in a result. An input that will
+        be refused is named by its path in the same way, and has no sentence.
         """
         try:
-            what = choose(collect(self.path), self.series).series.uid
+            chosen = choose(collect(self.path), self.series)
+            what, took = chosen.series.uid, chosen.took
         except InputError:
-            what = str(self.path.absolute())
+            what, took = str(self.path.absolute()), ""
         named = [part for part in (self.acquisition, self.echo) if part is not None]
         digest = hashlib.sha256("\0".join([what, *named]).encode(errors="surrogateescape"))
-        return f"dicom-{digest.hexdigest()[:8]}"
+        return f"dicom-{digest.hexdigest()[:8]}", took
 
     def read(self) -> DicomT1:
         """As `read_t1_series`."""
@@ -74,17 +75,22 @@ class DicomInput:
             self.path, series=self.series, acquisition=self.acquisition, echo=self.echo
         )
 
+    def t1(self, name: str) -> T1Image:
+        """The T1 for preprocessing, known as `name`.
 
-def as_t1(read: DicomT1, name: str) -> T1Image:
-    """A T1 for preprocessing, known by `name` in messages and results.
+        Raises:
+            InputError: as `read_t1_series`, or it is no T1 that can be used, as of NIfTI.
+        """
+        from mri2pet.imaging.files.reading import read_t1
 
-    Raises:
-        InputError: it is no T1 that can be used, as of a NIfTI image.
-    """
-    from mri2pet.imaging.files.reading import read_t1
-
-    t1 = read_t1(read.image)
-    return replace(t1, name=name, warnings=[*read.source.warnings, *t1.warnings])
+        read = self.read()
+        try:
+            t1 = read_t1(read.image)
+        except InputError as error:
+            words = str(error).replace("image in memory", str(self.path), 1)
+            raise InputError(words) from None
+        warnings = [*read.source.warnings, *t1.warnings]
+        return replace(t1, name=name, warnings=warnings)
 
 
 def _read(name: str, chosen: Chosen, acquisition: str | None, echo: str | None) -> DicomT1:

@@ -139,9 +139,7 @@ def _matrix(series: Series, refuse: Refuse) -> tuple[int, int]:
     return count(header, "Rows") or 0, count(header, "Columns") or 0
 
 
-def _filtered(
-    frames: list[Frame], chosen: dict[str, str | None], refuse: Refuse
-) -> list[Frame]:
+def _filtered(frames: list[Frame], chosen: dict[str, str | None], refuse: Refuse) -> list[Frame]:
     for trait, value in chosen.items():
         if value is None:
             continue
@@ -244,9 +242,7 @@ def _no_place_twice(frames: list[Frame], along: np.ndarray, refuse: Refuse) -> N
     raise refuse(f"{head}, and nothing in their headers tells them apart; export it again")
 
 
-def _no_shear(
-    frames: list[Frame], along: np.ndarray, across: np.ndarray, refuse: Refuse
-) -> None:
+def _no_shear(frames: list[Frame], along: np.ndarray, across: np.ndarray, refuse: Refuse) -> None:
     length = along[-1] - along[0]
     off = np.linalg.norm(across, axis=1)
     if off.max() <= SHEAR_TOLERANCE * length:
