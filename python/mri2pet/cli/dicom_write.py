@@ -12,6 +12,9 @@ from mri2pet.cli.options import (
     AtlasFile,
     AtlasNames,
     CentiloidName,
+    DicomAcquisition,
+    DicomEcho,
+    DicomSeries,
     Extractor,
     Models,
     ReferenceVoi,
@@ -46,13 +49,6 @@ Pet = Annotated[
     typer.Argument(metavar="PET", help="The NIfTI of a result, with its sidecar beside it."),
 ]
 Source = Annotated[Path, typer.Option("--source", metavar="IN", help="The T1's DICOM series.")]
-SeriesNumber = Annotated[
-    int | None, typer.Option("--series", help="Number of the T1 series, instead of a choice.")
-]
-Acquisition = Annotated[
-    str | None, typer.Option(help="Of a series with several acquisitions at one place.")
-]
-Echo = Annotated[str | None, typer.Option(help="Of a series with several echoes at one place.")]
 Report = Annotated[
     str,
     typer.Option(metavar="pdf|sc|none", help="sc: a picture, for archives that take no PDF."),
@@ -71,9 +67,9 @@ def synthesize(
     context: typer.Context,
     source: In,
     out: Out,
-    series: SeriesNumber = None,
-    acquisition: Acquisition = None,
-    echo: Echo = None,
+    series: DicomSeries = None,
+    acquisition: DicomAcquisition = None,
+    echo: DicomEcho = None,
     report: Report = "pdf",
     std: Std = False,
     nifti: Nifti = False,
@@ -122,9 +118,9 @@ def write(
     pet: Pet,
     out: Out,
     source: Source,
-    series: SeriesNumber = None,
-    acquisition: Acquisition = None,
-    echo: Echo = None,
+    series: DicomSeries = None,
+    acquisition: DicomAcquisition = None,
+    echo: DicomEcho = None,
     report: Report = "pdf",
     std: Std = False,
     overlay: Overlay = False,

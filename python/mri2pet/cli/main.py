@@ -36,6 +36,7 @@ COMMANDS = (
     "convert",
     "experiment",
     "export",
+    "dicom",
 )
 PROGRAM = "mri2pet"
 FAILED, MISUSED, INTERRUPTED = 1, 2, 130

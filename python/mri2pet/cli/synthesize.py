@@ -13,6 +13,9 @@ from mri2pet.cli.options import (
     AtlasFile,
     AtlasNames,
     CentiloidName,
+    DicomAcquisition,
+    DicomEcho,
+    DicomSeries,
     Extractor,
     Models,
     ReferenceVoi,
@@ -29,7 +32,8 @@ Images = Annotated[
     typer.Argument(
         metavar="T1... | FOLDER",
         help="T1-weighted images (NIfTI, MGZ, Analyze), or a folder: its *_T1w images, "
-        "else all NIfTI and MGZ images in it.",
+        "else all NIfTI and MGZ images in it, else the T1 among its DICOM files; or a zip archive "
+        "or an Enhanced file of DICOM.",
         show_default=False,
     ),
 ]
@@ -105,6 +109,9 @@ def synthesize(
     threshold: ThresholdText = None,
     jobs: Jobs = 1,
     ray: OnRay = "",
+    series: DicomSeries = None,
+    acquisition: DicomAcquisition = None,
+    echo: DicomEcho = None,
     memory_plan: MemoryPlan = False,
     quiet: Quiet = False,
 ) -> None:

@@ -16,6 +16,7 @@ from mri2pet.dicom.write import Writer, encoded
 
 if TYPE_CHECKING:
     import numpy as np
+    from pydicom import Dataset
 
     from mri2pet.dicom.source import Source
 
@@ -29,7 +30,7 @@ def pdf_file(source: Source, pdf: bytes, identity: Identity, version: str) -> di
     """The report as one Encapsulated PDF: its file name → what writes it."""
 
     def write(stream: BinaryIO) -> None:
-        made = header(source, **_new("pdf", PDF_CLASS, identity))
+        made = _new("pdf", PDF_CLASS, source, identity)
         made.Modality, made.ConversionType = "DOC", "WSD"
         made.SeriesDescription = made.DocumentTitle = TITLE
         add_equipment(made, source, version)
@@ -57,7 +58,7 @@ def sc_file(
     def write(stream: BinaryIO) -> None:
         from highdicom.sc import SCImage
 
-        made = header(source, **_new("sc", SC_CLASS, identity))
+        made = _new("sc", SC_CLASS, source, identity)
         made.Modality, made.SeriesDescription = "OT", TITLE
         made.BodyPartExamined = "BRAIN"
         made.ImageType = ["DERIVED", "SECONDARY", "SYNTHETIC"]
@@ -83,11 +84,12 @@ def sc_file(
     return {file_name(identity.instance("sc", 1)): write}
 
 
-def _new(kind: str, sop_class: str, identity: Identity) -> dict[str, object]:
-    return {
-        "kind": kind,
-        "sop_class": sop_class,
-        "sop_uid": identity.instance(kind, 1),
-        "series_uid": identity.series(kind),
-        "number": 1,
-    }
+def _new(kind: str, sop_class: str, source: Source, identity: Identity) -> Dataset:
+    return header(
+        source,
+        kind=kind,
+        sop_class=sop_class,
+        sop_uid=identity.instance(kind, 1),
+        series_uid=identity.series(kind),
+        number=1,
+    )

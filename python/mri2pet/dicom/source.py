@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import nibabel as nib
-import numpy as np
-
 if TYPE_CHECKING:
+    import nibabel
+    import numpy as np
     import pydicom
 
 
@@ -51,6 +50,6 @@ class Source:
 class DicomT1:
     """A T1 read from DICOM."""
 
-    image: nib.Nifti1Image
+    image: nibabel.Nifti1Image
     """Array [column, row, slice] float32 in the scanner's units, affine to RAS+ in mm."""
     source: Source

@@ -216,12 +216,13 @@ def encoded(made: Dataset) -> bytes:
     from pydicom import dcmwrite
     from pydicom.config import disable_value_validation
     from pydicom.dataset import FileMetaDataset
+    from pydicom.uid import UID
 
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = made.SOPClassUID
     meta.MediaStorageSOPInstanceUID = made.SOPInstanceUID
-    meta.TransferSyntaxUID = EXPLICIT_LITTLE_ENDIAN
-    meta.ImplementationClassUID = IMPLEMENTATION
+    meta.TransferSyntaxUID = UID(EXPLICIT_LITTLE_ENDIAN)
+    meta.ImplementationClassUID = UID(IMPLEMENTATION)
     meta.ImplementationVersionName = f"MRI2PET {__version__}"[:16]
     made.file_meta = meta
     stream = io.BytesIO()

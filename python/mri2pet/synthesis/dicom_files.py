@@ -13,11 +13,10 @@ if TYPE_CHECKING:
     import nibabel
     import numpy as np
 
-    from mri2pet.dicom.source import DicomT1, Source
+    from mri2pet.dicom.source import Source
     from mri2pet.dicom.uids import Identity
     from mri2pet.imaging.files.reading import T1Image
 
-T1_NAME = "the T1 series"  # what results and messages call it: no path, nothing of a header
 GRID_TOLERANCE_MM = 0.05
 
 
@@ -38,21 +37,6 @@ class DicomChoices:
 
         if self.report not in KINDS:
             raise UsageError(f"--report {self.report}: choose one of {', '.join(KINDS)}")
-
-
-def t1_of(read: DicomT1) -> T1Image:
-    """The T1 of a series as synthesis takes it, with what is doubtful about the series.
-
-    Raises:
-        InputError: it cannot be used.
-    """
-    from dataclasses import replace
-
-    from mri2pet.imaging.files.reading import read_t1
-
-    t1 = read_t1(read.image)
-    warnings = list(dict.fromkeys([*t1.warnings, *read.source.warnings]))
-    return replace(t1, name=T1_NAME, warnings=warnings)
 
 
 def expected_files(

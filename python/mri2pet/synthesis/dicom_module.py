@@ -86,7 +86,7 @@ def checked_settings(settings: Mapping[str, Any], where: str) -> dict[str, Any]:
 
 def _kinds() -> dict[str, tuple[type, ...]]:
     """What JSON may hold for each argument: bool, int, str or null."""
-    kinds = {}
+    kinds: dict[str, tuple[type, ...]] = {}
     for name, parameter in inspect.signature(synthesize_series).parameters.items():
         if parameter.kind is inspect.Parameter.KEYWORD_ONLY and name != "observer":
             words = str(parameter.annotation)

@@ -13,7 +13,6 @@ from mri2pet.errors import InputError
 from mri2pet.synthesis.dicom_files import (
     DicomChoices,
     expected_files,
-    t1_of,
     write_files,
 )
 from mri2pet.synthesis.observer import Observer
@@ -28,6 +27,9 @@ if TYPE_CHECKING:
     from mri2pet.imaging.files.reading import T1Image
     from mri2pet.synthesis.result import SynthesisResult
     from mri2pet.synthesis.subject import SubjectRunner
+
+
+T1_NAME = "the T1 series"  # what messages call it: no path, nothing of a header
 
 
 @dataclass(frozen=True)
@@ -151,10 +153,11 @@ def _synthesize(
     nifti: bool,
     observer: Observer,
 ) -> DicomResult:
+    from mri2pet.dicom.reading import t1_of
     from mri2pet.dicom.uids import Identity
     from mri2pet.synthesis.run import make_runner
 
-    t1, source = t1_of(read), read.source
+    t1, source = t1_of(read, T1_NAME, T1_NAME), read.source
     runner, _ = make_runner(options, out if nifti else None, observer, OutputPaths.of)
     identity = Identity.of(source, _facts(runner, t1, choices))
     files = [out / name for name in expected_files(source, identity, choices, options.samples)]
@@ -218,6 +221,7 @@ def write_series(
     """
     import nibabel
 
+    from mri2pet.dicom.reading import t1_of
     from mri2pet.dicom.uids import Identity, facts_of
 
     choices = DicomChoices(report, std, overlay)
@@ -231,9 +235,8 @@ def write_series(
         spread = nibabel.Nifti1Image.from_filename(path.parent / sidecar["outputs"]["std"])
     made = check_output_folder(Path(out))
     try:
-        written = write_files(
-            Path(out), t1_of(read), read.source, identity, image, spread, sidecar, choices
-        )
+        t1 = t1_of(read, T1_NAME, T1_NAME)
+        written = write_files(Path(out), t1, read.source, identity, image, spread, sidecar, choices)
     finally:
         remove_if_empty(made)
     return DicomResult("done", read.source.took, written, sidecar)
