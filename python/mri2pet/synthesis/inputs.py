@@ -32,8 +32,8 @@ ENTITY_FOLDER = re.compile(r"(sub|ses)-[0-9A-Za-z]+")
 class SubjectInput:
     """One T1-weighted image, the name its results go by, and the named folder that held it.
 
-    `source` is a path, a nibabel image, a T1 that was read, or DICOM, whose `note` says which series is taken. `uri` is
-    the image's BIDS URI, where the folder is a BIDS dataset.
+    `source` is a path, a nibabel image, a T1 that was read, or DICOM, whose `note` says which
+    series is taken. `uri` is the image's BIDS URI, where the folder is a BIDS dataset.
     """
 
     source: Any
