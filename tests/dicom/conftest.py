@@ -1,52 +1,46 @@
-"""A series that a scanner could have sent, and the sidecar of a result on it."""
+"""Made series, and what they are compared with."""
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
+import nibabel
+import numpy as np
 import pytest
 
-pytest.importorskip("pydicom", reason="the extra dicom is not installed")
+pytest.importorskip("pydicom", reason="needs the extra dicom")
+pytest.importorskip("highdicom", reason="needs the extra dicom")
+
+from .make_series import head, save, series
 
 
 @pytest.fixture(scope="session")
-def made() -> ModuleType:
-    """`made_source.py`, which makes series."""
-    path = Path(__file__).with_name("made_source.py")
-    spec = importlib.util.spec_from_file_location("dicom_made_source", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def made() -> tuple[np.ndarray, np.ndarray]:
+    """A head `[X, Y, Z]` and its affine; never to be changed."""
+    return head()
 
 
 @pytest.fixture
-def sidecar() -> dict[str, Any]:
-    """What of a sidecar the instances need."""
-    of = {"mean": 1.31, "sd_of_samples": 0.02, "samples": [1.29, 1.33], "interval": None}
-    return {
-        "synthetic": True,
-        "ReferenceRegion": "whole cerebellum",
-        "input": {"sha256": "1" * 64},
-        "model": {"name": "small", "sha256": "2" * 64},
-        "settings": {"seed": 0, "sampler": "dpmpp", "steps": 2, "samples": 2},
-        "measurements": {
-            "cortical_suvr": of,
-            "regional_suvr": {"precuneus": of, "posterior_cingulate": of},
-            "cerebellum_suvr": {"mean": 1.0},
-            "uncertainty": "not calibrated for these settings",
-        },
-        "space": {
-            "template_from_subject": [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
-        },
-        "checks": {"dice_with_template": 0.95},
-        "warnings": ["The cerebellum's mean is 0.80 SUVR where 1 is expected."],
-        "engine": "torch",
-        "device": "cpu (1 threads)",
-        "versions": {"mri2pet": "0.1.0"},
-        "outputs": {},
-    }
+def slices(made):
+    """Its classic axial instances."""
+    return series(*made)
+
+
+@pytest.fixture
+def folder(slices, tmp_path: Path) -> Path:
+    """A folder of them."""
+    save(slices, tmp_path / "in")
+    return tmp_path / "in"
+
+
+def distances(
+    image: nibabel.Nifti1Image, values: np.ndarray, affine: np.ndarray
+) -> tuple[float, float]:
+    """Largest difference of the values, and of the corners' places in mm, in RAS+ order."""
+    one = nibabel.as_closest_canonical(image)
+    other = nibabel.as_closest_canonical(nibabel.Nifti1Image(values.astype(np.float64), affine))
+    assert one.shape == other.shape
+    corners = np.array([[x, y, z, 1] for x in (0, 1) for y in (0, 1) for z in (0, 1)]).T
+    corners = corners * np.array([*np.array(one.shape) - 1, 1])[:, None]
+    apart = np.linalg.norm(((one.affine - other.affine) @ corners)[:3], axis=0)
+    return float(np.abs(one.get_fdata() - other.get_fdata()).max()), float(apart.max())

@@ -8,7 +8,7 @@ import re
 import zlib
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 import nibabel
@@ -17,15 +17,20 @@ import pytest
 from pydicom import dcmread
 
 from mri2pet.cli.main import main
+from mri2pet.dicom.reading import read_t1_series
 from mri2pet.dicom.uids import Identity
 from mri2pet.errors import InputError, UsageError
-from mri2pet.synthesis import dicom_files, dicom_series
+from mri2pet.synthesis import dicom_files
 from mri2pet.synthesis.dicom_module import checked_settings, run_module
 from mri2pet.synthesis.dicom_series import DicomResult, synthesize_series, write_series
 from mri2pet.synthesis.outputs import OutputPaths, packed_image
 from mri2pet.synthesis.result import SynthesisResult
 
-SHAPE, SPACING = (42, 46, 36), (3.9, 3.9, 4.0)
+from .make_series import head, save
+from .make_series import series as slices_of
+from .results import made_sidecar
+
+SHAPE = (30, 28, 36)  # columns, rows and coronal slices
 MARKERS = {
     "PatientName": "MARKERname^Xq",
     "PatientID": "MARKERid/../$(x)",
@@ -46,23 +51,10 @@ def runs() -> list[Any]:
 
 
 @pytest.fixture
-def series(
-    made: ModuleType,
-    sidecar: dict[str, Any],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    runs: list[Any],
-) -> Path:
-    """A folder with a series, and a synthesis that draws an ellipsoid in a moment."""
-    affine = made.affine_of("sagittal", SPACING, 9.0)
-    place = np.indices(SHAPE) - np.reshape(SHAPE, (3, 1, 1, 1)) / 2
-    inside = (place**2 / np.reshape([250.0, 350, 200], (3, 1, 1, 1))).sum(axis=0) < 1
-    wave = np.sin(place[0] / 2) + np.cos(place[1] / 3)
+def series(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runs: list[Any]) -> Path:
+    """A folder with a series, and a synthesis that makes a PET of it in a moment."""
     folder = tmp_path / "MARKERfolder"
-    files = made.make_series(folder, (wave + 3) * 100 * inside, affine, **MARKERS)
-
-    def read(source: Any, *choice: Any) -> Any:
-        return made.read_series(files, affine)
+    save(slices_of(*head((30, 36, 28)), "coronal", **MARKERS), folder)
 
     class Runner:
         def __init__(self, options: Any, out: Path | None) -> None:
@@ -75,12 +67,14 @@ def series(
         def run(self, subject: Any) -> SynthesisResult:
             runs.append(subject)
             t1 = subject.source
-            said = json.loads(json.dumps(sidecar)) | {"settings": self.settings}
+            said = made_sidecar() | {"settings": self.settings, "warnings": t1.warnings}
             said["input"] = {"file": subject.name, "sha256": t1.sha256}
             said["model"] = {"name": "small", "sha256": self.model.sha256}
-            said["warnings"] = t1.warnings
-            pet = nibabel.Nifti1Image((inside * (1.2 + wave / 5)).astype(np.float32), affine)
-            std = nibabel.Nifti1Image((inside * 0.1).astype(np.float32), affine)
+            level = np.where(t1.volume.data > 1500, t1.volume.data / 2000, 0)
+            pet, std = (
+                nibabel.Nifti1Image((level * share).astype(np.float32), t1.volume.affine)
+                for share in (1.0, 0.1)
+            )
             paths = None
             if self.out is not None:
                 paths = OutputPaths.of(self.out, subject.stem)
@@ -91,7 +85,6 @@ def series(
                 paths.sidecar.write_text(json.dumps(said))
             return SynthesisResult(subject.label, "done", pet, std, said, paths=paths)
 
-    monkeypatch.setattr(dicom_series, "_read", read)
     monkeypatch.setattr(
         "mri2pet.synthesis.run.make_runner",
         lambda options, out, observer, layout: (Runner(options, out), None),
@@ -166,11 +159,14 @@ def test_a_single_sample_has_no_spread(series, tmp_path):
     assert len(one.files) == SHAPE[2]
 
 
-def test_nothing_tells_whose_it_is_but_the_copied_fields(series, tmp_path, capfd):
+def test_nothing_tells_whose_it_is_but_the_copied_fields(series, tmp_path, capfd, monkeypatch):
     out = tmp_path / "out"
-    assert main(["dicom", "synthesize", str(series), str(out), "--nifti", "--std"]) == 0
-    printed = "".join(capfd.readouterr()).replace(str(series), "").replace(str(out), "")
-    assert "MARKER" not in printed
+    task = {"process": {"settings": {"nifti": True, "std": True}}}
+    (series / "task.json").write_text(json.dumps(task))
+    monkeypatch.setenv("MERCURE_IN_DIR", str(series))
+    monkeypatch.setenv("MERCURE_OUT_DIR", str(out))
+    assert main(["dicom", "module"]) == 0
+    assert "MARKER" not in "".join(capfd.readouterr())
     names = [path.name for path in out.rglob("*")]
     (told,) = out.glob("*/*.json")
     assert "MARKER" not in "".join(names) + told.read_text()
@@ -196,7 +192,7 @@ def unpacked(pdf: bytes) -> bytes:
     return b"".join(parts)
 
 
-def test_the_page_says_first_that_it_is_synthetic(series, tmp_path, sidecar, made):
+def test_the_page_says_first_that_it_is_synthetic():
     from mri2pet.imaging.space.volume import Volume
     from mri2pet.report.paper import HEADLINE, as_pdf, paper_page
 
@@ -204,7 +200,7 @@ def test_the_page_says_first_that_it_is_synthetic(series, tmp_path, sidecar, mad
     t1 = Volume(random.random((20, 20, 20)).astype(np.float32), np.diag([6.0, 6, 6, 1]))
     pet = np.zeros((20, 20, 20), np.float32)
     pet[4:16, 4:16, 4:16] = 1.1
-    page = paper_page(t1, pet, sidecar, ("It was given a contrast agent.",))
+    page = paper_page(t1, pet, made_sidecar(), ("It was given a contrast agent.",))
     words = [text for text in page.texts if text.get_text()]
     assert max(words, key=lambda text: text.get_fontsize()).get_text() == HEADLINE
     everything = " ".join(text.get_text() for text in words)
@@ -213,7 +209,7 @@ def test_the_page_says_first_that_it_is_synthetic(series, tmp_path, sidecar, mad
     assert b"CreationDate" not in as_pdf(page)
 
 
-def test_the_page_shows_no_face(sidecar):
+def test_the_page_shows_no_face():
     """What lies outside the brain leaves no trace on it."""
     from mri2pet.imaging.space.volume import Volume
     from mri2pet.report.paper import as_picture, paper_page
@@ -223,13 +219,15 @@ def test_the_page_shows_no_face(sidecar):
     pages = []
     for outside in (0.0, 700.0):
         t1 = np.where(pet > 0, 300.0, outside).astype(np.float32)
-        pages.append(as_picture(paper_page(Volume(t1, np.diag([6.0, 6, 6, 1])), pet, sidecar), 40))
+        pages.append(
+            as_picture(paper_page(Volume(t1, np.diag([6.0, 6, 6, 1])), pet, made_sidecar()), 40)
+        )
     assert np.array_equal(*pages)
 
 
 @pytest.mark.parametrize("how", ["as it is", "canonical", "turned"])
-def test_axes_of_a_nifti_may_run_anywhere(how, series, made):
-    source = dicom_series._read(series).source
+def test_axes_of_a_nifti_may_run_anywhere(how, series):
+    source = read_t1_series(series).source
     values = np.random.default_rng(2).random(SHAPE).astype(np.float32)
     image = nibabel.Nifti1Image(values, source.affine)
     if how == "canonical":
@@ -240,14 +238,14 @@ def test_axes_of_a_nifti_may_run_anywhere(how, series, made):
 
 
 def test_a_pet_of_another_series_is_refused(series):
-    source = dicom_series._read(series).source
+    source = read_t1_series(series).source
     moved = source.affine.copy()
     moved[0, 3] += 0.3
     values = np.zeros(SHAPE, np.float32)
     with pytest.raises(InputError, match=r"up to 0\.30 mm"):
         dicom_files.on_slices(nibabel.Nifti1Image(values, moved), source)
     fewer = replace(source, frames=source.frames[:-1])
-    with pytest.raises(InputError, match="42 x 46 x 36 voxels"):
+    with pytest.raises(InputError, match="30 x 28 x 36 voxels"):
         dicom_files.on_slices(nibabel.Nifti1Image(values, source.affine), fewer)
 
 
@@ -334,11 +332,31 @@ class TestModule:
         assert "task.json" in line
 
     def test_in_a_container(self, series, tmp_path, monkeypatch, capsys):
-        monkeypatch.setenv("MERCURE_IN_DIR", str(series))
-        monkeypatch.setenv("MERCURE_OUT_DIR", str(tmp_path / "out"))
+        monkeypatch.setenv("HOLOSCAN_INPUT_PATH", str(series))
+        monkeypatch.setenv("HOLOSCAN_OUTPUT_PATH", str(tmp_path / "out"))
         assert main(["dicom", "module"]) == 0
         assert capsys.readouterr().out == f"wrote {SHAPE[2] + 1} instances\n"
         assert len(contents(tmp_path / "out")) == SHAPE[2] + 1
+
+
+def test_the_command_says_which_series_it_took(series, tmp_path, capsys):
+    command = ["dicom", "synthesize", str(series), str(tmp_path / "out"), "--report", "none"]
+    assert main(command) == 0
+    took, wrote = capsys.readouterr().out.splitlines()
+    assert took.startswith(f'{series}: took series 4 "MARKERseries"')
+    assert wrote == f"wrote {SHAPE[2]} instances in {tmp_path / 'out'}"
+    assert main([*command, "--quiet"]) == 0
+    assert capsys.readouterr().out == ""
+    assert main(command) == 0
+    assert "already done: 36 instances" in capsys.readouterr().out
+
+
+def test_what_is_no_series_is_one_sentence(tmp_path, capsys):
+    (tmp_path / "in").mkdir()
+    assert main(["dicom", "synthesize", str(tmp_path / "in"), str(tmp_path / "out")]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("mri2pet: error: ")
+    assert not (tmp_path / "out").exists()
 
 
 def test_command_and_call_are_one(monkeypatch):

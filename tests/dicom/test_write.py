@@ -2,36 +2,42 @@
 
 from __future__ import annotations
 
-import importlib.util
 import subprocess
 import warnings
 from pathlib import Path
 from shutil import which
-from types import ModuleType
 from typing import Any
 
 import nibabel
 import numpy as np
 import pytest
 from pydicom import Dataset, dcmread
+from pydicom.config import disable_value_validation
 
 from mri2pet import WARNING
 from mri2pet.dicom.quantise import quantise
+from mri2pet.dicom.reading import read_t1_series
 from mri2pet.dicom.report import pdf_file, sc_file
 from mri2pet.dicom.uids import Identity, facts_of, file_name
 from mri2pet.dicom.write import pet_files, sd_files
 from mri2pet.errors import InputError
 
-spec = importlib.util.spec_from_file_location("dicom_readers", Path(__file__).parent / "readers.py")
-readers = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(readers)
+from . import readers
+from .make_series import enhanced as as_enhanced
+from .make_series import head, save
+from .make_series import series as slices_of
+from .results import made_sidecar
 
-SHAPE, SPACING = (13, 17, 11), (2.0, 1.3, 2.4)
 PATIENT_COPIED = (
     "PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate", "PatientSex",
     "PatientAge", "PatientWeight", "StudyInstanceUID", "StudyDate", "StudyTime", "StudyID",
     "AccessionNumber", "ReferringPhysicianName", "StudyDescription", "SpecificCharacterSet",
 )  # fmt: skip
+USUAL = {
+    "IssuerOfPatientID": "HERE", "PatientWeight": "70", "OperatorsName": "Op^Erator",
+    "ReferringPhysicianName": "Ref^Erring", "InstitutionName": "Clinic", "StationName": "MR1",
+    "DeviceSerialNumber": "4711", "SoftwareVersions": "V1",
+}  # fmt: skip
 NEVER = (
     "RadionuclideTotalDose", "RadiopharmaceuticalStartTime", "Radiopharmaceutical",
     "ReconstructionMethod", "AttenuationCorrectionMethod", "DoseCalibrationFactor",
@@ -43,18 +49,28 @@ UNKNOWN_TO_VALIDATOR = "(0008,001c)"
 
 
 @pytest.fixture
-def series(made: ModuleType, tmp_path: Path):
-    """Makes a series on a plane and a PET on its slices."""
+def sidecar() -> dict[str, Any]:
+    return made_sidecar()
+
+
+@pytest.fixture
+def series(tmp_path: Path):
+    """Makes a series on a plane, with header elements in the place of the usual ones or, where
+    they are None, without them; and a PET on its slices."""
 
     def make(plane: str = "axial", *, enhanced: bool = False, **header: Any):
-        affine = made.affine_of(plane, SPACING, 17.0)
+        given = {name: value for name, value in header.items() if value is not None}
+        with disable_value_validation():
+            slices = slices_of(*head((31, 36, 28), (3.9, 4.0, 3.7)), plane, **USUAL | given)
+        for absent in header.keys() - given.keys():
+            for one in slices:
+                delattr(one, absent)
+        save([as_enhanced(slices)] if enhanced else slices, tmp_path / "in")
+        source = read_t1_series(tmp_path / "in").source
         random = np.random.default_rng(5)
-        t1 = random.integers(0, 900, SHAPE).astype(np.float32)
-        paths = made.make_series(tmp_path / "in", t1, affine, enhanced=enhanced, **header)
-        read = made.read_series(paths, affine)
-        pet = (random.random(SHAPE) * 2.7).astype(np.float32)
+        pet = random.random((source.columns, source.rows, len(source.frames))) * 2.7
         pet[:3] = 0
-        return read.source, pet
+        return source, pet.astype(np.float32)
 
     return make
 
@@ -94,7 +110,7 @@ def test_the_place_is_in_the_digits_of_the_source(series, sidecar, tmp_path):
     assert tuple(map(str, first.ImagePositionPatient)) == source.frames[0].position
     assert tuple(map(str, first.ImageOrientationPatient)) == source.orientation
     assert tuple(map(str, first.PixelSpacing)) == source.pixel_spacing
-    assert str(first.SliceThickness) == "2.4"
+    assert str(first.SliceThickness) == "3.7"
 
 
 @pytest.mark.parametrize("enhanced", [False, True], ids=["classic", "Enhanced"])
@@ -116,7 +132,7 @@ def test_attributes(series, sidecar, tmp_path, enhanced):
     ours, scanner = first.ContributingEquipmentSequence
     assert (ours.PurposeOfReferenceCodeSequence[0].CodeValue, scanner.Manufacturer) == (
         "109100",
-        "TESTVENDOR",
+        "Maker",
     )
     (image,) = first.SourceImageSequence
     assert image.ReferencedSOPInstanceUID == of_source.SOPInstanceUID
@@ -125,8 +141,8 @@ def test_attributes(series, sidecar, tmp_path, enhanced):
     assert "2" * 64 in first.DerivationDescription
     assert "0.80 SUVR where 1" in first.DerivationDescription
     assert len(first.RadiopharmaceuticalInformationSequence) == 0
-    assert (first.SeriesDate, first.ContentTime) == ("20130717", "142035")
-    assert len(first.PatientOrientationCodeSequence) == (0 if enhanced else 1)
+    assert (first.SeriesDate, first.ContentTime) == ("20200102", "102000")
+    assert len(first.PatientOrientationCodeSequence) == 1
     assert len({one.RescaleSlope for one in written}) == 1
     lying = [one for keyword in NEVER for one in written if keyword in one]
     assert not lying
@@ -206,15 +222,16 @@ def test_anonymous_and_broken_headers_are_written_as_they_are(series, sidecar, t
     source, pet = series(
         SpecificCharacterSet="ISO_IR 999",
         PatientName="Müller^Jürgen".encode("latin1"),
+        PatientAge="47 years, MARKER",
         StudyDate=None,
         SeriesDate=None,
+        AcquisitionDate=None,
+        ContentDate=None,
         SeriesNumber=None,
         Manufacturer=None,
         AccessionNumber=None,
         LossyImageCompression="01",
     )
-    first = source.frames[0].dataset
-    first.PatientAge = "47 years, MARKER"
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         files = pet_files(source, pet, sidecar, identity_of(source, sidecar))
@@ -235,7 +252,7 @@ def test_an_overlay_is_drawn_where_it_is_asked_for(series, sidecar, tmp_path):
     source, pet = series()
     identity = identity_of(source, sidecar)
     first, *_ = write(pet_files(source, pet, sidecar, identity, overlay=True), tmp_path / "out")
-    assert 10 < first.overlay_array(0x6000).sum() < 13 * 17 / 2
+    assert 10 < first.overlay_array(0x6000).sum() < 31 * 36 / 2
 
 
 def test_values_that_are_no_numbers_are_refused(series, sidecar):
