@@ -208,6 +208,7 @@ def _slice(
         SliceThickness=f"{spacing[2]:.6g}",
         RepetitionTime="2300",
         EchoTime="2.98",
+        EchoNumbers="1",
         InversionTime="900",
         MagneticFieldStrength="3",
         EchoTrainLength="1",

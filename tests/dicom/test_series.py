@@ -30,7 +30,7 @@ from .make_series import head, save
 from .make_series import series as slices_of
 from .results import made_sidecar
 
-SHAPE = (30, 28, 36)  # columns, rows and coronal slices
+SHAPE = (36, 30, 26)  # columns, rows and sagittal slices
 MARKERS = {
     "PatientName": "MARKERname^Xq",
     "PatientID": "MARKERid/../$(x)",
@@ -54,7 +54,7 @@ def runs() -> list[Any]:
 def series(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runs: list[Any]) -> Path:
     """A folder with a series, and a synthesis that makes a PET of it in a moment."""
     folder = tmp_path / "MARKERfolder"
-    save(slices_of(*head((30, 36, 28)), "coronal", **MARKERS), folder)
+    save(slices_of(*head((26, 36, 30)), "sagittal", **MARKERS), folder)
 
     class Runner:
         def __init__(self, options: Any, out: Path | None) -> None:
@@ -245,7 +245,7 @@ def test_a_pet_of_another_series_is_refused(series):
     with pytest.raises(InputError, match=r"up to 0\.30 mm"):
         dicom_files.on_slices(nibabel.Nifti1Image(values, moved), source)
     fewer = replace(source, frames=source.frames[:-1])
-    with pytest.raises(InputError, match="30 x 28 x 36 voxels"):
+    with pytest.raises(InputError, match="36 x 30 x 26 voxels"):
         dicom_files.on_slices(nibabel.Nifti1Image(values, source.affine), fewer)
 
 
@@ -348,7 +348,7 @@ def test_the_command_says_which_series_it_took(series, tmp_path, capsys):
     assert main([*command, "--quiet"]) == 0
     assert capsys.readouterr().out == ""
     assert main(command) == 0
-    assert "already done: 36 instances" in capsys.readouterr().out
+    assert "already done: 26 instances" in capsys.readouterr().out
 
 
 def test_what_is_no_series_is_one_sentence(tmp_path, capsys):
@@ -357,6 +357,32 @@ def test_what_is_no_series_is_one_sentence(tmp_path, capsys):
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("mri2pet: error: ")
     assert not (tmp_path / "out").exists()
+
+
+def test_with_a_network(tmp_path, monkeypatch, small_concat_model):
+    """All but the registration is real here."""
+    from mri2pet.imaging.pipeline import Preprocessed, SpaceRecord
+
+    def preprocess(t1: Any, *, mri_shape: Any, pet_shape: Any, **options: Any) -> Preprocessed:
+        mask = t1.volume.data > 1500
+        record = SpaceRecord(np.eye(4), t1.grid, pet_shape, mask)
+        return Preprocessed(np.ones(mri_shape, np.float32), record, t1, mask, {})
+
+    monkeypatch.setattr("mri2pet.imaging.pipeline.preprocess", preprocess)
+    save(slices_of(*head((26, 36, 30)), "sagittal"), tmp_path / "in")
+    options = {"model": small_concat_model, "samples": 2, "steps": 1}
+    one = synthesize_series(tmp_path / "in", tmp_path / "one", nifti=True, std=True, **options)
+    two = synthesize_series(tmp_path / "in", tmp_path / "two", std=True, **options)
+    assert len(one.files) == 2 * SHAPE[2] + 1
+    assert contents(tmp_path / "one") == contents(tmp_path / "two")
+    (pet,) = (tmp_path / "one").glob("*/*synthetic_pet.nii.gz")
+    values = dicom_files.on_slices(nibabel.load(pet), read_t1_series(tmp_path / "in").source)
+    for k, path in enumerate(two.files[: SHAPE[2]]):
+        read = dcmread(path)
+        found = read.pixel_array * float(read.RescaleSlope)
+        assert np.abs(found - values[:, :, k].T).max() <= read.RescaleSlope / 2 + 1e-9
+    again = synthesize_series(tmp_path / "in", tmp_path / "one", nifti=True, std=True, **options)
+    assert again.status == "skipped"
 
 
 def test_command_and_call_are_one(monkeypatch):

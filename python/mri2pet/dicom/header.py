@@ -31,7 +31,7 @@ _HEAD = 132
 _BULK_BYTES = 64 * 1024  # a longer element is no fact that anything here asks for
 _PIXEL_GROUP = 0x7FE00000
 _DEFLATED = "1.2.840.10008.1.2.1.99"
-_IMPLICIT = "1.2.840.10008.1.2"
+IMPLICIT = "1.2.840.10008.1.2"
 _EXPLICIT = "1.2.840.10008.1.2.1"
 _BIG_ENDIAN = "1.2.840.10008.1.2.2"
 
@@ -257,7 +257,7 @@ def _file_meta(stream: BinaryIO) -> tuple[bool, Any]:
         here = stream.tell()
         vr = stream.read(6)[4:]
         stream.seek(here)
-        meta.TransferSyntaxUID = UID(_EXPLICIT if vr.isalpha() and vr.isupper() else _IMPLICIT)
+        meta.TransferSyntaxUID = UID(_EXPLICIT if vr.isalpha() and vr.isupper() else IMPLICIT)
     return marked, meta
 
 
@@ -270,7 +270,7 @@ def _data_set(stored: Stored, stream: Any, meta: Any, *, stop: bool) -> tuple[Da
     if syntax == _DEFLATED:
         body = inflate(stored, stream.read())
         stream, size = io.BytesIO(body), len(body)
-    implicit, little = syntax == _IMPLICIT, syntax != _BIG_ENDIAN
+    implicit, little = syntax == IMPLICIT, syntax != _BIG_ENDIAN
     dataset = read_dataset(
         stream,
         implicit,

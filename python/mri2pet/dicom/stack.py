@@ -6,15 +6,14 @@ names a person.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
 from mri2pet.dicom.collect import Series
 from mri2pet.dicom.frames import Frame, frame_count, frames_of, is_enhanced, slices
-from mri2pet.dicom.header import count, shown, text
+from mri2pet.dicom.header import IMPLICIT, Instance, count, shown, text
 from mri2pet.errors import InputError
 
 MAX_BYTES = 4 * 2**30  # of the volume in float32
@@ -26,7 +25,6 @@ SPACING_TOLERANCE = 0.01
 
 _OPTIONS = {"AcquisitionNumber": "--acquisition", "EchoNumbers": "--echo"}
 _LOSSY = tuple(f"1.2.840.10008.1.2.4.{n}" for n in (50, 51, 81, 91, 203))
-_ELEMENT_HEAD = 12  # bytes before the pixels: tag, type and length
 
 
 @dataclass(frozen=True, eq=False)
@@ -279,19 +277,17 @@ def _no_gaps(along: np.ndarray, refuse: Refuse) -> None:
         )
 
 
-def _complete(instance: object, refuse: Refuse) -> None:
+def _complete(instance: Instance, refuse: Refuse) -> None:
     """Enough bytes behind the header for the pixels that it promises, where they are not packed."""
-    from mri2pet.dicom.header import Instance
-
-    assert isinstance(instance, Instance)
     header = instance.header
     promised = 1
-    if not instance.header.file_meta.TransferSyntaxUID.is_encapsulated:
+    if not header.file_meta.TransferSyntaxUID.is_encapsulated:
         bits = count(header, "BitsAllocated") or 16
         pixels = (count(header, "Rows") or 0) * (count(header, "Columns") or 0)
         promised = pixels * frame_count(instance) * bits // 8
-    there = max(instance.pixel_bytes - _ELEMENT_HEAD, 0)
-    if there + 4 < promised:  # the head of an implicit element is 4 bytes shorter
+    # Before the pixels stand their tag and length, and of all but implicit syntaxes their type.
+    there = max(instance.pixel_bytes - (8 if instance.syntax == IMPLICIT else 12), 0)
+    if there < promised:
         raise refuse(
             f"is incomplete: {_file(instance)} promises {promised} bytes of pixels and has "
             f"{there}; copy or export it again"
@@ -329,12 +325,11 @@ def _doubts(series: Series, number: int, frame_of_reference: str | None) -> list
     return said
 
 
-def _file(instance: object) -> str:
-    name: str = instance.stored.name  # type: ignore[attr-defined]
-    return name.rsplit(": ", 1)[-1]
+def _file(instance: Instance) -> str:
+    return instance.stored.name.rsplit(": ", 1)[-1]
 
 
-def _listed(values: Sequence[str] | object) -> str:
+def _listed(values: Iterable[str]) -> str:
     """Each value once, as `1, 2 and 3`."""
-    *before, last = [shown(v, 16) or "none" for v in Counter(values)]  # type: ignore[call-overload]
+    *before, last = [shown(value, 16) or "none" for value in dict.fromkeys(values)]
     return f"{', '.join(before)} and {last}" if before else last
