@@ -20,6 +20,7 @@ from mri2pet.cli.main import main
 from mri2pet.dicom.reading import read_t1_series
 from mri2pet.dicom.uids import Identity
 from mri2pet.errors import InputError, UsageError
+from mri2pet.imaging.space.volume import Volume
 from mri2pet.synthesis import dicom_files
 from mri2pet.synthesis.dicom_module import checked_settings, run_module
 from mri2pet.synthesis.dicom_series import DicomResult, synthesize_series, write_series
@@ -107,11 +108,11 @@ def test_a_pet_series_and_a_report_of_one_study(series, tmp_path):
 
 
 def test_again_is_the_same_bytes_wherever_it_runs(series, tmp_path, runs):
-    first = synthesize_series(series, tmp_path / "one", std=True)
-    synthesize_series(series, tmp_path / "two", std=True)
+    first = synthesize_series(series, tmp_path / "one")
+    synthesize_series(series, tmp_path / "two")
     assert contents(tmp_path / "one") == contents(tmp_path / "two")
     assert len(runs) == 2
-    again = synthesize_series(series, tmp_path / "one", std=True)
+    again = synthesize_series(series, tmp_path / "one")
     assert (again.status, again.files) == ("skipped", first.files)
     assert len(runs) == 2
 
@@ -193,7 +194,6 @@ def unpacked(pdf: bytes) -> bytes:
 
 
 def test_the_page_says_first_that_it_is_synthetic():
-    from mri2pet.imaging.space.volume import Volume
     from mri2pet.report.paper import HEADLINE, as_pdf, paper_page
 
     random = np.random.default_rng(1)
@@ -211,7 +211,6 @@ def test_the_page_says_first_that_it_is_synthetic():
 
 def test_the_page_shows_no_face():
     """What lies outside the brain leaves no trace on it."""
-    from mri2pet.imaging.space.volume import Volume
     from mri2pet.report.paper import as_picture, paper_page
 
     pet = np.zeros((20, 20, 20), np.float32)
@@ -234,7 +233,9 @@ def test_axes_of_a_nifti_may_run_anywhere(how, series):
         image = nibabel.as_closest_canonical(image)
     if how == "turned":
         image = image.as_reoriented(np.array([[2, -1], [0, 1], [1, -1]]))
-    assert np.array_equal(dicom_files.on_slices(image, source), values)
+    assert np.array_equal(
+        dicom_files.on_slices(Volume(np.asarray(image.dataobj), image.affine), source), values
+    )
 
 
 def test_a_pet_of_another_series_is_refused(series):
@@ -243,10 +244,20 @@ def test_a_pet_of_another_series_is_refused(series):
     moved[0, 3] += 0.3
     values = np.zeros(SHAPE, np.float32)
     with pytest.raises(InputError, match=r"up to 0\.30 mm"):
-        dicom_files.on_slices(nibabel.Nifti1Image(values, moved), source)
+        dicom_files.on_slices(Volume(values, moved), source)
     fewer = replace(source, frames=source.frames[:-1])
     with pytest.raises(InputError, match="36 x 30 x 26 voxels"):
-        dicom_files.on_slices(nibabel.Nifti1Image(values, source.affine), fewer)
+        dicom_files.on_slices(Volume(values, source.affine), fewer)
+
+
+def test_a_damaged_pet_is_one_sentence(series, tmp_path, capsys):
+    synthesize_series(series, tmp_path / "one", nifti=True, report="none")
+    (pet,) = (tmp_path / "one").glob("*/*synthetic_pet.nii.gz")
+    pet.write_bytes(pet.read_bytes()[:-2000])
+    command = ["dicom", "write", str(pet), str(tmp_path / "two"), "--source", str(series)]
+    assert main(command) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert pet.name in line
 
 
 @pytest.mark.parametrize("wrong", ["no sidecar", "of something else", "no image"])
@@ -369,19 +380,20 @@ def test_with_a_network(tmp_path, monkeypatch, small_concat_model):
         return Preprocessed(np.ones(mri_shape, np.float32), record, t1, mask, {})
 
     monkeypatch.setattr("mri2pet.imaging.pipeline.preprocess", preprocess)
+    monkeypatch.setattr("mri2pet.synthesis.subject._report", lambda *of: "<!DOCTYPE html>")
     save(slices_of(*head((26, 36, 30)), "sagittal"), tmp_path / "in")
     options = {"model": small_concat_model, "samples": 2, "steps": 1}
-    one = synthesize_series(tmp_path / "in", tmp_path / "one", nifti=True, std=True, **options)
-    two = synthesize_series(tmp_path / "in", tmp_path / "two", std=True, **options)
-    assert len(one.files) == 2 * SHAPE[2] + 1
-    assert contents(tmp_path / "one") == contents(tmp_path / "two")
+    one = synthesize_series(tmp_path / "in", tmp_path / "one", nifti=True, **options)
+    assert len(one.files) == SHAPE[2] + 1
     (pet,) = (tmp_path / "one").glob("*/*synthetic_pet.nii.gz")
-    values = dicom_files.on_slices(nibabel.load(pet), read_t1_series(tmp_path / "in").source)
-    for k, path in enumerate(two.files[: SHAPE[2]]):
+    image = nibabel.load(pet)
+    source = read_t1_series(tmp_path / "in").source
+    values = dicom_files.on_slices(Volume(image.get_fdata(), image.affine), source)
+    for k, path in enumerate(one.files[: SHAPE[2]]):
         read = dcmread(path)
         found = read.pixel_array * float(read.RescaleSlope)
         assert np.abs(found - values[:, :, k].T).max() <= read.RescaleSlope / 2 + 1e-9
-    again = synthesize_series(tmp_path / "in", tmp_path / "one", nifti=True, std=True, **options)
+    again = synthesize_series(tmp_path / "in", tmp_path / "one", nifti=True, **options)
     assert again.status == "skipped"
 
 

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 from mri2pet.errors import InputError, UsageError
 
 if TYPE_CHECKING:
-    import nibabel
     import numpy as np
 
     from mri2pet.dicom.source import Source
     from mri2pet.dicom.uids import Identity
     from mri2pet.imaging.files.reading import T1Image
+    from mri2pet.imaging.space.volume import Volume
 
 GRID_TOLERANCE_MM = 0.05
 
@@ -62,8 +62,8 @@ def write_files(
     t1: T1Image,
     source: Source,
     identity: Identity,
-    pet: nibabel.Nifti1Image,
-    std: nibabel.Nifti1Image | None,
+    pet: Volume,
+    std: Volume | None,
     sidecar: Mapping[str, Any],
     choices: DicomChoices,
 ) -> list[Path]:
@@ -110,7 +110,7 @@ def _report_file(
     return sc_file(source, as_picture(page), identity, version)
 
 
-def on_slices(image: nibabel.Nifti1Image, source: Source) -> np.ndarray:
+def on_slices(pet: Volume, source: Source) -> np.ndarray:
     """Its values [column, row, slice], float32, in the order of the source's slices.
 
     Raises:
@@ -119,11 +119,11 @@ def on_slices(image: nibabel.Nifti1Image, source: Source) -> np.ndarray:
     import numpy as np
 
     shape = (source.columns, source.rows, len(source.frames))
-    turned = np.linalg.inv(source.affine) @ image.affine
+    turned = np.linalg.inv(source.affine) @ pet.affine
     steps = np.rint(turned[:3, :3])
     is_turn = (np.abs(steps).sum(axis=0) == 1).all() and (np.abs(steps).sum(axis=1) == 1).all()
-    values = np.asarray(image.dataobj, dtype=np.float32)
-    if values.ndim != 3 or not is_turn:
+    values = np.asarray(pet.data, dtype=np.float32)
+    if not is_turn:
         raise _elsewhere(values.shape, shape)
     order = [int(np.flatnonzero(steps[axis])[0]) for axis in range(3)]
     values = values.transpose(order)
@@ -133,8 +133,8 @@ def on_slices(image: nibabel.Nifti1Image, source: Source) -> np.ndarray:
     placed = np.eye(4)
     placed[:3, :3] = steps
     placed[backwards, 3] = [shape[axis] - 1 for axis in backwards]
-    ends = np.array(np.meshgrid(*[(0, n - 1) for n in image.shape], (1,))).reshape(4, -1)
-    apart = image.affine @ ends - source.affine @ placed @ ends
+    ends = np.array(np.meshgrid(*[(0, n - 1) for n in pet.shape], (1,))).reshape(4, -1)
+    apart = pet.affine @ ends - source.affine @ placed @ ends
     worst = float(np.linalg.norm(apart[:3], axis=0).max())
     if worst > GRID_TOLERANCE_MM:
         raise InputError(

@@ -22,9 +22,12 @@ from mri2pet.synthesis.outputs import OutputPaths, check_output_folder, remove_i
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import nibabel
+
     from mri2pet.dicom.source import DicomT1
     from mri2pet.engines.choose import Named
     from mri2pet.imaging.files.reading import T1Image
+    from mri2pet.imaging.space.volume import Volume
     from mri2pet.synthesis.result import SynthesisResult
     from mri2pet.synthesis.subject import SubjectRunner
 
@@ -168,9 +171,16 @@ def _synthesize(
     sidecar = result.sidecar
     if there and result.status == "skipped":
         return DicomResult("skipped", source.took, files, sidecar)
-    assert result.pet is not None
-    written = write_files(out, t1, source, identity, result.pet, result.std, sidecar, choices)
+    pet, spread = _volume(result.pet), _volume(result.std)
+    assert pet is not None
+    written = write_files(out, t1, source, identity, pet, spread, sidecar, choices)
     return DicomResult("done", source.took, written, sidecar)
+
+
+def _volume(image: nibabel.Nifti1Image | None) -> Volume | None:
+    from mri2pet.imaging.space.volume import Volume
+
+    return None if image is None else Volume(image.get_fdata(dtype="float32"), image.affine, "SUVR")
 
 
 def _facts(runner: SubjectRunner, t1: T1Image, choices: DicomChoices) -> dict[str, Any]:
@@ -219,20 +229,17 @@ def write_series(
         InputError: no result of this program, or another series than its own.
         Mri2petError: the files cannot be written.
     """
-    import nibabel
-
     from mri2pet.dicom.reading import t1_of
     from mri2pet.dicom.uids import Identity, facts_of
 
     choices = DicomChoices(report, std, overlay)
     path = Path(pet)
     sidecar = _sidecar(path)
+    image, spread = _read_result(path), None
+    if std and "std" in sidecar["outputs"]:
+        spread = _read_result(path.parent / sidecar["outputs"]["std"])
     read = _read(source, series, acquisition, echo)
     identity = Identity.of(read.source, facts_of(sidecar, overlay=overlay))
-    image = nibabel.Nifti1Image.from_filename(path)
-    spread = None
-    if std and "std" in sidecar["outputs"]:
-        spread = nibabel.Nifti1Image.from_filename(path.parent / sidecar["outputs"]["std"])
     made = check_output_folder(Path(out))
     try:
         t1 = t1_of(read, T1_NAME, T1_NAME)
@@ -240,6 +247,14 @@ def write_series(
     finally:
         remove_if_empty(made)
     return DicomResult("done", read.source.took, written, sidecar)
+
+
+def _read_result(path: Path) -> Volume:
+    """A PET or its spread, as it is stored."""
+    from mri2pet.imaging.files.kinds import ImageKind
+    from mri2pet.imaging.files.reading import read_image
+
+    return read_image(path, ImageKind("a PET of `mri2pet synthesize`", as_stored=True)).volume()
 
 
 def _sidecar(pet: Path) -> dict[str, Any]:
