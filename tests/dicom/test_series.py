@@ -193,37 +193,6 @@ def unpacked(pdf: bytes) -> bytes:
     return b"".join(parts)
 
 
-def test_the_page_says_first_that_it_is_synthetic():
-    from mri2pet.report.paper import HEADLINE, as_pdf, paper_page
-
-    random = np.random.default_rng(1)
-    t1 = Volume(random.random((20, 20, 20)).astype(np.float32), np.diag([6.0, 6, 6, 1]))
-    pet = np.zeros((20, 20, 20), np.float32)
-    pet[4:16, 4:16, 4:16] = 1.1
-    page = paper_page(t1, pet, made_sidecar(), ("It was given a contrast agent.",))
-    words = [text for text in page.texts if text.get_text()]
-    assert max(words, key=lambda text: text.get_fontsize()).get_text() == HEADLINE
-    everything = " ".join(text.get_text() for text in words)
-    for part in ("not a medical device", "2" * 64, "1.310", "contrast agent", "seed 0"):
-        assert part in everything
-    assert b"CreationDate" not in as_pdf(page)
-
-
-def test_the_page_shows_no_face():
-    """What lies outside the brain leaves no trace on it."""
-    from mri2pet.report.paper import as_picture, paper_page
-
-    pet = np.zeros((20, 20, 20), np.float32)
-    pet[4:16, 4:16, 4:16] = 1.1
-    pages = []
-    for outside in (0.0, 700.0):
-        t1 = np.where(pet > 0, 300.0, outside).astype(np.float32)
-        pages.append(
-            as_picture(paper_page(Volume(t1, np.diag([6.0, 6, 6, 1])), pet, made_sidecar()), 40)
-        )
-    assert np.array_equal(*pages)
-
-
 @pytest.mark.parametrize("how", ["as it is", "canonical", "turned"])
 def test_axes_of_a_nifti_may_run_anywhere(how, series):
     source = read_t1_series(series).source
