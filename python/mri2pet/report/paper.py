@@ -162,9 +162,9 @@ def _add_provenance(page: Figure, sidecar: Mapping[str, Any]) -> None:
 
 def _checks(checks: Mapping[str, Any]) -> str:
     shown = {
-        "correlation_with_template": "correlation",
-        "dice_with_template": "Dice with the template",
-        "mask_volume_ml": "brain mask, ml",
+        "correlation_with_template": "correlation {:.2f}",
+        "dice_with_template": "Dice with the template {:.2f}",
+        "mask_volume_ml": "brain mask {:.0f} ml",
     }
-    parts = [f"{words} {checks[key]:.3g}" for key, words in shown.items() if checks.get(key)]
+    parts = [words.format(checks[key]) for key, words in shown.items() if checks.get(key)]
     return ", ".join(parts) or "no figures"
