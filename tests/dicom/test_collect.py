@@ -32,7 +32,7 @@ def slices():
 
 def test_any_name_and_depth_and_nothing_else(slices, tmp_path: Path) -> None:
     for k, one in enumerate(slices):
-        save([one], tmp_path / "a" * k, f"0{k}A7")
+        save([one], tmp_path.joinpath(*["a"] * k), f"0{k}A7")
     (tmp_path / "notes.txt").write_text("text")
     (tmp_path / "viewer.exe").write_bytes(b"MZ" + bytes(300))
     (tmp_path / ".hidden").write_bytes((tmp_path / "00A7").read_bytes())
@@ -49,10 +49,10 @@ def _directory() -> bytes:
     made.FileSetID = "MADE"
     made.file_meta = series(*head((8, 9, 2)))[0].file_meta
     made.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.1.3.10"
+    made.preamble = bytes(128)
     stream = io.BytesIO()
-    dcmwrite(stream, made, enforce_file_format=False, preamble=bytes(128))
-    content = bytearray(128) + b"DICM"
-    return bytes(content) + stream.getvalue().partition(b"DICM")[2]
+    dcmwrite(stream, made)
+    return stream.getvalue()
 
 
 def test_a_data_set_without_preamble_is_implicit_little_endian(slices, tmp_path: Path) -> None:
