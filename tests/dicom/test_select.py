@@ -125,7 +125,7 @@ def test_a_series_that_is_named(study) -> None:
                   {"EchoTime": "90"})  # fmt: skip
     assert "contrast agent" in choose(found, 2).warnings[0]
     assert "by its description it is no T1 (FLAIR)" in choose(found, 3).warnings[0]
-    with pytest.raises(InputError, match="series 4 cannot be used as a T1 .*TE 90 ms"):
+    with pytest.raises(InputError, match=r"series 4 cannot be used as a T1 .*TE 90 ms"):
         choose(found, 4)
     with pytest.raises(InputError, match="has no series 7; it has 1, 2, 3, 4"):
         choose(found, 7)

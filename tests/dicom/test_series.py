@@ -322,7 +322,8 @@ class TestModule:
 def test_the_command_says_which_series_it_took(series, tmp_path, capsys):
     command = ["dicom", "synthesize", str(series), str(tmp_path / "out"), "--report", "none"]
     assert main(command) == 0
-    took, wrote = capsys.readouterr().out.splitlines()
+    said = capsys.readouterr()
+    (took,), (wrote,) = said.err.splitlines(), said.out.splitlines()
     assert took.startswith(f'{series}: took series 4 "MARKERseries"')
     assert wrote == f"wrote {SHAPE[2]} instances in {tmp_path / 'out'}"
     assert main([*command, "--quiet"]) == 0

@@ -110,7 +110,6 @@ def synthesize(
     with watch(quiet=quiet) as observer:
         result = synthesize_series(source, out, observer=observer, **choices)
     if not quiet:
-        typer.echo(result.took)
         typer.echo(f"{_line(result)} in {out}")
 
 
@@ -141,7 +140,7 @@ def write(
         overlay=overlay,
     )
     if not quiet:
-        typer.echo(result.took)
+        typer.echo(result.took, err=True)
         typer.echo(f"{_line(result)} in {out}")
 
 

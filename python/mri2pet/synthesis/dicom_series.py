@@ -129,6 +129,7 @@ def synthesize_series(
     observer = observer or Observer()
     observer.run_started(1)
     read = _read(source, series, acquisition, echo)
+    observer.note(read.source.took)
     made = check_output_folder(Path(out))
     try:
         return _synthesize(read, Path(out), options, choices, nifti, observer)
