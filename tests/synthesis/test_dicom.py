@@ -21,7 +21,7 @@ from mri2pet.synthesis.inputs import find_inputs
 from ..dicom.make_series import enhanced, save, series
 from ..dicom.make_series import head as made_head
 
-MARKER = "Qx7"
+MARKER = "QxMarkerSeven"
 PEOPLE = {
     "PatientName": f"{MARKER}name^Ann",
     "PatientID": f"{MARKER}id",

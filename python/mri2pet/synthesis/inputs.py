@@ -114,7 +114,7 @@ def find_inputs(
             dicom = DicomInput(path, series, acquisition, echo)
             stem, note = dicom.look()
             subjects.append(SubjectInput(dicom, stem, note=note))
-        elif path.is_dir():
+        elif os.path.isdir(path):
             raise _no_image(path)
         else:
             subjects.append(SubjectInput(path, output_stem(path)))
