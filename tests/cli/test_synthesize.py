@@ -36,6 +36,7 @@ def test_what_is_given_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
     more = "--engine torch --precision bf16 --brain-mask b.nii --assume-ras --overwrite --jobs 3 -q"
     regions = "--atlas l.nii --labels l.tsv --target t.nii --reference r.nii"
     named = ["--ray", "local", "--centiloid", "royse2021-fbp", "--threshold", "our lab=1.2"]
+    named += ["--series", "4", "--acquisition", "2", "--echo", "1"]
     command = ["synthesize", "a.nii", "b.nii", "-o", "out", *options.split(), *more.split()]
     code = main([*command, *regions.split(), *named])
     assert code == 0
@@ -63,4 +64,7 @@ def test_what_is_given_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
         "threshold": "our lab=1.2",
         "jobs": 3,
         "ray": "local",
+        "series": 4,
+        "acquisition": "2",
+        "echo": "1",
     }

@@ -104,7 +104,7 @@ def test_folder_without_an_image(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no T1-weighted NIfTI or MGZ image"):
         find_inputs(tmp_path)
     touch(tmp_path, "slices/IM0001.dcm")
-    with pytest.raises(InputError, match="dcm2niix"):
+    with pytest.raises(InputError, match="no DICOM file in this folder"):
         find_inputs(tmp_path)
 
 

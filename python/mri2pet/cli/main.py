@@ -19,6 +19,7 @@ from mri2pet.quiet import quiet_libraries
 
 COMMANDS = (
     "synthesize",
+    "dicom",
     "info",
     "preprocess",
     "cohort",
@@ -35,6 +36,7 @@ COMMANDS = (
     "convert",
     "experiment",
     "export",
+    "dicom",
 )
 PROGRAM = "mri2pet"
 FAILED, MISUSED, INTERRUPTED = 1, 2, 130

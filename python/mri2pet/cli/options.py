@@ -37,6 +37,18 @@ Models = Annotated[
     ),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
+DicomSeries = Annotated[
+    int | None,
+    typer.Option("--series", metavar="N", help="Of DICOM: the number that `dicom list` shows."),
+]
+DicomAcquisition = Annotated[
+    str | None,
+    typer.Option("--acquisition", metavar="N", help="Of DICOM: one AcquisitionNumber."),
+]
+DicomEcho = Annotated[
+    str | None,
+    typer.Option("--echo", metavar="N", help="Of DICOM: one echo number (Enhanced: its ms)."),
+]
 AtlasFile = Annotated[
     Path | None,
     typer.Option("--atlas", metavar="FILE", help="Integer labels in template (MNI) space."),

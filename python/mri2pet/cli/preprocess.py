@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mri2pet.cli.options import Extractor, Quiet
+from mri2pet.cli.options import DicomAcquisition, DicomEcho, DicomSeries, Extractor, Quiet
+
+if TYPE_CHECKING:
+    from mri2pet.imaging.files.reading import T1Image
 
 
 def preprocess(
-    t1: Annotated[Path, typer.Argument(help="T1-weighted MRI.")],
+    t1: Annotated[
+        Path, typer.Argument(help="T1-weighted MRI: an image, or a folder or zip of DICOM.")
+    ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the results.")],
     pet: Annotated[
         Path | None, typer.Option(help="PET of the same person, of one or several frames.")
@@ -35,9 +40,14 @@ def preprocess(
         bool, typer.Option("--assume-ras", help="Axes of an image without orientation are R, A, S.")
     ] = False,
     extractor: Extractor = "auto",
+    series: DicomSeries = None,
+    acquisition: DicomAcquisition = None,
+    echo: DicomEcho = None,
     quiet: Quiet = False,
 ) -> None:
     """Bring a T1, and a PET of the same person, to the model's grids."""
+    from mri2pet.dicom.reading import DicomInput, is_dicom
+    from mri2pet.errors import UsageError
     from mri2pet.imaging.prepared_files import preprocess_files
     from mri2pet.stages import load_config
 
@@ -46,8 +56,17 @@ def preprocess(
             typer.echo(f"{name}: {seconds:.1f} s", err=True)
 
     model = load_config(preset).model
+    image: Path | T1Image = t1
+    if is_dicom(t1):
+        dicom = DicomInput(t1, series, acquisition, echo)
+        label, note = dicom.look()
+        if note and not quiet:
+            typer.echo(note, err=True)
+        image = dicom.t1(label)
+    elif (series, acquisition, echo) != (None, None, None):
+        raise UsageError("--series, --acquisition and --echo choose within DICOM; none is given")
     done = preprocess_files(
-        t1,
+        image,
         out,
         mri_shape=model.mri_shape,
         pet_shape=model.pet_shape,

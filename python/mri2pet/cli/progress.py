@@ -49,6 +49,10 @@ class Lines(Observer):
     def __init__(self, *, quiet: bool) -> None:
         self.quiet = quiet
 
+    def note(self, text: str) -> None:
+        if not self.quiet:
+            print(text, file=sys.stderr, flush=True)
+
     def subject_finished(self, result: SynthesisResult) -> None:
         if result.status == "failed":
             print(f"mri2pet: error: {one_line(result)}", file=sys.stderr, flush=True)
@@ -74,6 +78,9 @@ class Bars(Observer):
             from rich.markup import escape
 
             self.progress.update(self.subjects, description=f"subjects · {escape(label)}")
+
+    def note(self, text: str) -> None:
+        self.progress.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def stage(self, name: str, seconds: float | None) -> None:
         if seconds is None and self.work is not None:

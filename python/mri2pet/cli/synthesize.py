@@ -13,6 +13,9 @@ from mri2pet.cli.options import (
     AtlasFile,
     AtlasNames,
     CentiloidName,
+    DicomAcquisition,
+    DicomEcho,
+    DicomSeries,
     Extractor,
     Models,
     ReferenceVoi,
@@ -29,7 +32,8 @@ Images = Annotated[
     typer.Argument(
         metavar="T1... | FOLDER",
         help="T1-weighted images (NIfTI, MGZ, Analyze), or a folder: its *_T1w images, "
-        "else all NIfTI and MGZ images in it.",
+        "else all NIfTI and MGZ images in it, else the T1 among its DICOM files; or a zip archive "
+        "or an Enhanced file of DICOM.",
         show_default=False,
     ),
 ]
@@ -105,6 +109,9 @@ def synthesize(
     threshold: ThresholdText = None,
     jobs: Jobs = 1,
     ray: OnRay = "",
+    series: DicomSeries = None,
+    acquisition: DicomAcquisition = None,
+    echo: DicomEcho = None,
     memory_plan: MemoryPlan = False,
     quiet: Quiet = False,
 ) -> None:
@@ -117,15 +124,15 @@ def synthesize(
     Research software, not a medical device. This image was predicted from an MRI: no tracer was
     given and no amyloid was measured.
     """
-    drawing = _drawing(context, model, models)
+    named = drawing(context, model, models)
     if memory_plan:
-        typer.echo(_memory_plan(drawing, engine, device))
+        typer.echo(_memory_plan(named, engine, device))
         return
     from mri2pet.cli.progress import watch
     from mri2pet.synthesis import synthesize as run
 
     choices = {name: value for name, value in context.params.items() if name not in OWN}
-    choices["model"] = drawing
+    choices["model"] = named
     with watch(quiet=quiet) as observer:
         results = run(list(images), out, observer=observer, **choices)
     failed = [result for result in results if result.status == "failed"]
@@ -134,7 +141,7 @@ def synthesize(
         raise typer.Exit(1 if len(failed) == len(results) else SOME_FAILED)
 
 
-def _drawing(context: typer.Context, model: str, models: list[str] | None) -> str | list[str]:
+def drawing(context: typer.Context, model: str, models: list[str] | None) -> str | list[str]:
     """What `--model` or `--models` name; the default of `--model` gives way."""
     source = context.get_parameter_source("model")
     is_default = source is not None and source.name == "DEFAULT"

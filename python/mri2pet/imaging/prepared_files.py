@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from mri2pet.errors import Mri2petError
+from mri2pet.imaging.files.reading import T1Image
 from mri2pet.imaging.pet.frame_times import read_sidecar
 from mri2pet.imaging.pet.frames import FrameMotion, read_pet
 from mri2pet.imaging.pet.prepare import OnStage, PreparedPet, prepare_pet
@@ -30,7 +31,7 @@ SUVR_FILES = ("pet_suvr.nii.gz", "pet_suvr.json")
 
 
 def preprocess_files(
-    t1: Path | str,
+    t1: Path | str | T1Image,
     out: Path | str,
     *,
     mri_shape: Shape,
@@ -47,6 +48,7 @@ def preprocess_files(
     """Bring a T1, and a PET of the same person, to model space and write both.
 
     Args:
+        t1: file, or what was read of DICOM.
         mri_shape: (K, I, J).
         pet_shape: (K, I, J).
         pet: of one or several frames.

@@ -9,11 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mri2pet.dicom.reading import DicomInput, is_dicom
 from mri2pet.errors import InputError, UsageError
 from mri2pet.files import missing_target
 
 if TYPE_CHECKING:
     import nibabel
+
+    from mri2pet.imaging.files.reading import T1Image
 
     Input = str | os.PathLike[str] | nibabel.spatialimages.SpatialImage
 
@@ -29,12 +32,14 @@ ENTITY_FOLDER = re.compile(r"(sub|ses)-[0-9A-Za-z]+")
 class SubjectInput:
     """One T1-weighted image, the name its results go by, and the named folder that held it.
 
-    `uri` is the image's BIDS URI, where the folder is a BIDS dataset.
+    `source` is a path, a nibabel image, a T1 that was read, or DICOM, whose `note` says which
+    series is taken. `uri` is the image's BIDS URI, where the folder is a BIDS dataset.
     """
 
     source: Any
     stem: str
     folder: Path | None = None
+    note: str = ""
 
     @property
     def uri(self) -> str | None:
@@ -54,20 +59,46 @@ class SubjectInput:
     @property
     def label(self) -> str:
         """The path as the user will recognise it, or the stem of an image in memory."""
+        if isinstance(self.source, DicomInput):
+            return str(self.source.path)
         return str(self.source) if isinstance(self.source, Path) else self.stem
 
+    def read(self, *, assume_ras: bool = False) -> T1Image:
+        """The T1.
 
-def find_inputs(inputs: Input | Sequence[Input], out: Path | None = None) -> list[SubjectInput]:
+        Raises:
+            InputError: it cannot be used.
+        """
+        from mri2pet.imaging.files.reading import T1Image, read_t1
+
+        if isinstance(self.source, T1Image):
+            return self.source
+        if not isinstance(self.source, DicomInput):
+            return read_t1(self.source, assume_ras=assume_ras)
+        return self.source.t1(self.stem)
+
+
+def find_inputs(
+    inputs: Input | Sequence[Input],
+    out: Path | None = None,
+    *,
+    series: int | None = None,
+    acquisition: str | None = None,
+    echo: str | None = None,
+) -> list[SubjectInput]:
     """The subjects behind files, folders and nibabel images, in a stable order.
 
     A folder stands for its `*_T1w` images, or for all its NIfTI and MGZ images where none is
     named so, at any depth, also below folders that are links. Derivatives, hidden folders,
     earlier results of this program and the output folder `out` are left out. A file named twice
-    counts once, and so does a folder that two links lead to.
+    counts once, and so does a folder that two links lead to. A folder with none of these images
+    but with DICOM files, a zip archive of them and a DICOM file stand for one T1 each, which
+    `series`, `acquisition` and `echo` may narrow down (`mri2pet.dicom.reading`).
 
     Raises:
         InputError: a folder without a usable image.
-        UsageError: nothing is named, or two images would get the same output names.
+        UsageError: nothing is named, two images would get the same output names, or a DICOM
+            series is named and there is no DICOM.
     """
     if isinstance(inputs, (str, os.PathLike)) or not isinstance(inputs, Sequence):
         inputs = [inputs]
@@ -77,12 +108,19 @@ def find_inputs(inputs: Input | Sequence[Input], out: Path | None = None) -> lis
     for number, item in enumerate(inputs, start=1):
         if not isinstance(item, (str, os.PathLike)):
             subjects.append(_image_in_memory(item, number, len(inputs)))
-        elif os.path.isdir(path := Path(item)):
-            subjects.extend(
-                SubjectInput(found, output_stem(found), path) for found in _search(path, out)
-            )
+        elif os.path.isdir(path := Path(item)) and (images := _search(path, out)):
+            subjects.extend(SubjectInput(found, output_stem(found), path) for found in images)
+        elif is_dicom(path):
+            dicom = DicomInput(path, series, acquisition, echo)
+            stem, note = dicom.look()
+            subjects.append(SubjectInput(dicom, stem, note=note))
+        elif os.path.isdir(path):
+            raise _no_image(path)
         else:
             subjects.append(SubjectInput(path, output_stem(path)))
+    named = (series, acquisition, echo) != (None, None, None)
+    if named and not any(isinstance(subject.source, DicomInput) for subject in subjects):
+        raise UsageError("--series, --acquisition and --echo choose within DICOM; none is given")
     subjects = _without_repeats(subjects)
     _refuse_collisions(subjects)
     return subjects
@@ -110,16 +148,15 @@ def _search(folder: Path, out: Path | None) -> list[Path]:
     own = _real(out) if out is not None else None
     skip = own if own is not None and _real(folder) in own.parents else None
     images = [path for path in _images_below(folder) if skip not in _real(path).parents]
-    named = [path for path in images if re.search(r"_T1w\.", path.name)]
-    if named or images:
-        return named or images
-    files = list(_files_below(folder))
-    missing = next(filter(None, map(missing_target, files)), None)
-    if any(path.suffix.lower() in (".dcm", ".ima") for path in files):
-        hint = "convert the DICOM series with dcm2niix first"
-    else:
-        hint = missing or "name the image itself"
-    raise InputError(f"{folder}: no T1-weighted NIfTI or MGZ image in this folder; {hint}")
+    return [path for path in images if re.search(r"_T1w\.", path.name)] or images
+
+
+def _no_image(folder: Path) -> InputError:
+    missing = next(filter(None, map(missing_target, _files_below(folder))), None)
+    hint = missing or "name the image itself"
+    return InputError(
+        f"{folder}: no T1-weighted NIfTI or MGZ image and no DICOM file in this folder; {hint}"
+    )
 
 
 def _real(path: Path) -> Path:
@@ -165,8 +202,9 @@ def _image_in_memory(image: Any, number: int, total: int) -> SubjectInput:
 def _without_repeats(subjects: list[SubjectInput]) -> list[SubjectInput]:
     unique: dict[Any, SubjectInput] = {}
     for subject in subjects:
-        in_file = isinstance(subject.source, Path)
-        key = os.path.abspath(subject.source) if in_file else id(subject.source)
+        source: Any = subject.source
+        source = source.path if isinstance(source, DicomInput) else source
+        key = os.path.abspath(source) if isinstance(source, Path) else id(source)
         unique.setdefault(key, subject)
     return list(unique.values())
 

@@ -20,6 +20,9 @@ class Observer:
     def subject_started(self, label: str) -> None:
         """The work on one image begins."""
 
+    def note(self, text: str) -> None:
+        """What the user has to know of an input before the work begins."""
+
     def stage(self, name: str, seconds: float | None) -> None:
         """A stage begins (`seconds` is None) or has taken `seconds`."""
 

@@ -58,12 +58,17 @@ def synthesize(
     threshold: str | None = None,
     jobs: int = 1,
     ray: str = "",
+    series: int | None = None,
+    acquisition: str | None = None,
+    echo: str | None = None,
     observer: Observer | None = None,
 ) -> list[SynthesisResult]:
     """Synthetic AV45 PET volumes in SUVR from T1-weighted images, on the images' own grids.
 
     Args:
-        inputs: files, folders (their `*_T1w` images, else all in them) or nibabel images.
+        inputs: files, folders (their `*_T1w` images, else all in them) or nibabel images; or
+            DICOM: a folder, a zip archive or an Enhanced file, whose results are called `dicom-`
+            and 8 hex digits of a hash, by nothing of a header.
         out: output folder, one folder per subject in it; None keeps the results in memory.
         model: name of a bundled model, model or run folder, export folder, or a loaded model; of
             several in a list, sample k is drawn by number k mod their count.
@@ -91,6 +96,7 @@ def synthesize(
             folder. One alone holds 1.5 GiB for a head of 0.7 mm. With `ray="local"`: its workers.
         ray: `local` or the address of a Ray cluster, whose workers do everything, each with a
             model (and a GPU, for `device="cuda"`) of its own; for an output folder.
+        series, acquisition, echo: which T1 of DICOM, as in `mri2pet.dicom.reading`.
         observer: hears of the progress.
 
     Returns:
@@ -130,7 +136,8 @@ def synthesize(
     if (jobs > 1 or ray) and out is None:
         raise UsageError("--jobs and --ray are for an output folder: give out")
     folder = Path(out) if out is not None else None
-    return _run(inputs, folder, options, observer or Observer(), jobs, ray)
+    subjects = find_inputs(inputs, folder, series=series, acquisition=acquisition, echo=echo)
+    return _run(subjects, folder, options, observer or Observer(), jobs, ray)
 
 
 def _path(name: str | os.PathLike[str] | None) -> Path | None:
@@ -138,16 +145,18 @@ def _path(name: str | os.PathLike[str] | None) -> Path | None:
 
 
 def _run(
-    inputs: Input | Sequence[Input],
+    subjects: list[SubjectInput],
     out: Path | None,
     options: SynthesisOptions,
     observer: Observer,
     jobs: int,
     ray: str,
 ) -> list[SynthesisResult]:
-    subjects = find_inputs(inputs, out)
     if options.brain_mask is not None and len(subjects) > 1:
         raise UsageError("--brain-mask belongs to one image: give the images one at a time")
+    for subject in subjects:
+        if subject.note:
+            observer.note(subject.note)
     made = check_output_folder(out) if out is not None else []
     try:
         if out is not None:

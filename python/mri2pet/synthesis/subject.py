@@ -57,13 +57,13 @@ class SubjectRunner:
             Mri2petError: the image cannot be used, or the results cannot be written.
         """
         from mri2pet.imaging.brain import ready
-        from mri2pet.imaging.pipeline import preprocess, read_t1
+        from mri2pet.imaging.pipeline import preprocess
         from mri2pet.synthesis.pet import synthetic_pet
 
         seconds: dict[str, float] = {}
         ready.begin()
         with stage("read", seconds, self.observer):
-            t1 = read_t1(subject.source, assume_ras=self.options.assume_ras)
+            t1 = subject.read(assume_ras=self.options.assume_ras)
         image = {"file": subject.name, "place": _place_of(subject), "sha256": t1.sha256}
         paths = self.layout(self.out, subject.stem) if self.out is not None else None
         if paths is not None:
@@ -209,7 +209,7 @@ def _beside_the_spread(
 def _place_of(subject: SubjectInput) -> str:
     """Tells two files of one name apart without saying where they lie."""
     in_file = isinstance(subject.source, Path)
-    path = str(subject.source.resolve()) if in_file else subject.label
+    path = str(subject.source.resolve()) if in_file else subject.stem
     return hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
 
 

@@ -1,0 +1,18 @@
+"""`mri2pet dicom`: what has to do with DICOM alone."""
+
+from __future__ import annotations
+
+import typer
+
+from mri2pet import WARNING
+from mri2pet.cli.dicom_list import list_series
+from mri2pet.cli.dicom_write import module, synthesize, write
+
+dicom = typer.Typer(
+    help=f"From DICOM to DICOM: a T1 series in, a synthetic PET in its study out.\n\n{WARNING}",
+    no_args_is_help=True,
+)
+dicom.command("list")(list_series)
+dicom.command("synthesize")(synthesize)
+dicom.command("write")(write)
+dicom.command("module")(module)
