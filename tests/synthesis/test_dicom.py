@@ -21,13 +21,13 @@ from mri2pet.synthesis.inputs import find_inputs
 from ..dicom.make_series import enhanced, save, series
 from ..dicom.make_series import head as made_head
 
-MARKER = "QxMarkerSeven"
+MARKER = "QxMark7"
 PEOPLE = {
     "PatientName": f"{MARKER}name^Ann",
     "PatientID": f"{MARKER}id",
     "IssuerOfPatientID": f"{MARKER}issuer",
     "PatientBirthDate": "19010203",
-    "AccessionNumber": f"{MARKER}accession",
+    "AccessionNumber": f"{MARKER}number",
     "StudyID": f"{MARKER}study",
     "ReferringPhysicianName": f"{MARKER}doctor",
     "InstitutionName": f"{MARKER}hospital",
