@@ -64,6 +64,7 @@ def test_dicom_that_is_refused_is_an_input_that_fails_later(tmp_path: Path) -> N
         found.read()
 
 
+@pytest.mark.slow
 def test_results_hold_nothing_of_a_header_or_a_folders_name(
     head: nibabel.Nifti1Image, small_model: Path, no_report, tmp_path: Path, capfd
 ) -> None:
