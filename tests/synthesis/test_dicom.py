@@ -21,13 +21,13 @@ from mri2pet.synthesis.inputs import find_inputs
 from ..dicom.make_series import enhanced, save, series
 from ..dicom.make_series import head as made_head
 
-MARKER = "QxMarkerSeven"
+MARKER = "QxMark7"
 PEOPLE = {
     "PatientName": f"{MARKER}name^Ann",
     "PatientID": f"{MARKER}id",
     "IssuerOfPatientID": f"{MARKER}issuer",
     "PatientBirthDate": "19010203",
-    "AccessionNumber": f"{MARKER}accession",
+    "AccessionNumber": f"{MARKER}number",
     "StudyID": f"{MARKER}study",
     "ReferringPhysicianName": f"{MARKER}doctor",
     "InstitutionName": f"{MARKER}hospital",
@@ -64,6 +64,7 @@ def test_dicom_that_is_refused_is_an_input_that_fails_later(tmp_path: Path) -> N
         found.read()
 
 
+@pytest.mark.slow
 def test_results_hold_nothing_of_a_header_or_a_folders_name(
     head: nibabel.Nifti1Image, small_model: Path, no_report, tmp_path: Path, capfd
 ) -> None:

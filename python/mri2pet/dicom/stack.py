@@ -200,9 +200,9 @@ def _one_grid(series: Series, frames: list[Frame], refuse: Refuse) -> tuple[str,
     spacings = [frame.spacing for frame in frames]
     if None in spacings or min(np.array(spacings, float).min(), 1.0) <= 0:
         raise refuse("has slices without a pixel spacing; export it again with its geometry")
-    values = np.array(spacings, float)
-    if np.ptp(values, axis=0).max() > 1e-3 * values.min():
-        low, high = values.min(), values.max()
+    sizes = np.array(spacings, float)
+    if np.ptp(sizes, axis=0).max() > 1e-3 * sizes.min():
+        low, high = sizes.min(), sizes.max()
         raise refuse(f"has slices of pixel spacings from {low:.4g} to {high:.4g} mm; give one grid")
     (between_rows, between_columns) = spacings[0]  # type: ignore[misc]
     return between_rows, between_columns
@@ -300,9 +300,9 @@ def _affine(first: Frame, slice_spacing_mm: float) -> np.ndarray:
     orientation = np.array(first.orientation, float)
     normal = np.cross(orientation[:3], orientation[3:])
     lps = create_affine_matrix_from_attributes(
-        np.array(first.position, float),
-        orientation,
-        np.array(first.spacing, float),
+        [float(value) for value in first.position or ()],
+        orientation.tolist(),
+        [float(value) for value in first.spacing or ()],
         slice_spacing_mm / float(np.linalg.norm(normal)),
     )
     return np.asarray(np.diag([-1.0, -1.0, 1.0, 1.0]) @ lps)
