@@ -33,6 +33,7 @@ COMMANDS = (
     "calibrate",
     "downstream",
     "convert",
+    "dicom",
     "experiment",
     "export",
 )
