@@ -123,13 +123,14 @@ class Limits:
     def message_ended(self, _: object = None) -> None:
         self._message = 0
 
-    def recv(self, count: int) -> bytearray:
-        """`count` bytes, or fewer when the peer is gone.
+    def recv(self, nr_bytes: int) -> bytearray:
+        """`nr_bytes` bytes, or fewer when the peer is gone.
 
         Raises:
             OSError: the PDU or its message is longer than allowed.
             TimeoutError: the whole PDU did not come in time.
         """
+        count = nr_bytes
         self._message += count
         dimse = self._wrapped.assoc.dimse.message
         on_disk = dimse is not None and dimse._data_set_file is not None
@@ -180,10 +181,10 @@ class _Handler(RequestHandler):
         limits.refused = self.server.refused
         wrapped.recv = limits.recv  # type: ignore[method-assign]
         association.bind(evt.EVT_DIMSE_RECV, limits.message_ended)
-        began = time.time()
+        self.server.before(association)
         association.start()
         association.join()
-        self.server.after(association, began)
+        self.server.after(association)
 
 
 class Gate(ThreadedAssociationServer):
@@ -200,13 +201,14 @@ class Gate(ThreadedAssociationServer):
         timeout_s: float,
         greet_s: float,
         refused: Callable[[str], None],
-        after: Callable[[Any, float], None],
+        before: Callable[[Any], None],
+        after: Callable[[Any], None],
         **more: Any,
     ) -> None:
         self.allowed, self.max_pdu = allowed, settings.max_pdu
         self.timeout_s, self.greet_s = timeout_s, greet_s
         self.per_peer, self.most = settings.per_peer, settings.max_associations
-        self.refused, self.after = refused, after
+        self.refused, self.before, self.after = refused, before, after
         self._connections: Counter[str] = Counter()
         self._counting = threading.Lock()
         tls = None if settings.tls is None else server_context(settings.tls)

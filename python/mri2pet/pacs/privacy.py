@@ -37,9 +37,8 @@ def job_name(key: bytes, series: str) -> str:
 def log(event: str, **values: float | str | None) -> None:
     """One line on stdout. `values` hold nothing that a header or a stranger wrote."""
     line = {"time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "event": event, **values}
-    with _lock:
-        with contextlib.suppress(OSError):  # whoever read it is gone
-            print(json.dumps(line), file=_stream or sys.stdout, flush=True)
+    with _lock, contextlib.suppress(OSError):  # whoever read it is gone
+        print(json.dumps(line), file=_stream or sys.stdout, flush=True)
 
 
 def where(error: BaseException) -> str:

@@ -39,8 +39,9 @@ class Timeouts:
 
 @dataclass
 class _Transfer:
-    """What one association carried: job → (its study, when it was last touched)."""
+    """What one association carried: job → (its study, when it was last touched), since `began`."""
 
+    began: float
     carried: dict[int, tuple[str, float]] = field(default_factory=dict)
     broken_series: set[str] = field(default_factory=set)
     all_broken: bool = False
@@ -103,6 +104,7 @@ class Reception:
                 timeout_s=self._timeouts.idle_s,
                 greet_s=self._timeouts.greet_s,
                 refused=self.refused,
+                before=self._before,
                 after=self._after,
             )
         except OSError as error:
@@ -160,7 +162,7 @@ class Reception:
             association.kill()
 
     def _store(self, event: Any) -> int:
-        transfer = self._transfers.setdefault(id(event.assoc), _Transfer())
+        transfer = self._transfers[id(event.assoc)]
         try:
             return self._take(event, transfer)
         except Unacceptable as error:
@@ -229,15 +231,18 @@ class Reception:
         past = [j for j, (other, at) in transfer.carried.items() if other != study and at <= quiet]
         if past:
             broken = [j for j in past if transfer.series[j] in transfer.broken_series]
-            arrivals.ended(self._database, past, began=time.time(), broken=broken)
+            arrivals.ended(self._database, past, began=transfer.began, broken=broken)
             for job in past:
                 del transfer.carried[job]
 
-    def _after(self, association: Any, began: float) -> None:
+    def _before(self, association: Any) -> None:
+        self._transfers[id(association)] = _Transfer(time.time())
+
+    def _after(self, association: Any) -> None:
         """An association ended."""
         _remove_unfinished(association.dimse)
-        transfer = self._transfers.pop(id(association), None)
-        if transfer is None or not transfer.carried:
+        transfer = self._transfers.pop(id(association))
+        if not transfer.carried:
             return
         whole = association.is_released and not transfer.all_broken
         broken = [
@@ -246,7 +251,7 @@ class Reception:
             if not whole or transfer.series[job] in transfer.broken_series
         ]
         try:
-            arrivals.ended(self._database, transfer.carried, began=began, broken=broken)
+            arrivals.ended(self._database, transfer.carried, began=transfer.began, broken=broken)
         except sqlite3.Error:  # a full disk; the next start makes them doubtful
             log("not_noted", series=len(transfer.carried))
         if broken:

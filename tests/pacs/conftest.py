@@ -1,0 +1,116 @@
+"""A node within the test's process, and one in processes of its own."""
+
+from __future__ import annotations
+
+import importlib.util
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+pytest.importorskip("pynetdicom", reason="the extra dicom is not installed")
+
+
+def _loaded(name: str) -> ModuleType:
+    path = Path(__file__).with_name(f"{name}.py")
+    spec = importlib.util.spec_from_file_location(f"pacs_{name}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def peers() -> ModuleType:
+    """`peers.py`."""
+    return _loaded("peers")
+
+
+@pytest.fixture
+def quick() -> Any:
+    """The pace of tests."""
+    return _loaded("stub_node").PACE
+
+
+@pytest.fixture
+def tree(tmp_path: Path, peers: ModuleType) -> dict[str, Any]:
+    """NODE.json for a test: free ports, a private spool, a series is complete after 0.3 s."""
+    return {
+        "aet": "MRI2PET",
+        "port": peers.free_port(),
+        "health_port": peers.free_port(),
+        "peers": [
+            {"aet": "SENDER", "addresses": ["127.0.0.1"]},
+            {"aet": "READER", "addresses": ["127.0.0.1"], "may_send": False},
+            {"aet": "ELSEWHERE", "addresses": ["10.0.0.0/8"]},
+        ],
+        "destination": {"aet": "ARCHIVE", "host": "127.0.0.1", "port": peers.free_port()},
+        "spool": str(tmp_path / "spool"),
+        "stable_s": 0.3,
+        "incomplete_s": 1,
+        "min_free_gib": 0,
+    }
+
+
+class Within:
+    """A receiver in this process; `work` does what a worker would."""
+
+    def __init__(self, tree: dict[str, Any], pace: Any, synthesis: Callable[..., None]) -> None:
+        from mri2pet.pacs.database import Database
+        from mri2pet.pacs.receiver import Receiver
+        from mri2pet.pacs.settings import NodeSettings
+        from mri2pet.pacs.spool import Spool
+
+        self.settings = NodeSettings.model_validate(tree)
+        self.port = self.settings.port
+        self.spool = Spool(self.settings.spool)
+        self.spool.open()
+        self.database = Database(self.spool.database)
+        self.receiver = Receiver(self.settings, self.spool, self.database, pace=pace)
+        self._synthesis = synthesis
+
+    def states(self) -> list[str]:
+        return [row["state"] for row in self.database.rows("SELECT state FROM job ORDER BY id")]
+
+    def work(self) -> int:
+        """Does all ready jobs; their number."""
+        from mri2pet.pacs.jobs import take
+        from mri2pet.pacs.worker import work
+
+        count = 0
+        while job := take(self.database):
+            work(job, self.spool, self.database, self._synthesis)
+            count += 1
+        return count
+
+    def counters(self) -> dict[str, float]:
+        rows = self.database.rows("SELECT * FROM counter")
+        return {row["name"]: row["value"] for row in rows}
+
+
+@pytest.fixture
+def within(
+    tree: dict[str, Any], quick: Any, peers: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., Within]]:
+    """Starts a receiver in this process: keys of NODE.json, or `pace`, may be given."""
+    from pynetdicom import _config
+
+    monkeypatch.setattr(tempfile, "tempdir", tempfile.gettempdir())
+    for name in ("STORE_RECV_CHUNKED_DATASET", "STORE_SEND_CHUNKED_DATASET", "LOG_HANDLER_LEVEL"):
+        monkeypatch.setattr(_config, name, getattr(_config, name))
+    started: list[Within] = []
+
+    def start(pace: Any = quick, **changes: Any) -> Within:
+        node = Within({**tree, **changes}, pace, peers.stub_synthesis)
+        node.receiver.start()
+        started.append(node)
+        return node
+
+    yield start
+    for node in started:
+        node.receiver.stop()
+        node.database.close()
