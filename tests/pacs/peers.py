@@ -165,9 +165,7 @@ class Archive:
             (evt.EVT_C_ECHO, lambda _: 0),
             (evt.EVT_N_ACTION, self._asked),
         ]
-        self._server = ae.start_server(
-            ("127.0.0.1", self.port), block=False, evt_handlers=handlers
-        )
+        self._server = ae.start_server(("127.0.0.1", self.port), block=False, evt_handlers=handlers)
         return self
 
     def stop(self) -> None:

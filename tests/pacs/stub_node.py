@@ -12,7 +12,7 @@ PACE = Pace(
     patience=Patience(first_s=0.5, longest_s=3, ask_s=5, ask_again_s=5),
     timeouts=Timeouts(greet_s=5, idle_s=30),
     echo_s=1,
-    purge_s=1,
+    purge_s=0.3,
 )
 
 

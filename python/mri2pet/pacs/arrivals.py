@@ -88,10 +88,7 @@ def _job(
         waits = last["state"] == "receiving" or (new and last["state"] == "ready")
         again = last["state"] == "refused" and last["code"] == BROKE_OFF
         if again:
-            change.execute(
-                "UPDATE job SET doubtful = ?, code = NULL, reason = NULL WHERE id = ?",
-                (now, last["id"]),
-            )
+            change.execute("UPDATE job SET code = NULL, reason = NULL WHERE id = ?", (last["id"],))
         if waits or again:
             change.execute(
                 "UPDATE job SET state = 'receiving', touched = ?1, entered = ?1 WHERE id = ?2",

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from mri2pet.pacs.database import Database
 
 DAY = 86400.0
+RESEND_S = 60.0
+"""Until what the archive says it has lost is sent again."""
 ASKED_AT_MOST = 10
 """So many reports that instances are missing fail a job."""
 
@@ -139,7 +141,7 @@ def reported(
             change.execute(
                 "UPDATE job SET state = 'sending', entered = ?1, since = coalesce(since, ?1), "
                 "next = ?2 WHERE id = ?3 AND state = 'stored'",
-                (now, now + 60, job),
+                (now, now + RESEND_S, job),
             )
         row: sqlite3.Row = change.execute(
             "SELECT id, name, state FROM job WHERE id = ?", (job,)

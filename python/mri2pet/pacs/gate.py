@@ -109,7 +109,8 @@ def client_context(tls: TLS) -> ssl.SSLContext:
 class Limits:
     """What one connection may take; replaces `recv` of pynetdicom's socket.
 
-    `refused` is called with a word when a limit ends the connection.
+    `refused` is called with a word when a limit ends the connection, `can_write` tells whether the
+    disk can take more of an image.
     """
 
     def __init__(
@@ -118,6 +119,7 @@ class Limits:
         self._wrapped, self._max_pdu = wrapped, max_pdu
         self._greet_s, self._timeout_s = greet_s, timeout_s
         self._message = 0
+        self.can_write: Callable[[], bool] = lambda: True
         self.refused: Callable[[str], None] = lambda _: None
 
     def message_ended(self, _: object = None) -> None:
@@ -127,7 +129,7 @@ class Limits:
         """`nr_bytes` bytes, or fewer when the peer is gone.
 
         Raises:
-            OSError: the PDU or its message is longer than allowed.
+            OSError: the PDU or its message is longer than allowed, or the disk is full.
             TimeoutError: the whole PDU did not come in time.
         """
         count = nr_bytes
@@ -139,6 +141,9 @@ class Limits:
         ):
             self.refused("length")
             raise OSError("longer than allowed")
+        if on_disk and not self.can_write():
+            self.refused("disk")
+            raise OSError("no room")
         connection = self._wrapped.socket
         assert connection is not None
         buffer, got = bytearray(count), 0
@@ -178,7 +183,7 @@ class _Handler(RequestHandler):
             greet_s=self.server.greet_s,
             timeout_s=self.server.timeout_s,
         )
-        limits.refused = self.server.refused
+        limits.refused, limits.can_write = self.server.refused, self.server.can_write
         wrapped.recv = limits.recv  # type: ignore[method-assign]
         association.bind(evt.EVT_DIMSE_RECV, limits.message_ended)
         self.server.before(association)
@@ -201,6 +206,7 @@ class Gate(ThreadedAssociationServer):
         timeout_s: float,
         greet_s: float,
         refused: Callable[[str], None],
+        can_write: Callable[[], bool],
         before: Callable[[Any], None],
         after: Callable[[Any], None],
         **more: Any,
@@ -208,7 +214,8 @@ class Gate(ThreadedAssociationServer):
         self.allowed, self.max_pdu = allowed, settings.max_pdu
         self.timeout_s, self.greet_s = timeout_s, greet_s
         self.per_peer, self.most = settings.per_peer, settings.max_associations
-        self.refused, self.before, self.after = refused, before, after
+        self.refused, self.can_write = refused, can_write
+        self.before, self.after = before, after
         self._connections: Counter[str] = Counter()
         self._counting = threading.Lock()
         tls = None if settings.tls is None else server_context(settings.tls)

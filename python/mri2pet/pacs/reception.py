@@ -23,7 +23,7 @@ from mri2pet.pacs.gate import AllowList, Gate
 from mri2pet.pacs.instance import Unacceptable, data_set_hash, examine
 from mri2pet.pacs.privacy import Identifiers, job_name, log
 from mri2pet.pacs.settings import NodeSettings
-from mri2pet.pacs.spool import Spool, name_of, sync
+from mri2pet.pacs.spool import RESERVE, Spool, name_of, sync
 
 SUCCESS, NO_ROOM, CONFLICT, INTERNAL = 0x0000, 0xA700, 0xC000, 0x0110
 GIB = float(1 << 30)
@@ -104,6 +104,7 @@ class Reception:
                 timeout_s=self._timeouts.idle_s,
                 greet_s=self._timeouts.greet_s,
                 refused=self.refused,
+                can_write=self._spool.can_write,
                 before=self._before,
                 after=self._after,
             )
@@ -117,13 +118,14 @@ class Reception:
 
     def stop(self, patience_s: float) -> None:
         """Takes no more connections; those that are open have so many seconds to end."""
-        if self._server is None:
+        server, self._server = self._server, None
+        if server is None:
             return
-        self._server.shutdown()
+        server.shutdown()
         end = time.monotonic() + patience_s
-        for association in self._server.active_associations:
+        for association in server.active_associations:
             association.join(max(0.0, end - time.monotonic()))
-        left = self._server.active_associations
+        left = server.active_associations
         for association in left:
             association.abort(block=False)
         end = time.monotonic() + 1.5
@@ -149,8 +151,8 @@ class Reception:
         if time.monotonic() - when > 1:
             held = arrivals.bytes_held(self._database)
             self._held = (time.monotonic(), held)
-        free = self._spool.free_bytes()
-        return held < self._settings.quota_gib * GIB and free >= self._settings.min_free_gib * GIB
+        least = max(self._settings.min_free_gib * GIB, RESERVE)
+        return held < self._settings.quota_gib * GIB and self._spool.free_bytes() >= least
 
     def _requested(self, event: Any) -> None:
         """The AE title must be one that may come from this address."""

@@ -15,6 +15,9 @@ from pathlib import Path
 
 from mri2pet.errors import UsageError
 
+RESERVE = 32 << 20
+"""Bytes of the disk that incoming images never take."""
+
 
 class Spool:
     """Paths below one folder, on a local disk.
@@ -83,6 +86,10 @@ class Spool:
 
     def free_bytes(self) -> int:
         return shutil.disk_usage(self.folder).free
+
+    def can_write(self) -> bool:
+        """Whether the disk leaves room for the queue itself."""
+        return self.free_bytes() >= RESERVE
 
     def sweep(self, files: Collection[str], jobs: Collection[str]) -> int:
         """Removes what a killed node left: temporary files, instances that no row knows, folders
