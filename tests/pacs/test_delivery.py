@@ -98,7 +98,7 @@ def test_instances_that_the_archive_lost_are_sent_again(within, peers, archive, 
     monkeypatch.setattr(deliveries, "RESEND_S", 0.1)
     made_ready(node, peers)
     wait_states(node, peers, "committed", "purged")
-    assert archive.reports == 2
+    peers.wait_for(lambda: archive.reports == 2, "two reports")
 
 
 def test_report_that_does_not_come_is_asked_for_again(within, peers, archive, quick):

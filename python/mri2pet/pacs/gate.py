@@ -150,21 +150,19 @@ class Limits:
         view = memoryview(buffer)
         met = self._wrapped.assoc.is_established
         end = time.monotonic() + (self._timeout_s if met else self._greet_s)
-        while got < count:
-            left = end - time.monotonic()
-            if left <= 0:
-                self.refused("slow")
-                raise TimeoutError("slower than allowed")
-            connection.settimeout(left)
-            received = connection.recv_into(view[got:], min(count - got, MIB))
-            if not received:
-                view.release()
-                del buffer[got:]
-                return buffer
-            got += received
-        view.release()
+        with memoryview(buffer) as view:
+            while got < count:
+                try:
+                    connection.settimeout(max(1e-3, end - time.monotonic()))
+                    received = connection.recv_into(view[got:], min(count - got, MIB))
+                except TimeoutError:
+                    self.refused("slow")
+                    raise
+                if not received:
+                    break
+                got += received
         connection.settimeout(self._timeout_s)
-        return buffer
+        return buffer[:got]
 
 
 class _Handler(RequestHandler):

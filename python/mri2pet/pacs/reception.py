@@ -3,6 +3,7 @@ hears that it was taken."""
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import tempfile
 import threading
@@ -124,8 +125,9 @@ class Reception:
         server.shutdown()
         end = time.monotonic() + patience_s
         for association in server.active_associations:
-            association.join(max(0.0, end - time.monotonic()))
-        left = server.active_associations
+            if association.is_established:
+                association.join(max(0.0, end - time.monotonic()))
+        left = [a for a in server.active_associations if a.is_established]
         for association in left:
             association.abort(block=False)
         end = time.monotonic() + 1.5
@@ -291,7 +293,8 @@ def _remove_unfinished(dimse: Any) -> None:
     """The files of images that an association left half-sent, or that nobody looked at."""
     message = dimse.message
     if message is not None and message._data_set_path is not None:
-        message._data_set_file.close()
+        with contextlib.suppress(OSError):  # the disk may be full
+            message._data_set_file.close()
         message._data_set_path.unlink(missing_ok=True)
     while not dimse.msg_queue.empty():
         _, left = dimse.msg_queue.get_nowait()
