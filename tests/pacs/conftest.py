@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -37,9 +38,16 @@ def quick() -> Any:
 
 
 @pytest.fixture
-def tree(tmp_path: Path, peers: ModuleType) -> dict[str, Any]:
-    """NODE.json for a test: free ports, a private spool, a series is complete after 0.3 s."""
-    return {
+def tree(tmp_path: Path, node_json: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
+    """NODE.json of one test."""
+    return node_json(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def node_json(peers: ModuleType) -> Callable[[Path], dict[str, Any]]:
+    """Makes NODE.json for a folder: free ports, a private spool, a series is complete after
+    0.3 s."""
+    return lambda folder: {
         "aet": "MRI2PET",
         "port": peers.free_port(),
         "health_port": peers.free_port(),
@@ -49,11 +57,35 @@ def tree(tmp_path: Path, peers: ModuleType) -> dict[str, Any]:
             {"aet": "ELSEWHERE", "addresses": ["10.0.0.0/8"]},
         ],
         "destination": {"aet": "ARCHIVE", "host": "127.0.0.1", "port": peers.free_port()},
-        "spool": str(tmp_path / "spool"),
+        "spool": str(folder / "spool"),
         "stable_s": 0.3,
         "incomplete_s": 1,
         "min_free_gib": 0,
     }
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An authority, and certificates of it for the node and a client."""
+    folder = tmp_path_factory.mktemp("certificates")
+
+    def openssl(*arguments: str) -> None:
+        subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
+
+    key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
+    openssl(
+        "req", "-x509", *key, "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=ca", "-days", "2"
+    )
+    (folder / "san").write_text("subjectAltName=IP:127.0.0.1,DNS:localhost")
+    for name in ("node", "client"):
+        openssl(
+            "req", *key, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}"
+        )
+        openssl(
+            "x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key",
+            "-CAcreateserial", "-out", f"{name}.pem", "-days", "2", "-extfile", "san",
+        )  # fmt: skip
+    return folder
 
 
 class Within:

@@ -89,7 +89,7 @@ def free_port() -> int:
         return int(found.getsockname()[1])
 
 
-def wait_for(condition: Callable[[], Any], what: str, seconds: float = 30) -> Any:
+def wait_for(condition: Callable[[], Any], what: str, seconds: float = 60) -> Any:
     """The condition's first true value; fails after so many seconds."""
     end = time.monotonic() + seconds
     while True:

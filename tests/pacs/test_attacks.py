@@ -6,7 +6,6 @@ import contextlib
 import socket
 import ssl
 import struct
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -167,30 +166,6 @@ def test_address_that_is_not_listed_gets_no_thread(within, peers, tree):
         assert is_closed(connection)
     wait_count(node, peers, "address")
     assert threading.active_count() <= before
-
-
-@pytest.fixture(scope="module")
-def certificates(tmp_path_factory):
-    """An authority, and certificates of it for the node and a client."""
-    folder = tmp_path_factory.mktemp("certificates")
-
-    def openssl(*arguments):
-        subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
-
-    key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
-    openssl(
-        "req", "-x509", *key, "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=ca", "-days", "2"
-    )
-    (folder / "san").write_text("subjectAltName=IP:127.0.0.1,DNS:localhost")
-    for name in ("node", "client"):
-        openssl(
-            "req", *key, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}"
-        )
-        openssl(
-            "x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key",
-            "-CAcreateserial", "-out", f"{name}.pem", "-days", "2", "-extfile", "san",
-        )  # fmt: skip
-    return folder
 
 
 def client(folder: Path, *, certificate: bool):

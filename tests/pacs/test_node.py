@@ -18,18 +18,38 @@ MARKERS = {
 WORDS = ("Xq", "XQ", "Zwname", "19370203")
 
 
-@pytest.fixture
-def archive(peers, tree):
-    made = peers.Archive(tree["destination"]["port"], tree["port"]).start()
-    yield made
-    made.stop()
+@pytest.fixture(scope="module")
+def shared(peers, node_json, tmp_path_factory):
+    """One node and its archive for all tests but those that end it."""
+    folder = tmp_path_factory.mktemp("node")
+    tree = node_json(folder)
+    archive = peers.Archive(tree["destination"]["port"], tree["port"]).start()
+    with peers.NodeProcess(folder, tree) as node:
+        node.wait_ready()
+        yield node, archive
+    archive.stop()
 
 
 @pytest.fixture
-def node(peers, tree, tmp_path, archive):
-    with peers.NodeProcess(tmp_path, tree) as made:
-        made.wait_ready()
-        yield made
+def node(shared):
+    return shared[0]
+
+
+@pytest.fixture
+def archive(shared):
+    return shared[1]
+
+
+@pytest.fixture
+def tree(node):
+    return node.tree
+
+
+@pytest.fixture
+def new(node):
+    """States of the jobs since the test began."""
+    before = len(states(node))
+    return lambda: states(node)[before:]
 
 
 def states(node):
@@ -51,7 +71,25 @@ def column_texts(node):
         ]
 
 
-def test_series_becomes_a_pet_and_no_way_out_tells_of_the_person(node, peers, tree, archive, capfd):
+def test_metrics_and_health(node, peers, tree, archive):
+    assert node.get("/healthz") == (200, '{"receiver": true, "worker": true}\n')
+    assert node.get("/secret")[0] == 404
+    peers.send(tree["port"], peers.made_series(2))
+    peers.wait_for(lambda: "mri2pet_synthesis_seconds_count 1" in node.get("/metrics")[1], "a job")
+    text = node.get("/metrics")[1]
+    assert "mri2pet_instances_received_total 2" in text
+    assert 'mri2pet_jobs{state="failed"} 0' in text
+    assert "mri2pet_oldest_ready_job_seconds" in text
+    archive.stop()
+    peers.wait_for(lambda: node.get("/readyz")[0] == 503, "a node that misses its destination")
+    assert '"destination": false' in node.get("/readyz")[1]
+    archive.start()
+    node.wait_ready()
+
+
+def test_series_becomes_a_pet_and_no_way_out_tells_of_the_person(
+    node, new, peers, tree, archive, capfd
+):
     from mri2pet.cli.main import main
 
     for wish in ("", "refuse", "fail"):
@@ -67,8 +105,8 @@ def test_series_becomes_a_pet_and_no_way_out_tells_of_the_person(node, peers, tr
         ["committed", "refused", "failed", "refused"],
         ["purged", "refused", "failed", "refused"],
     )
-    peers.wait_for(lambda: states(node) in ends, f"ends, not {states(node)}")
-    assert list(peers.series_counts(archive).values()) == [4]
+    peers.wait_for(lambda: new() in ends, "the ends of four jobs")
+    assert 4 in peers.series_counts(archive).values()
     peers.wait_for(
         lambda: 'refused_total{reason="broke_off"} 1' in node.get("/metrics")[1], "counts"
     )
@@ -84,37 +122,55 @@ def test_series_becomes_a_pet_and_no_way_out_tells_of_the_person(node, peers, tr
     assert all(path.stat().st_mode & 0o077 == 0 for path in node.spool.rglob("*"))
 
 
-def test_metrics_and_health(node, peers, tree, archive):
-    assert node.get("/healthz") == (200, '{"receiver": true, "worker": true}\n')
-    assert node.get("/secret")[0] == 404
-    peers.send(tree["port"], peers.made_series(2))
-    peers.wait_for(lambda: "mri2pet_synthesis_seconds_count 1" in node.get("/metrics")[1], "a job")
-    text = node.get("/metrics")[1]
-    assert "mri2pet_instances_received_total 2" in text
-    assert 'mri2pet_jobs{state="failed"} 0' in text
-    assert "mri2pet_oldest_ready_job_seconds" in text
-    archive.stop()
-    archive._server = None
-    peers.wait_for(lambda: node.get("/readyz")[0] == 503, "a node that misses its destination")
-    assert '"destination": false' in node.get("/readyz")[1]
-
-
-def test_job_that_kills_the_worker_fails_alone(node, peers, tree):
+def test_job_that_kills_the_worker_fails_alone(node, new, peers, tree):
     peers.send(tree["port"], peers.made_series(2, ImageComments="die"))
-    peers.wait_for(lambda: states(node) == ["failed"], "a failed job", 60)
+    peers.wait_for(lambda: new() == ["failed"], "a failed job", 60)
     peers.send(tree["port"], peers.made_series(2))
-    peers.wait_for(lambda: states(node)[1] in ("committed", "purged"), "the next one", 60)
+    peers.wait_for(lambda: new()[1] in ("committed", "purged"), "the next one", 60)
     assert [e for e in node.events() if e["event"] == "failed"]
 
 
-def test_killed_receiver_comes_back_and_its_half_series_is_doubtful(node, peers, tree):
+def test_killed_receiver_comes_back_and_its_half_series_is_doubtful(node, new, peers, tree):
     sender = peers.Sender(tree["port"])
     assert sender.store(peers.made_series(3)) == [0, 0, 0]
     before = node.pids()["receiver"]
     os.kill(before, signal.SIGKILL)
     peers.wait_for(lambda: node.pids().get("receiver", before) != before, "another receiver")
     sender.association.abort()
-    peers.wait_for(lambda: states(node) == ["refused"], "a refused job")
+    peers.wait_for(lambda: new() == ["refused"], "a refused job")
+
+
+def is_running(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as status:
+            return status.read().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_node_that_cannot_work_says_why_and_ends(peers, node_json, tmp_path):
+    import socket
+
+    tree = node_json(tmp_path)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", tree["port"]))
+        taken.listen()
+        with peers.NodeProcess(tmp_path, tree) as node:
+            assert node.process.wait(60) == 1
+    log = node.log.read_text()
+    assert f"cannot listen on 127.0.0.1, port {tree['port']} (Address already in use)" in log
+    assert "the receiver cannot work" in log
+
+
+def test_children_end_with_a_killed_parent(peers, node_json, tmp_path):
+    with peers.NodeProcess(tmp_path, node_json(tmp_path)) as node:
+        children = peers.wait_for(lambda: len(node.pids()) == 2 and node.pids(), "children")
+        node.process.kill()
+
+    def gone():
+        return not any(is_running(pid) for pid in children.values())
+
+    peers.wait_for(gone, "no child")
 
 
 def test_sigterm_ends_everything_within_10_s(node, peers, tree):
@@ -130,35 +186,3 @@ def test_sigterm_ends_everything_within_10_s(node, peers, tree):
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
     assert node.events()[-1] == {**node.events()[-1], "event": "stopped", "process": "node"}
-
-
-def test_children_end_with_a_killed_parent(node, peers):
-    children = node.pids()
-    node.process.kill()
-    node.process.wait()
-
-    def gone():
-        return not any(is_running(pid) for pid in children.values())
-
-    peers.wait_for(gone, "no child")
-
-
-def is_running(pid):
-    try:
-        with open(f"/proc/{pid}/stat") as status:
-            return status.read().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
-def test_node_that_cannot_work_says_why_and_ends(peers, tree, tmp_path):
-    import socket
-
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", tree["port"]))
-        taken.listen()
-        with peers.NodeProcess(tmp_path, tree) as node:
-            assert node.process.wait(60) == 1
-    log = node.log.read_text()
-    assert f"cannot listen on 127.0.0.1, port {tree['port']} (Address already in use)" in log
-    assert "the receiver cannot work" in log

@@ -39,7 +39,7 @@ def test_defaults_are_those_of_the_docs(tmp_path, repository):
     ("changes", "words"),
     [
         ({"stable": 3}, "stable: there is no such key; the nearest is stable_s"),
-        ({"peers": [{"aet": "A", "adresses": ["::1"], "addresses": ["::1"]}]}, "nearest is addresses"),
+        ({"peers": [{"aet": "A", "ip": 1, "addresses": ["::1"]}]}, "peers.0.ip: there is no such"),
         ({"bind": "0.0.0.0", "peers": []}, "peers must say who may connect"),
         ({"bind": "::", "peers": []}, "peers must say who may connect"),
         ({"bind": "localhost"}, "an IP address is needed"),

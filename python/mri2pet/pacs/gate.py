@@ -147,7 +147,6 @@ class Limits:
         connection = self._wrapped.socket
         assert connection is not None
         buffer, got = bytearray(count), 0
-        view = memoryview(buffer)
         met = self._wrapped.assoc.is_established
         end = time.monotonic() + (self._timeout_s if met else self._greet_s)
         with memoryview(buffer) as view:

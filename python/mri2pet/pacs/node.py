@@ -16,7 +16,7 @@ from mri2pet.pacs import jobs
 from mri2pet.pacs.database import Database
 from mri2pet.pacs.health import Health
 from mri2pet.pacs.privacy import log
-from mri2pet.pacs.process import DEBUG, MISUSED
+from mri2pet.pacs.process import DEBUG, MISUSED, PARENT
 from mri2pet.pacs.settings import read_settings
 from mri2pet.pacs.spool import Spool
 
@@ -44,7 +44,8 @@ class _Child:
         return process.pid if process is not None and process.poll() is None else None
 
     def start(self) -> None:
-        self._process = subprocess.Popen(self._command, stdin=subprocess.DEVNULL)
+        environment = {**os.environ, PARENT: str(os.getpid())}
+        self._process = subprocess.Popen(self._command, stdin=subprocess.DEVNULL, env=environment)
         self._began = time.monotonic()
 
     def watch(self) -> int | None:

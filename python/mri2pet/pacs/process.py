@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -16,6 +17,8 @@ from mri2pet.pacs.worker import Load, load_synthesis
 
 MISUSED = 2
 DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG
+PARENT = "MRI2PET_NODE"
+"""Environment variable: the parent's process id."""
 DEBUG = "--debug-identifiers"
 
 
@@ -23,6 +26,8 @@ def main(arguments: Sequence[str], *, load: Load = load_synthesis, pace: Pace | 
     """Runs one of the two until SIGTERM; 2 when it can never work as it is set up."""
     which, file, *options = arguments
     ctypes.CDLL(None).prctl(DIE_WITH_PARENT, signal.SIGTERM)
+    if os.environ.get(PARENT) != str(os.getppid()):
+        return 0  # the parent was gone before that
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, signal.SIGINT})
     harden(which)
     try:

@@ -90,7 +90,7 @@ def work(job: Job, spool: Spool, database: Database, synthesize: Synthesize) -> 
         results = _results(made)
         _keep(made, spool.results / job.name)
     except InputError as error:
-        reason = redact(str(error), _headers(spool, job), [folder])[:LONGEST_REASON]
+        reason = redact(str(error), _headers(spool, job), [folder / "in", folder])[:LONGEST_REASON]
         log("refused", job=job.name, code="input")
         jobs.end(database, job.id, "refused", "input", reason)
     except (Exception, RecursionError) as error:
