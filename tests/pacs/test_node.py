@@ -133,9 +133,11 @@ def test_job_that_kills_the_worker_fails_alone(node, new, peers, tree):
 def test_killed_receiver_comes_back_and_its_half_series_is_doubtful(node, new, peers, tree):
     sender = peers.Sender(tree["port"])
     assert sender.store(peers.made_series(3)) == [0, 0, 0]
+    (node.spool / "tmp" / "left").write_text("")
     before = node.pids()["receiver"]
     os.kill(before, signal.SIGKILL)
     peers.wait_for(lambda: node.pids().get("receiver", before) != before, "another receiver")
+    peers.wait_for(lambda: not list((node.spool / "tmp").iterdir()), "no temporary file")
     sender.association.abort()
     peers.wait_for(lambda: new() == ["refused"], "a refused job")
 

@@ -316,3 +316,24 @@ def test_stop_makes_what_is_half_sent_doubtful(within, peers):
     row = node.database.row("SELECT doubtful, open FROM job")
     assert row["doubtful"] > 0
     assert row["open"] == 0
+
+
+def test_end_is_noted_before_the_release_is_answered(within, peers, monkeypatch):
+    """A sender that heard the answer will not come again, whatever happens to us next."""
+    from mri2pet.pacs import reception
+
+    node = within(stable_s=30)
+    noted = []
+    ended = reception.arrivals.ended
+
+    def slow(*given, **more):
+        noted.append(sender.association.is_released)
+        ended(*given, **more)
+
+    monkeypatch.setattr(reception.arrivals, "ended", slow)
+    sender = peers.Sender(node.port)
+    assert sender.store(peers.made_series(2)) == [0, 0]
+    assert sender.release()
+    assert noted == [False]
+    row = node.database.row("SELECT open, doubtful FROM job")
+    assert (row["open"], row["doubtful"]) == (0, 0)

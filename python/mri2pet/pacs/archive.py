@@ -70,8 +70,11 @@ class Archive:
             association = self._associate([build_context(VERIFICATION, list(UNCOMPRESSED))], [])
         except Undelivered:
             return False
-        status = association.send_c_echo()
-        association.release()
+        try:
+            status = association.send_c_echo()
+            association.release()
+        except (RuntimeError, ValueError):  # the association is gone
+            return False
         return "Status" in status and status.Status == 0
 
     def _associate(self, contexts: list[PresentationContext], roles: list[Any]) -> Any:

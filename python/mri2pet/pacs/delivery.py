@@ -67,9 +67,10 @@ class Delivery:
                     self._deliver(job)
                 else:
                     self._ask(job)
-            except sqlite3.Error as error:  # a full disk
-                log("queue", where=where(error))
-                self._stop.wait(1)
+            except Exception as error:  # a full disk; a library's surprise: not the thread's end
+                log("delivery", where=where(error))
+                self._association = None
+                self._stop.wait(5)
         self._release()
 
     def _deliver(self, job: sqlite3.Row) -> None:

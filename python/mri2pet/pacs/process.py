@@ -28,6 +28,7 @@ def main(arguments: Sequence[str], *, load: Load = load_synthesis, pace: Pace | 
     ctypes.CDLL(None).prctl(DIE_WITH_PARENT, signal.SIGTERM)
     if os.environ.get(PARENT) != str(os.getppid()):
         return 0  # the parent was gone before that
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent says when
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, signal.SIGINT})
     harden(which)
     try:

@@ -15,7 +15,7 @@ from mri2pet.pacs.delivery import Delivery
 from mri2pet.pacs.privacy import Identifiers, log, where
 from mri2pet.pacs.reception import Reception, Timeouts
 from mri2pet.pacs.settings import NodeSettings
-from mri2pet.pacs.spool import Spool
+from mri2pet.pacs.spool import Spool, remove
 
 HOUR = 3600.0
 POLITE_S = 4.0
@@ -68,6 +68,8 @@ class Receiver:
         """Raises:
         UsageError: it cannot listen there.
         """
+        for left in self._spool.temporary.iterdir():
+            remove(left)
         arrivals.associations_lost(self._database)
         deliveries.restart(self._database)
         self.reception.start()
@@ -91,7 +93,7 @@ class Receiver:
                 if time.monotonic() - purged >= self._pace.purge_s:
                     purged = time.monotonic()
                     self._purge()
-            except sqlite3.Error as error:  # a full disk
+            except (sqlite3.Error, OSError) as error:  # a full disk
                 log("queue", where=where(error))
 
     def _tick(self) -> None:
@@ -141,7 +143,6 @@ def run(
     database = Database(spool.database)
     identifiers = Identifiers(spool.identifiers if debug_identifiers else None)
     receiver = Receiver(settings, spool, database, identifiers=identifiers, pace=pace)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent says when
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     receiver.start()
     signal.sigwait({signal.SIGTERM})

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pynetdicom import AE, _config, evt
+from pynetdicom.pdu_primitives import A_RELEASE
 
 from mri2pet.errors import UsageError
 from mri2pet.pacs import arrivals
@@ -81,7 +82,7 @@ class Reception:
         tempfile.tempdir = str(self._spool.temporary)
         settings, ae = self._settings, AE(self._settings.aet)
         ae.maximum_pdu_size = settings.max_pdu
-        ae.maximum_associations = settings.max_associations
+        ae.maximum_associations = 2 * settings.max_associations  # the gate counts
         ae.acse_timeout = self._timeouts.greet_s
         ae.network_timeout = ae.dimse_timeout = self._timeouts.idle_s
         ae.require_called_aet = True
@@ -91,6 +92,7 @@ class Reception:
         ae.add_supported_context(COMMITMENT, scu_role=True, scp_role=True)
         handlers: list[Any] = [
             (evt.EVT_REQUESTED, self._requested),
+            (evt.EVT_ACSE_RECV, self._release_asked),
             (evt.EVT_C_ECHO, lambda _: SUCCESS),
             (evt.EVT_C_STORE, self._store),
             (evt.EVT_N_EVENT_REPORT, self.report),
@@ -245,19 +247,30 @@ class Reception:
     def _after(self, association: Any) -> None:
         """An association ended."""
         _remove_unfinished(association.dimse)
-        transfer = self._transfers.pop(id(association))
+        self._ended(self._transfers.pop(id(association)), released=False)
+
+    def _release_asked(self, event: Any) -> None:
+        """Before the release is answered: a sender that heard of it will not come again."""
+        if isinstance(event.primitive, A_RELEASE) and event.primitive.result is None:
+            self._ended(self._transfers[id(event.assoc)], released=True)
+
+    def _ended(self, transfer: _Transfer, *, released: bool) -> None:
+        """Notes what an association carried, once."""
         if not transfer.carried:
             return
-        whole = association.is_released and not transfer.all_broken
+        whole = released and not transfer.all_broken
         broken = [
             job
             for job in transfer.carried
             if not whole or transfer.series[job] in transfer.broken_series
         ]
         try:
-            arrivals.ended(self._database, transfer.carried, began=transfer.began, broken=broken)
+            arrivals.ended(
+                self._database, list(transfer.carried), began=transfer.began, broken=broken
+            )
         except sqlite3.Error:  # a full disk; the next start makes them doubtful
             log("not_noted", series=len(transfer.carried))
+        transfer.carried.clear()
         if broken:
             log("broke_off", series=len(broken))
 

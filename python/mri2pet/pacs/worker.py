@@ -23,6 +23,7 @@ Synthesize = Callable[[Path, Path], None]
 Load = Callable[[NodeSettings], Synthesize]
 POLL_S = 0.2
 LONGEST_REASON = 500
+CHECKED = ("samples", "sampler", "steps", "seed", "device")
 
 
 def load_synthesis(settings: NodeSettings) -> Synthesize:
@@ -34,12 +35,14 @@ def load_synthesis(settings: NodeSettings) -> Synthesize:
     from mri2pet.openmp import suit_the_load
     from mri2pet.quiet import quiet_libraries
     from mri2pet.synthesis.dicom_series import synthesize_series
+    from mri2pet.synthesis.options import SynthesisOptions
 
     keep_freed_memory()
     suit_the_load()
     quiet_libraries()
     choices = settings.synthesize.model_dump()
     model: Any = choices.pop("model")
+    SynthesisOptions(**{name: choices[name] for name in CHECKED})
     if model in bundled_models() or not is_export(model):
         model = load_model(model, choose_device(choices["device"]))
 
@@ -53,13 +56,12 @@ def run(settings: NodeSettings, load: Load = load_synthesis) -> None:
     """The process's work, until SIGTERM.
 
     Raises:
-        Mri2petError: the model cannot be loaded.
+        Mri2petError: the model cannot be loaded, or an option makes no sense.
     """
 
     def stop(*_: Any) -> None:
         raise SystemExit(0)
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent says when
     signal.signal(signal.SIGTERM, stop)
     spool = Spool(settings.spool)
     database = Database(spool.database)
