@@ -131,6 +131,15 @@ def test_silent_connections_shut_nobody_out_for_long(within, peers, quick):
     assert still_takes(node, peers)
 
 
+def test_one_address_has_only_its_share_of_connections(within, peers):
+    node = within(per_peer=2, max_associations=10)
+    silent = [connected(node.port) for _ in range(2)]
+    with connected(node.port, 3) as third:
+        assert is_closed(third), "at once, while the others may still introduce themselves"
+    for connection in silent:
+        connection.close()
+
+
 def test_slow_connections_are_cut(within, peers, quick):
     """One that says a byte of its greeting now and then, one that does so within a PDU."""
     node = within(pace=patient(quick, 0.4, 0.5))

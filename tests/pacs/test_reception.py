@@ -91,7 +91,7 @@ def test_full_disk_ends_the_transfer_and_the_node_lives(within, peers, tmp_path)
         assert peers.send(node.port, series[:1]) == [0]
         assert node.receiver.reception.has_room()
         filler = disk / "filler"
-        filler.write_bytes(bytes(shutil.disk_usage(disk).free))
+        filler.write_bytes(bytes(shutil.disk_usage(disk).free - (8 << 20)))
         sender = peers.Sender(node.port)
         statuses = sender.store(series[1:2])
         assert statuses == [None], "broken off while it was written"

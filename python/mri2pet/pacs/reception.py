@@ -270,6 +270,7 @@ class Reception:
             )
         except sqlite3.Error:  # a full disk; the next start makes them doubtful
             log("not_noted", series=len(transfer.carried))
+            return
         transfer.carried.clear()
         if broken:
             log("broke_off", series=len(broken))
