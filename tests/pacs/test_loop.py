@@ -28,11 +28,12 @@ def test_series_comes_in_and_its_pet_is_committed(within, peers, tree, report):
 
 
 def test_worker_loads_the_model_once_and_passes_the_options_on(tree, tmp_path, monkeypatch):
-    from mri2pet.checkpoint import Model
+    from mri2pet import checkpoint
     from mri2pet.pacs.settings import NodeSettings
     from mri2pet.pacs.worker import load_synthesis
 
-    calls = []
+    calls, loaded = [], object()
+    monkeypatch.setattr(checkpoint, "load_model", lambda name, device: (name, device, loaded))
     module = ModuleType("mri2pet.synthesis.dicom_series")
     module.synthesize_series = lambda source, out, **options: calls.append((source, out, options))
     monkeypatch.setitem(sys.modules, module.__name__, module)
@@ -42,7 +43,7 @@ def test_worker_loads_the_model_once_and_passes_the_options_on(tree, tmp_path, m
     synthesize(tmp_path / "in2", tmp_path / "out2")
     ((source, out, options), (_, _, again)) = calls
     assert (source, out) == (tmp_path / "in", tmp_path / "out")
-    assert isinstance(options["model"], Model)
+    assert options["model"] == ("demo", "cpu", loaded)
     assert again["model"] is options["model"]
     assert (options["steps"], options["report"], options["std"]) == (3, "pdf", False)
     wrong = NodeSettings.model_validate({**tree, "synthesize": {"sampler": "none"}})
