@@ -19,6 +19,7 @@ from mri2pet.quiet import quiet_libraries
 
 COMMANDS = (
     "synthesize",
+    "dicom",
     "info",
     "preprocess",
     "cohort",
@@ -33,7 +34,6 @@ COMMANDS = (
     "calibrate",
     "downstream",
     "convert",
-    "dicom",
     "experiment",
     "export",
 )
