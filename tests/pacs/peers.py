@@ -105,7 +105,7 @@ class Sender:
 
     def __init__(self, port: int, *, aet: str = "SENDER", called: str = "MRI2PET", **more: Any):
         ae = AE(aet)
-        ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = 10
+        ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = 60
         contexts = more.pop("contexts", None) or [build_context(MR, ExplicitVRLittleEndian)]
         self.association = ae.associate(
             "127.0.0.1", port, contexts=contexts, ae_title=called, **more
