@@ -24,6 +24,8 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 from pynetdicom import AE, build_context, build_role, evt
 
+from mri2pet.pacs.archive import keep_answers
+
 MR = "1.2.840.10008.5.1.4.1.1.4"
 PET = "1.2.840.10008.5.1.4.1.1.128"
 COMMITMENT, COMMITMENT_INSTANCE = "1.2.840.10008.1.20.1", "1.2.840.10008.1.20.1.1"
@@ -110,6 +112,7 @@ class Sender:
         self.association = ae.associate(
             "127.0.0.1", port, contexts=contexts, ae_title=called, **more
         )
+        keep_answers(self.association)
 
     @property
     def accepted(self) -> bool:
@@ -213,6 +216,7 @@ class Archive:
             opened.release()
 
     def _tell(self, association: Any, told: Dataset, lost: bool) -> None:
+        keep_answers(association)
         with contextlib.suppress(RuntimeError, ValueError):
             answer, _ = association.send_n_event_report(
                 told, 2 if lost else 1, COMMITMENT, COMMITMENT_INSTANCE

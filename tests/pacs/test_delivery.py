@@ -6,6 +6,7 @@ import socket
 from dataclasses import replace
 
 import pytest
+from pynetdicom import build_context
 
 
 @pytest.fixture
@@ -145,3 +146,15 @@ def test_send_sends_a_folder_and_hears_of_commitment(peers, archive, tmp_path, c
     assert main(["dicom", "send", str(tmp_path / "out"), "--to", to]) == 1
     assert capsys.readouterr().err == f"mri2pet: error: {to}: The destination does not answer.\n"
     assert main(["dicom", "send", str(tmp_path / "out"), "--to", "ARCHIVE"]) == 2
+
+
+def test_answer_that_the_library_takes_from_its_sender_comes_back(peers, archive):
+    from pynetdicom.dimse_primitives import C_STORE
+
+    archive.start()
+    sender = peers.Sender(archive.port, called="ARCHIVE", contexts=[build_context(peers.PET)])
+    answer = C_STORE()
+    answer.MessageIDBeingRespondedTo, answer.Status = 1, 0
+    sender.association._serve_request(answer, 1)
+    assert sender.association.dimse.get_msg() == (1, answer)
+    sender.release()

@@ -93,6 +93,7 @@ class Archive:
             evt_handlers=handlers,
         )
         if association.is_established:
+            keep_answers(association)
             return association
         answer = association.acceptor.primitive
         if association.is_rejected and answer is not None and answer.result == 0x01:
@@ -102,6 +103,24 @@ class Archive:
         if association.is_aborted and answer is not None and answer.result == 0x00:
             raise Undelivered("context", "The destination takes no such images.", permanent=True)
         raise Undelivered("unreachable", "The destination does not answer.", permanent=False)
+
+
+def keep_answers(association: Any) -> None:
+    """Lets no answer get lost on an association that we send on.
+
+    pynetdicom's own thread of it may, on a busy machine, take the answer that the sending thread
+    waits for, and drop it as unexpected: the sender then waits until its timeout. It goes back
+    into the queue instead.
+    """
+    serve = association._serve_request
+
+    def keep(message: Any, context: int) -> None:
+        if message.MessageIDBeingRespondedTo is not None:
+            association.dimse.msg_queue.put((context, message))
+        else:
+            serve(message, context)
+
+    association._serve_request = keep
 
 
 def _without_delay(event: Any) -> None:

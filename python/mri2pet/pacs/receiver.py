@@ -83,6 +83,8 @@ class Receiver:
         self.delivery.stop()
         self.reception.stop(POLITE_S)
         self.delivery.join(2)
+        for clock in self._clocks:
+            clock.join(1)
         self._database.count(self.reception.counted())
 
     def _clock(self) -> None:
