@@ -6,6 +6,7 @@ import typer
 
 from mri2pet import WARNING
 from mri2pet.cli.dicom_list import list_series
+from mri2pet.cli.dicom_node import jobs, listen, send
 from mri2pet.cli.dicom_write import module, synthesize, write
 
 dicom = typer.Typer(
@@ -13,6 +14,5 @@ dicom = typer.Typer(
     no_args_is_help=True,
 )
 dicom.command("list")(list_series)
-dicom.command("synthesize")(synthesize)
-dicom.command("write")(write)
-dicom.command("module")(module)
+for command in (synthesize, write, module, send, listen, jobs):
+    dicom.command()(command)

@@ -36,7 +36,6 @@ COMMANDS = (
     "convert",
     "experiment",
     "export",
-    "dicom",
 )
 PROGRAM = "mri2pet"
 FAILED, MISUSED, INTERRUPTED = 1, 2, 130
