@@ -13,6 +13,7 @@ namespace mri2pet::cpu::MRI2PET_BUILD {
 namespace {
 
 constexpr int W = kLanes<float>;
+constexpr std::int64_t kRun = 4;  // pieces of a task, along the depth
 
 std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
@@ -30,7 +31,7 @@ struct Forward {
   const WinogradForward& p;
   std::int64_t cin, cout;                  // padded
   std::int64_t tiles_k, tiles_i, tiles_j;  // of the volume
-  std::int64_t piece_i, piece_j, pieces_i, pieces_j;
+  std::int64_t piece_i, piece_j, pieces_i, pieces_j, runs_k;
   std::int64_t rows, v_pitch, m_pitch, u_pitch, worker_size, bytes;
   float* workers;
 
@@ -44,6 +45,7 @@ struct Forward {
     piece_i = smaller(tiles_i, larger(1, most_tiles() / piece_j));
     pieces_i = divide_up(tiles_i, piece_i);
     pieces_j = divide_up(tiles_j, piece_j);
+    runs_k = divide_up(tiles_k, kRun);
     rows = round_up(piece_i * piece_j, kRows);
     v_pitch = position_pitch(rows, cin);
     m_pitch = position_pitch(rows, cout);
@@ -54,7 +56,11 @@ struct Forward {
     bytes = arena.bytes();
   }
 
-  std::int64_t most_tiles() const { return cin + cout <= 64 ? 32 : 16; }
+  // Of a piece: its inputs and outputs at all positions take a megabyte.
+  std::int64_t most_tiles() const {
+    const std::int64_t fit = (1 << 20) / (4 * kPositions * (cin + cout));
+    return larger(kRows, smaller(32, fit / kRows * kRows));
+  }
 
   // ---- Inputs.
 
@@ -65,9 +71,9 @@ struct Forward {
     int channels, written;  // lanes that are read; that are written, padded
   };
 
-  // A row of inputs, transformed along depth and columns. Whole: all of it lies in the volume, and
-  // the vector is full.
-  template <bool Whole>
+  // A row of inputs, transformed along depth and columns. Inside: all columns and depths lie in the
+  // volume. Full: the vector has W channels.
+  template <bool Inside, bool Full>
   void transform_row(const Column& column, std::int64_t i, V* to) const {
     if (i < 0 || i >= p.height) {
       for (int place = 0; place < kPlaces; ++place) to[place] = V{};
@@ -79,10 +85,10 @@ struct Forward {
     for (int j = 0; j < kFromSide; ++j) {
       V d[kFromDepth], t[kFromDepth];
       for (int k = 0; k < kFromDepth; ++k) {
-        const bool inside = Whole || (column.k + k >= 0 && column.k + k < p.depth &&
-                                      column.j + j >= 0 && column.j + j < p.width);
+        const bool inside = Inside || (column.k + k >= 0 && column.k + k < p.depth &&
+                                       column.j + j >= 0 && column.j + j < p.width);
         const float* from = x + k * plane + j * p.channels_in;
-        d[k] = Whole ? load(from) : inside ? load_first(from, column.channels) : V{};
+        d[k] = !inside ? V{} : Full ? load(from) : load_first(from, column.channels);
       }
       forward_2(d, t);
       for (int k = 0; k < kFromDepth; ++k) halfway[k * kFromSide + j] = t[k];
@@ -91,24 +97,24 @@ struct Forward {
   }
 
   // `count` tiles from input row i on; tile t goes to v + t * step.
-  template <bool Whole>
+  template <bool Inside, bool Full>
   void transform_column(const Column& column, std::int64_t i, std::int64_t count, float* v,
                         std::int64_t step) const {
     V rows_of[kFromSide][kPlaces];
     V* row[kFromSide];
     for (int r = 0; r < kFromSide; ++r) row[r] = rows_of[r];
-    transform_row<Whole>(column, i, row[0]);
-    transform_row<Whole>(column, i + 1, row[1]);
+    transform_row<Inside, Full>(column, i, row[0]);
+    transform_row<Inside, Full>(column, i + 1, row[1]);
     for (std::int64_t tile = 0; tile < count; ++tile) {
       for (int r = 2; r < kFromSide; ++r)
-        transform_row<Whole>(column, i + tile * kTileSide + r, row[r]);
+        transform_row<Inside, Full>(column, i + tile * kTileSide + r, row[r]);
       for (int place = 0; place < kPlaces; ++place) {
         V d[kFromSide], t[kFromSide];
         for (int r = 0; r < kFromSide; ++r) d[r] = row[r][place];
         forward_4(d, t);
         float* to = v + tile * step + place * kFromSide * v_pitch;
         for (int r = 0; r < kFromSide; ++r, to += v_pitch)
-          Whole ? store(to, t[r]) : store_first(to, t[r], column.written);
+          Full ? store(to, t[r]) : store_first(to, t[r], column.written);
       }
       std::swap(row[0], row[4]);  // the last two rows are the first two of the next tile
       std::swap(row[1], row[5]);
@@ -123,27 +129,28 @@ struct Forward {
     int channels;         // lanes that are written
   };
 
-  template <bool Whole>
+  // Inside: all outputs lie in the volume.
+  template <bool Inside, bool Full>
   void transform_back(const float* m, V bias, const Output& output) const {
     V rows_of[kTileSide][kPlaces];
     for (int place = 0; place < kPlaces; ++place) {
       V d[kFromSide], t[kTileSide];
       for (int r = 0; r < kFromSide; ++r, m += m_pitch)
-        d[r] = Whole ? load(m) : load_first(m, output.channels);
+        d[r] = Full ? load(m) : load_first(m, output.channels);
       back_4(d, t);
       for (int r = 0; r < kTileSide; ++r) rows_of[r][place] = t[r];
     }
     const std::int64_t plane = p.height * p.width * p.channels_out;
-    for (int r = 0; r < (Whole ? kTileSide : output.i); ++r) {
+    for (int r = 0; r < (Inside ? kTileSide : output.i); ++r) {
       V halfway[kFromDepth][kTileSide];
       for (int k = 0; k < kFromDepth; ++k) back_4(rows_of[r] + k * kFromSide, halfway[k]);
-      for (int j = 0; j < (Whole ? kTileSide : output.j); ++j) {
+      for (int j = 0; j < (Inside ? kTileSide : output.j); ++j) {
         V d[kFromDepth], t[kTileDepth];
         for (int k = 0; k < kFromDepth; ++k) d[k] = halfway[k][j];
         back_2(d, t);
         float* to = output.y + (r * p.width + j) * p.channels_out;
-        for (int k = 0; k < (Whole ? kTileDepth : output.k); ++k, to += plane)
-          Whole ? store(to, t[k] + bias) : store_first(to, t[k] + bias, output.channels);
+        for (int k = 0; k < (Inside ? kTileDepth : output.k); ++k, to += plane)
+          Full ? store(to, t[k] + bias) : store_first(to, t[k] + bias, output.channels);
       }
     }
   }
@@ -153,14 +160,18 @@ struct Forward {
   struct Piece {
     std::int64_t b, k, i, j;  // sample, and the first tile
     std::int64_t count_i, count_j;
+    // As products take them.
+    std::int64_t tiles() const { return round_up(count_i * count_j, kRows); }
   };
 
-  Piece piece(std::int64_t task) const {
+  // The first piece of a task; those that follow lie behind it along the depth, so that two of their
+  // four planes of input are in the cache already.
+  Piece first_piece(std::int64_t task) const {
     Piece piece;
-    piece.j = task % pieces_j * piece_j;
-    piece.i = task / pieces_j % pieces_i * piece_i;
-    piece.k = task / (pieces_j * pieces_i) % tiles_k;
-    piece.b = task / (pieces_j * pieces_i * tiles_k);
+    piece.k = task % runs_k * kRun;
+    piece.j = task / runs_k % pieces_j * piece_j;
+    piece.i = task / (runs_k * pieces_j) % pieces_i * piece_i;
+    piece.b = task / (runs_k * pieces_j * pieces_i);
     piece.count_i = smaller(piece_i, tiles_i - piece.i);
     piece.count_j = smaller(piece_j, tiles_j - piece.j);
     return piece;
@@ -178,12 +189,23 @@ struct Forward {
                    ((piece.b * p.depth + column.k) * p.height * p.width + column.j) * p.channels_in;
         column.channels = static_cast<int>(smaller(W, p.channels_in - c));
         column.written = static_cast<int>(smaller(W, cin - c));
-        const auto transform = inside && column.channels == W ? &Forward::transform_column<true>
-                                                              : &Forward::transform_column<false>;
-        (this->*transform)(column, piece.i * kTileSide - 1, piece.count_i, v + tile * cin + c,
-                           piece.count_j * cin);
+        const bool full = column.channels == W;
+        const auto transform = inside ? full ? &Forward::transform_column<true, true>
+                                             : &Forward::transform_column<true, false>
+                               : full ? &Forward::transform_column<false, true>
+                                      : &Forward::transform_column<false, false>;
+        (this->*transform)(column, piece.i * kTileSide - 1, piece.count_i,
+                           v + c * piece.tiles() + tile * column.written,
+                           piece.count_j * column.written);
       }
     }
+  }
+
+  void multiply(const Piece& piece, const float* v, float* m) const {
+    const float* u = static_cast<const float*>(p.transformed);
+    for (int position = 0; position < kPositions; ++position)
+      product_of_position(v + position * v_pitch, cin, u + position * u_pitch,
+                          m + position * m_pitch, cout, piece.tiles());
   }
 
   void transform_outputs(const Piece& piece, const float* m) const {
@@ -193,7 +215,7 @@ struct Forward {
     for (std::int64_t ti = 0; ti < piece.count_i; ++ti) {
       const std::int64_t i = (piece.i + ti) * kTileSide;
       output.i = smaller(kTileSide, p.height - i);
-      for (std::int64_t tj = 0; tj < piece.count_j; ++tj, m += cout) {
+      for (std::int64_t tj = 0; tj < piece.count_j; ++tj) {
         const std::int64_t j = (piece.j + tj) * kTileSide;
         output.j = smaller(kTileSide, p.width - j);
         const bool inside =
@@ -205,9 +227,13 @@ struct Forward {
           const V bias = p.bias == nullptr
                              ? V{}
                              : load_first(static_cast<const float*>(p.bias) + c, output.channels);
-          const auto transform = inside && output.channels == W ? &Forward::transform_back<true>
-                                                                : &Forward::transform_back<false>;
-          (this->*transform)(m + c, bias, output);
+          const bool full = output.channels == W;
+          const auto transform = inside ? full ? &Forward::transform_back<true, true>
+                                               : &Forward::transform_back<true, false>
+                                 : full ? &Forward::transform_back<false, true>
+                                        : &Forward::transform_back<false, false>;
+          const std::int64_t width = smaller(W, cout - c), tile = ti * piece.count_j + tj;
+          (this->*transform)(m + c * piece.tiles() + tile * width, bias, output);
         }
       }
     }
@@ -216,19 +242,17 @@ struct Forward {
   void compute(std::int64_t task, int worker) const {
     float* v = workers + worker * worker_size;
     float* m = v + kPositions * v_pitch;
-    const Piece here = piece(task);
-    transform_inputs(here, v);
-    const std::int64_t used = round_up(here.count_i * here.count_j, kRows);
-    for (int position = 0; position < kPositions; ++position)
-      product_of_position(v + position * v_pitch, cin,
-                          static_cast<const float*>(p.transformed) + position * u_pitch, cin / 2,
-                          m + position * m_pitch, cout, used);
-    transform_outputs(here, m);
+    Piece piece = first_piece(task);
+    for (const std::int64_t end = smaller(piece.k + kRun, tiles_k); piece.k < end; ++piece.k) {
+      transform_inputs(piece, v);
+      multiply(piece, v, m);
+      transform_outputs(piece, m);
+    }
   }
 
   void run() {
     parallel_for(
-        p.resources.threads, p.batch * tiles_k * pieces_i * pieces_j,
+        p.resources.threads, p.batch * runs_k * pieces_i * pieces_j,
         [](void* f, std::int64_t task, int worker) {
           static_cast<const Forward*>(f)->compute(task, worker);
         },

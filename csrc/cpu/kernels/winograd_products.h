@@ -36,61 +36,62 @@ inline OutputBlock output_block(std::int64_t first, std::int64_t padded) {
   return {full, full < kMostVectors && left - full * W == kHalf ? 1 : 0};
 }
 
+// Channels lie in runs of a vector's width, the last run narrower: [run][tile][channels of the run].
+// kRows tiles by one block of outputs; v and m are at the first of these tiles in the first run, u
+// at the weights of the block; `tiles` of a piece, a multiple of kRows.
 template <int Full, int Half>
-inline void product(const float* v, std::int64_t v_row, const float* u, std::int64_t pairs,
-                    float* m, std::int64_t m_row) {
+inline void product(const float* v, std::int64_t channels, std::int64_t first, const float* u,
+                    float* m, std::int64_t tiles) {
   constexpr int R = kRows, W = kLanes<float>;
   Vec<float> sum[R][Full + 1] = {}, twice[R] = {};
-  for (std::int64_t c = 0; c < pairs; ++c) {
-    for (int odd = 0; odd < 2 && Full > 0; ++odd) {
-      Vec<float> right[Full + 1];
-      for (int j = 0; j < Full; ++j) right[j] = load(u + (odd * Full + j) * W);
-      for (int r = 0; r < R; ++r) {
-        const Vec<float> left = splat(v[r * v_row + 2 * c + odd]);
-        for (int j = 0; j < Full; ++j) sum[r][j] += left * right[j];
+  for (std::int64_t left = channels; left > 0; left -= W, v += tiles * W) {
+    const std::int64_t width = smaller(left, W);
+    const float* at = v + first * width;
+    for (std::int64_t c = 0; c < width; c += 2) {
+      for (int odd = 0; odd < 2 && Full > 0; ++odd) {
+        Vec<float> right[Full + 1];
+        for (int j = 0; j < Full; ++j) right[j] = load(u + (odd * Full + j) * W);
+        for (int r = 0; r < R; ++r) {
+          const Vec<float> value = splat(at[r * width + c + odd]);
+          for (int j = 0; j < Full; ++j) sum[r][j] += value * right[j];
+        }
       }
-    }
-    if (Half) {
-      const Vec<float> right = load(u + 2 * Full * W);
-      for (int r = 0; r < R; ++r) twice[r] += splat_pair(v + r * v_row + 2 * c) * right;
-    }
-    u += (2 * Full + Half) * W;
-  }
-  for (int r = 0; r < R; ++r)
-    for (int j = 0; j < Full; ++j) store(m + r * m_row + j * W, sum[r][j]);
-  if (Half) {
-    for (int r = 0; r < R; r += 2) {
-      const Vec<float> both = evens<float>(twice[r], twice[r + 1]) + odds<float>(twice[r], twice[r + 1]);
-      std::memcpy(m + r * m_row + Full * W, &both, sizeof(float) * kHalf);
-      std::memcpy(m + (r + 1) * m_row + Full * W, reinterpret_cast<const char*>(&both) + sizeof(float) * kHalf,
-                  sizeof(float) * kHalf);
+      if (Half) {
+        const Vec<float> right = load(u + 2 * Full * W);
+        for (int r = 0; r < R; ++r) twice[r] += splat_pair(at + r * width + c) * right;
+      }
+      u += (2 * Full + Half) * W;
     }
   }
+  for (int j = 0; j < Full; ++j, m += tiles * W)
+    for (int r = 0; r < R; ++r) store(m + (first + r) * W, sum[r][j]);
+  for (int r = 0; r < R && Half; r += 2)
+    store(m + (first + r) * kHalf,
+          evens<float>(twice[r], twice[r + 1]) + odds<float>(twice[r], twice[r + 1]));
 }
 
 template <int Full, int Half>
-inline void product_rows(const float* v, std::int64_t v_row, const float* u, std::int64_t pairs,
-                         float* m, std::int64_t m_row, std::int64_t rows) {
-  for (std::int64_t r = 0; r < rows; r += kRows)
-    product<Full, Half>(v + r * v_row, v_row, u, pairs, m + r * m_row, m_row);
+inline void product_rows(const float* v, std::int64_t channels, const float* u, float* m,
+                         std::int64_t tiles) {
+  for (std::int64_t first = 0; first < tiles; first += kRows)
+    product<Full, Half>(v, channels, first, u, m, tiles);
 }
 
-// rows is a multiple of kRows; v has 2 * pairs channels; u is one position of the weights.
-inline void product_of_position(const float* v, std::int64_t v_row, const float* u,
-                                std::int64_t pairs, float* m, std::int64_t m_row,
-                                std::int64_t rows) {
-  for (std::int64_t first = 0; first < m_row;) {
-    const OutputBlock block = output_block(first, m_row);
-    float* to = m + first;
+// One position: `channels` (even) come in and `outputs` (a multiple of kHalf) go out.
+inline void product_of_position(const float* v, std::int64_t channels, const float* u, float* m,
+                                std::int64_t outputs, std::int64_t tiles) {
+  for (std::int64_t first = 0; first < outputs;) {
+    const OutputBlock block = output_block(first, outputs);
+    float* to = m + first * tiles;
     switch (2 * block.full + block.half) {
-      case 1: product_rows<0, 1>(v, v_row, u, pairs, to, m_row, rows); break;
-      case 2: product_rows<1, 0>(v, v_row, u, pairs, to, m_row, rows); break;
-      case 3: product_rows<1, 1>(v, v_row, u, pairs, to, m_row, rows); break;
-      case 4: product_rows<2, 0>(v, v_row, u, pairs, to, m_row, rows); break;
-      case 5: product_rows<2, 1>(v, v_row, u, pairs, to, m_row, rows); break;
-      default: product_rows<3, 0>(v, v_row, u, pairs, to, m_row, rows); break;
+      case 1: product_rows<0, 1>(v, channels, u, to, tiles); break;
+      case 2: product_rows<1, 0>(v, channels, u, to, tiles); break;
+      case 3: product_rows<1, 1>(v, channels, u, to, tiles); break;
+      case 4: product_rows<2, 0>(v, channels, u, to, tiles); break;
+      case 5: product_rows<2, 1>(v, channels, u, to, tiles); break;
+      default: product_rows<3, 0>(v, channels, u, to, tiles); break;
     }
-    u += pairs * block.vectors() * kLanes<float>;
+    u += channels / 2 * block.vectors() * kLanes<float>;
     first += block.channels();
   }
 }
