@@ -13,7 +13,7 @@ namespace mri2pet::cpu::MRI2PET_BUILD {
 namespace {
 
 constexpr int W = kLanes<float>;
-constexpr std::int64_t kRun = 4;  // pieces of a task, along the depth
+constexpr std::int64_t kLongestRun = 4;  // pieces of a task, along the depth
 
 std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
@@ -31,7 +31,8 @@ struct Forward {
   const WinogradForward& p;
   std::int64_t cin, cout;                  // padded
   std::int64_t tiles_k, tiles_i, tiles_j;  // of the volume
-  std::int64_t piece_i, piece_j, pieces_i, pieces_j, runs_k;
+  std::int64_t piece_i, piece_j, pieces_i, pieces_j;
+  std::int64_t run, runs_k;  // pieces of a task, tasks along the depth
   std::int64_t rows, v_pitch, m_pitch, u_pitch, worker_size, bytes;
   float* workers;
 
@@ -45,7 +46,9 @@ struct Forward {
     piece_i = smaller(tiles_i, larger(1, most_tiles() / piece_j));
     pieces_i = divide_up(tiles_i, piece_i);
     pieces_j = divide_up(tiles_j, piece_j);
-    runs_k = divide_up(tiles_k, kRun);
+    const std::int64_t pieces = p.batch * tiles_k * pieces_i * pieces_j;
+    run = larger(1, smaller(kLongestRun, pieces / (4 * p.resources.threads)));
+    runs_k = divide_up(tiles_k, run);
     rows = round_up(piece_i * piece_j, kRows);
     v_pitch = position_pitch(rows, cin);
     m_pitch = position_pitch(rows, cout);
@@ -168,7 +171,7 @@ struct Forward {
   // four planes of input are in the cache already.
   Piece first_piece(std::int64_t task) const {
     Piece piece;
-    piece.k = task % runs_k * kRun;
+    piece.k = task % runs_k * run;
     piece.j = task / runs_k % pieces_j * piece_j;
     piece.i = task / (runs_k * pieces_j) % pieces_i * piece_i;
     piece.b = task / (runs_k * pieces_j * pieces_i);
@@ -243,14 +246,14 @@ struct Forward {
     float* v = workers + worker * worker_size;
     float* m = v + kPositions * v_pitch;
     Piece piece = first_piece(task);
-    for (const std::int64_t end = smaller(piece.k + kRun, tiles_k); piece.k < end; ++piece.k) {
+    for (const std::int64_t end = smaller(piece.k + run, tiles_k); piece.k < end; ++piece.k) {
       transform_inputs(piece, v);
       multiply(piece, v, m);
       transform_outputs(piece, m);
     }
   }
 
-  void run() {
+  void compute_all() {
     parallel_for(
         p.resources.threads, p.batch * runs_k * pieces_i * pieces_j,
         [](void* f, std::int64_t task, int worker) {
@@ -318,6 +321,6 @@ void winograd_weights_kernel(const WinogradWeights& p) {
 
 std::int64_t winograd_forward_bytes(const WinogradForward& p) { return Forward(p).bytes; }
 
-void winograd_forward_kernel(const WinogradForward& p) { Forward(p).run(); }
+void winograd_forward_kernel(const WinogradForward& p) { Forward(p).compute_all(); }
 
 }  // namespace mri2pet::cpu::MRI2PET_BUILD
