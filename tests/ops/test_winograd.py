@@ -96,7 +96,8 @@ def test_every_build_of_the_kernel(instruction_set):
     code = (
         "import torch; from mri2pet.ops.winograd import reference, winograd\n"
         "torch.manual_seed(0)\n"
-        "for b, c, o, s in [(1, 24, 24, (4, 9, 10)), (2, 5, 7, (3, 5, 6)), (1, 20, 12, (2, 8, 33))]:\n"
+        "sizes = (1, 24, 24, (4, 9, 10)), (2, 5, 7, (3, 5, 6)), (1, 20, 12, (2, 8, 33))\n"
+        "for b, c, o, s in sizes:\n"
         "    x, w = torch.randn(b, c, *s), torch.randn(o, c, 3, 3, 3)\n"
         "    exact = reference(x.double(), w.double())\n"
         "    print(float((winograd(x, w) - exact).norm() / exact.norm()))"

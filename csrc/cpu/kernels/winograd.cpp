@@ -1,7 +1,7 @@
-// Winograd's convolution. A task is a piece of tiles of one depth: its
-// inputs are transformed, each of the 144 positions is one matrix product over all of its tiles, and
-// the products are transformed back. All of a piece stays in the second cache. A tile's values do
-// not depend on the piece that it is in, nor on the thread.
+// Winograd's convolution. A task is a few pieces, a piece some tiles of one depth: its inputs are
+// transformed, each of the 144 positions is one matrix product over all of its tiles, and the
+// products are transformed back. A piece stays in the second cache. A tile's values depend neither
+// on the piece that it is in nor on the thread.
 #include "mri2pet/winograd.h"
 
 #include "../parallel.h"
@@ -47,7 +47,7 @@ struct Forward {
     pieces_i = divide_up(tiles_i, piece_i);
     pieces_j = divide_up(tiles_j, piece_j);
     const std::int64_t pieces = p.batch * tiles_k * pieces_i * pieces_j;
-    run = larger(1, smaller(kLongestRun, pieces / (4 * p.resources.threads)));
+    run = larger(1, smaller(kLongestRun, pieces / (4 * larger(1, p.resources.threads))));
     runs_k = divide_up(tiles_k, run);
     rows = round_up(piece_i * piece_j, kRows);
     v_pitch = position_pitch(rows, cin);
@@ -167,8 +167,8 @@ struct Forward {
     std::int64_t tiles() const { return round_up(count_i * count_j, kRows); }
   };
 
-  // The first piece of a task; those that follow lie behind it along the depth, so that two of their
-  // four planes of input are in the cache already.
+  // The first piece of a task; those that follow lie behind it along the depth, so that two of
+  // their four planes of input are in the cache already.
   Piece first_piece(std::int64_t task) const {
     Piece piece;
     piece.k = task % runs_k * run;

@@ -1,8 +1,8 @@
 // The matrix products between Winograd's transforms: m[tile, o] = sum over c of v[tile, c] u[c, o].
 //
-// Vectors run over output channels. Where half a vector is left of them, its lanes hold every output
-// twice, for an even and an odd input channel: a broadcast of two neighbours of v meets both, and
-// the two sums of an output are added at the end. So 24 channels fill vectors of 16 lanes.
+// Vectors run over output channels. Where half a vector is left of them, its lanes hold every
+// output twice, for an even and an odd input channel: a broadcast of two neighbours of v meets
+// both, and the two sums of an output are added at the end. So 24 channels fill vectors of 16 lanes.
 #pragma once
 
 #include "blocks.h"
@@ -36,7 +36,7 @@ inline OutputBlock output_block(std::int64_t first, std::int64_t padded) {
   return {full, full < kMostVectors && left - full * W == kHalf ? 1 : 0};
 }
 
-// Channels lie in runs of a vector's width, the last run narrower: [run][tile][channels of the run].
+// Channels lie in runs of a vector's width, the last run narrower: [run][tile][channel of the run].
 // kRows tiles by one block of outputs; v and m are at the first of these tiles in the first run, u
 // at the weights of the block; `tiles` of a piece, a multiple of kRows.
 template <int Full, int Half>

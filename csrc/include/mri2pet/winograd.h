@@ -2,7 +2,7 @@
 // on the CPU alone and without gradient:
 //   y[b, v, o] = bias[o] + sum over taps t and channels c of weight[o, c, t] * x[b, v + t, c],
 // with x = 0 outside the volume. F(2, 3) along the depth and F(4, 3) along rows and columns: a tile
-// of 2 x 4 x 4 outputs needs 4 x 6 x 6 = 144 products a pair of channels where the sum itself has 864.
+// of 2 x 4 x 4 outputs needs 4 x 6 x 6 = 144 products a pair of channels, the sum itself 864.
 #pragma once
 
 #include "mri2pet/status.h"

@@ -21,11 +21,12 @@ _TORCH_TAKES_ONEDNN_ABOVE = 20480
 class Conv3d(nn.Conv3d):
     """3 × 3 × 3, padding 1, stride 1.
 
-    Without gradient it is `mri2pet.ops.conv3d` in half precision on CUDA, and `mri2pet.ops.winograd`
-    in float32 on the CPU, where `mri2pet.ops.convolution_choice` says so. One float32 volume on the CPU always goes through
-    oneDNN: torch gives a batch of one to its im2col convolution unless B·C·K·I > 20,480, which
-    leaves out the columns and so the large slices of a brain: on 2 cores 8 → 8 channels of
-    32 × 64 × 64 took 48 ms there and take 2 ms in oneDNN.
+    Without gradient it is `mri2pet.ops.conv3d` in half precision on CUDA, and
+    `mri2pet.ops.winograd` in float32 on the CPU, where `mri2pet.ops.convolution_choice` says so.
+    Else one float32 volume on the CPU always goes through oneDNN: torch gives a batch of one to
+    its im2col convolution unless B·C·K·I > 20,480, which leaves out the columns and so the large
+    slices of a brain: on 2 cores 8 → 8 channels of 32 × 64 × 64 took 48 ms there and take 2 ms in
+    oneDNN.
     """
 
     def __init__(self, cin: int, cout: int, bias: bool = False) -> None:

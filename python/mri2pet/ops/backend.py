@@ -114,7 +114,7 @@ def is_native() -> bool:
 
 
 def instruction_set() -> str:
-    """The build of the CPU kernels that this processor runs: generic, avx2 or avx512; "" for none."""
+    """The build of the CPU kernels that this processor runs: generic, avx2, avx512; "" for none."""
     return _INSTRUCTION_SET
 
 

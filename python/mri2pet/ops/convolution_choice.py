@@ -60,8 +60,8 @@ MEASURED: Measurements = {
 }
 _measured = MEASURED
 
-#: Where `winograd` was measured to be faster than oneDNN: instruction sets of the native module, the
-#: fewest channels on either side, and the fewest tiles of TILE voxels. `mri2pet-bench winograd`.
+#: Where `winograd` was measured to be faster than oneDNN: instruction sets of the native module,
+#: the fewest channels on either side and tiles of TILE voxels. By `mri2pet-bench winograd`.
 FASTER_WITH = ("avx512", "avx2")
 LEAST_CHANNELS = 8
 LEAST_TILES = 32

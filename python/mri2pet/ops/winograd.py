@@ -111,9 +111,7 @@ def winograd(
         ValueError: the shapes or devices do not fit. TypeError: another dtype.
     """
     if x.dim() != 5 or weight.dim() != 5 or weight.shape[1] != x.shape[1]:
-        raise ValueError(
-            f"winograd: weight {tuple(weight.shape)} does not fit x {tuple(x.shape)}"
-        )
+        raise ValueError(f"winograd: weight {tuple(weight.shape)} does not fit x {tuple(x.shape)}")
     if bias is not None and bias.shape != weight.shape[:1]:
         raise ValueError(
             f"winograd: bias {tuple(bias.shape)} does not fit weight {tuple(weight.shape)}"
