@@ -243,6 +243,25 @@ def convolution(
     raise_unless_right(result)
 
 
+@app.command()
+def winograd(
+    preset: Annotated[str, typer.Option(help="paper or compact.")] = "paper",
+    threads: Threads = None,
+    repeats: Repeats = 7,
+    json_file: JsonFile = None,
+) -> None:
+    """Check and time Winograd's convolution beside the library's at every layer (CPU, float32)."""
+    from mri2pet.bench.winograd import bench_winograd, format_winograd
+
+    result = bench_winograd(
+        preset,
+        threads=threads,
+        repeats=repeats,
+        on_row=lambda so_far: _write(so_far, json_file),
+    )
+    _show(format_winograd(result), result, json_file)
+
+
 def _show(text: str, result: dict[str, Any], json_file: Path | None) -> None:
     typer.echo(text)
     _write(result, json_file)

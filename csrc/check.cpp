@@ -9,6 +9,7 @@
 #include "mri2pet/linear_attention.h"
 #include "mri2pet/sampler_step.h"
 #include "mri2pet/upsample_concat.h"
+#include "mri2pet/winograd.h"
 
 namespace mri2pet {
 namespace {
@@ -124,6 +125,20 @@ Status check(const Conv3dForward& p) {
     if (!std::isfinite(p.eps) || p.eps < 0) return {Code::bad_value, "eps"};
     if (one_is_null({p.norm_weight, p.norm_bias})) return {Code::null_pointer, nullptr};
   }
+  return {};
+}
+
+Status check(const WinogradWeights& p) {
+  if (!sizes_fit({p.channels_in, p.channels_out, 1024}))
+    return {Code::bad_shape, "channels must be at least 1"};
+  if (one_is_null({p.weight, p.transformed})) return {Code::null_pointer, nullptr};
+  return {};
+}
+
+Status check(const WinogradForward& p) {
+  if (!sizes_fit({p.batch, p.depth, p.height, p.width, p.channels_in, p.channels_out, 1024}))
+    return {Code::bad_shape, "every size must be at least 1"};
+  if (one_is_null({p.x, p.transformed, p.y})) return {Code::null_pointer, nullptr};
   return {};
 }
 

@@ -109,6 +109,7 @@ void bind_group_norm_gelu(py::module_& m);
 void bind_laplacian_pyramid_loss(py::module_& m);
 void bind_sampler_step(py::module_& m);
 void bind_upsample_concat(py::module_& m);
+void bind_winograd(py::module_& m);
 
 }  // namespace mri2pet::bindings
 

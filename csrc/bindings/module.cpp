@@ -52,4 +52,5 @@ PYBIND11_MODULE(_C, m) {
   mri2pet::bindings::bind_laplacian_pyramid_loss(m);
   mri2pet::bindings::bind_sampler_step(m);
   mri2pet::bindings::bind_upsample_concat(m);
+  mri2pet::bindings::bind_winograd(m);
 }

@@ -4,6 +4,7 @@
 // inline within the namespace of the build, and no container of the standard library is used.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <utility>
@@ -58,6 +59,37 @@ inline Vec<T> load(const T* from) {
 template <typename T>
 inline void store(T* to, Vec<T> v) {
   std::memcpy(to, &v, sizeof v);
+}
+
+#if defined(__AVX2__) && !defined(__AVX512F__)
+// All bits of the first `count` lanes.
+inline __m256i first_lanes(int count) {
+  return _mm256_cmpgt_epi32(_mm256_set1_epi32(count), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+#endif
+
+// The first `count` lanes (1 ... W) from memory, zeros in the others; nothing behind them is read.
+inline Vec<float> load_first(const float* from, int count) {
+#if defined(__AVX512F__)
+  return (Vec<float>)_mm512_maskz_loadu_ps(static_cast<__mmask16>((1u << count) - 1), from);
+#elif defined(__AVX2__)
+  return (Vec<float>)_mm256_maskload_ps(from, first_lanes(count));
+#else
+  Vec<float> v = {};
+  std::memcpy(&v, from, static_cast<std::size_t>(count) * sizeof(float));
+  return v;
+#endif
+}
+
+// Nothing behind the first `count` lanes (1 ... W) is written.
+inline void store_first(float* to, Vec<float> v, int count) {
+#if defined(__AVX512F__)
+  _mm512_mask_storeu_ps(to, static_cast<__mmask16>((1u << count) - 1), (__m512)v);
+#elif defined(__AVX2__)
+  _mm256_maskstore_ps(to, first_lanes(count), (__m256)v);
+#else
+  std::memcpy(to, &v, static_cast<std::size_t>(count) * sizeof(float));
+#endif
 }
 
 template <typename T>

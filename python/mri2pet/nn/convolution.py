@@ -11,6 +11,7 @@ from torch.autograd.function import once_differentiable
 
 from mri2pet.ops import backend, convolution_choice
 from mri2pet.ops.conv3d import conv3d
+from mri2pet.ops.winograd import TransformedWeights, winograd
 
 _ONES = (1, 1, 1)
 #: `ConvParams::use_mkldnn` of torch: one volume is given to oneDNN when B·C·K·I exceeds this.
@@ -20,17 +21,21 @@ _TORCH_TAKES_ONEDNN_ABOVE = 20480
 class Conv3d(nn.Conv3d):
     """3 × 3 × 3, padding 1, stride 1.
 
-    In half precision without gradient on CUDA it is `mri2pet.ops.conv3d` where
-    `mri2pet.ops.convolution_choice` says so. One float32 volume on the CPU always goes through
-    oneDNN: torch gives a batch of one to its im2col convolution unless B·C·K·I > 20,480, which
-    leaves out the columns and so the large slices of a brain: on 2 cores 8 → 8 channels of
-    32 × 64 × 64 took 48 ms there and take 2 ms in oneDNN.
+    Without gradient it is `mri2pet.ops.conv3d` in half precision on CUDA, and
+    `mri2pet.ops.winograd` in float32 on the CPU, where `mri2pet.ops.convolution_choice` says so.
+    Else one float32 volume on the CPU always goes through oneDNN: torch gives a batch of one to
+    its im2col convolution unless B·C·K·I > 20,480, which leaves out the columns and so the large
+    slices of a brain: on 2 cores 8 → 8 channels of 32 × 64 × 64 took 48 ms there and take 2 ms in
+    oneDNN.
     """
 
     def __init__(self, cin: int, cout: int, bias: bool = False) -> None:
         super().__init__(cin, cout, 3, padding=1, bias=bias)
+        self._transformed = TransformedWeights()
 
     def forward(self, x: Tensor) -> Tensor:
+        if convolution_choice.winograd_takes(x, self.weight):
+            return winograd(x, self.weight, self.bias, self._transformed)
         if _torch_would_not_take_onednn(x) and self.weight.dtype == torch.float32:
             return _OneVolume.apply(x, self.weight, self.bias)
         tile = convolution_choice.tile_for(x, self.weight) if self.bias is None else None

@@ -38,6 +38,7 @@ def _checked(name: str) -> Backend:
 
 _NATIVE = _load()
 _HAS_CUDA = _NATIVE is not None and bool(_NATIVE.build_info()["cuda"]["enabled"])
+_INSTRUCTION_SET = "" if _NATIVE is None else str(_NATIVE.build_info()["cpu"]["instruction_set"])
 _backend: Backend = _checked(os.environ.get(ENVIRONMENT, "auto"))
 
 
@@ -105,6 +106,16 @@ def native() -> ModuleType:
 def has_cuda() -> bool:
     """Whether the native module was built with CUDA kernels."""
     return _HAS_CUDA
+
+
+def is_native() -> bool:
+    """Whether the native kernels run on the CPU: they were built and not switched off."""
+    return _NATIVE is not None and _backend in ("auto", "native")
+
+
+def instruction_set() -> str:
+    """The build of the CPU kernels that this processor runs: generic, avx2, avx512; "" for none."""
+    return _INSTRUCTION_SET
 
 
 def launch(op: str, params: Any, device: torch.device) -> None:

@@ -1,11 +1,13 @@
-"""Which form of the 3 × 3 × 3 convolution runs: `conv3d`, or the library's. The one switch is here.
+"""Which form of the 3 × 3 × 3 convolution runs: a kernel, or the library's. The one switch is here.
 
-The choice is for inference in half precision on CUDA; everything else is the library's.
+The choice is for inference: `conv3d` in half precision on CUDA, `winograd` in float32 on the CPU;
+everything else is the library's.
 """
 
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 from collections.abc import Iterator, Mapping
 from typing import Literal, NamedTuple, get_args
@@ -57,6 +59,13 @@ MEASURED: Measurements = {
     }
 }
 _measured = MEASURED
+
+#: Where `winograd` was measured to be faster than oneDNN: instruction sets of the native module,
+#: the fewest channels on either side and tiles of TILE voxels. By `mri2pet-bench winograd`.
+FASTER_WITH = ("avx512", "avx2")
+LEAST_CHANNELS = 8
+LEAST_TILES = 32
+TILE = (2, 4, 4)
 
 
 def _checked(name: str) -> Convolution:
@@ -130,15 +139,50 @@ def tile_for(x: Tensor, weight: Tensor, x2: Tensor | None = None) -> Tile | None
     return Tile() if measured is None and _convolution == "native" else measured
 
 
+def winograd_takes(x: Tensor, weight: Tensor) -> bool:
+    """Whether `winograd` takes the layer.
+
+    Args:
+        x: [B, C, K, I, J].
+        weight: [O, C, 3, 3, 3].
+    """
+    if _convolution == "library" or not (
+        x.device.type == "cpu"
+        and x.dtype == torch.float32
+        and _is_inference(x, weight)
+        and backend.is_native()
+    ):
+        return False
+    return _convolution == "native" or _is_faster(x, weight)
+
+
+def _is_faster(x: Tensor, weight: Tensor) -> bool:
+    """By measurements (docs/kernels.md); the same for a volume alone or in a batch."""
+    tiles = math.prod(-(-n // side) for n, side in zip(x.shape[2:], TILE, strict=True))
+    return (
+        backend.instruction_set() in FASTER_WITH
+        and x.is_contiguous(memory_format=torch.channels_last_3d)
+        and min(weight.shape[:2]) >= LEAST_CHANNELS
+        and tiles >= LEAST_TILES
+    )
+
+
 def _can_run(x: Tensor, weight: Tensor) -> bool:
     return bool(
         x.device.type == "cuda"
         and x.dtype in DTYPES
-        and weight.dtype == x.dtype
-        and x.dim() == 5
         and max(weight.shape[:2]) <= MOST_CHANNELS
-        and not (torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad))
-        and not torch.is_autocast_enabled("cuda")
-        and not torch.compiler.is_compiling()
+        and _is_inference(x, weight)
         and backend.has_cuda()
+    )
+
+
+def _is_inference(x: Tensor, weight: Tensor) -> bool:
+    """A volume of the weight's dtype, and neither a gradient, autocast nor a trace is asked for."""
+    return bool(
+        weight.dtype == x.dtype
+        and x.dim() == 5
+        and not (torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad))
+        and not torch.is_autocast_enabled(x.device.type)
+        and not torch.compiler.is_compiling()
     )
