@@ -38,7 +38,7 @@ class Evaluation:
         t = torch.full((batch,), 500, device=device)
         with torch.inference_mode():
             self.biases = network.block_biases(network.mri_encoder(self.mri), t)
-            self.mri_pet_grid = network.mri_on_pet_grid(self.mri)
+            self.guide = network.guide(self.mri)
 
     def encode_mri(self) -> Tensor:
         import torch
@@ -50,7 +50,7 @@ class Evaluation:
         import torch
 
         with torch.inference_mode(), self.form.autocast(self.device):
-            return self.network.denoise(self.x_t, self.biases, self.mri_pet_grid)
+            return self.network.denoise(self.x_t, self.biases, self.guide)
 
     def parts(self) -> dict[str, Callable[[], Tensor]]:
         return {"encode_mri": self.encode_mri, "denoise": self.denoise}

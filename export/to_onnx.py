@@ -19,6 +19,7 @@ from mri2pet.engines.exported import (
     BIASES,
     DENOISER,
     ENCODER,
+    EXPECTATION,
     FILES,
     FORMAT,
     MANIFEST,
@@ -50,13 +51,13 @@ class Denoiser(nn.Module):
         if precision != "fp32":
             in_half(self.unet, between=self.half_input)
 
-    def forward(self, x_t: Tensor, block_biases: Tensor, *mri_pet_grid: Tensor) -> Tensor:
-        x = torch.cat((x_t, *mri_pet_grid), dim=1) if mri_pet_grid else x_t
+    def forward(self, x_t: Tensor, block_biases: Tensor, *guide: Tensor) -> Tensor:
+        x = torch.cat((x_t, *guide), dim=1) if guide else x_t
         x = x.half() if self.half_input else x
         if self.linear is None:
             return self.unet(x, block_biases).float()
         output = self.unet(x, block_biases[:, :BLOCK_BIASES]).float()
-        return output + self.linear(x_t, block_biases[:, BLOCK_BIASES:])
+        return output + self.linear(x_t, block_biases[:, BLOCK_BIASES:], guide[0][:, 1:])
 
 
 def export_onnx(
@@ -100,12 +101,13 @@ def export_onnx(
     arguments = [pet, torch.zeros(batch, columns)]
     names = ["x_t", "block_biases"]
     if config.cond == "concat":
-        arguments.append(torch.rand(batch, 1, *config.pet_shape))
-        names.append("mri_pet_grid")
+        arguments.append(torch.rand(batch, plain.unet.cin - 1, *config.pet_shape))
+        names.append("guide")
     state = [layer.state_dict() for layer in plain.unet.bias_layers]
     weights = {name: torch.cat([part[name] for part in state]) for name in ("weight", "bias")}
     if plain.linear is not None:
         weights["linear"] = plain.linear.table
+        weights |= {name: getattr(plain.linear, name) for name in EXPECTATION}
     graphs = {
         ENCODER: _graph(plain.mri_encoder, [mri], ["mri"], "embedding"),
         DENOISER: _graph(Denoiser(plain, precision), arguments, names, "output"),

@@ -125,7 +125,9 @@ def _small_model(folder: Path, **options: object) -> Model:
             if "norm" in name:
                 parameter += 0.3 * torch.randn_like(parameter)
     if network.linear is not None:
-        network.linear.fit(torch.randn(16, 1) * torch.rand(16 * 32 * 32) + torch.randn(16, 16384))
+        level, own = torch.randn(32, 1), torch.randn(32, 16384)
+        mris = 0.5 + 0.1 * level * torch.rand(16384) + 0.02 * torch.randn(32, 16384)
+        network.linear.fit(level * torch.rand(16384) + own, mris)
     return load_model(save_model(folder, network, pet_mean=1.2, pet_std=0.3))
 
 

@@ -51,7 +51,7 @@ def test_sampling_is_what_torch_allocates(config, plans):
         def loop(count=count):
             mri = torch.rand(1, 1, *config.model.mri_shape)
             x = torch.rand(count, 1, *config.model.pet_shape)
-            same = network.mri_on_pet_grid(mri)
+            same = network.guide(mri)
             t = torch.full((count,), 500)
             with torch.inference_mode():
                 rows = network.block_biases(network.mri_encoder(mri).expand(count, -1), t)

@@ -11,7 +11,7 @@
 namespace mri2pet::example {
 namespace {
 
-constexpr const char* kFormat = "2";
+constexpr const char* kFormat = "3";
 
 using Settings = std::map<std::string, std::string>;
 
@@ -74,8 +74,9 @@ Inputs read_inputs(const std::string& folder) {
   in.encoder_sha256 = value(settings, "encoder_sha256");
   in.denoiser_sha256 = value(settings, "denoiser_sha256");
   in.mri = read_npy<float>(folder + "/mri.npy");
-  if (std::filesystem::exists(folder + "/mri_pet_grid.npy"))
-    in.mri_pet_grid = read_npy<float>(folder + "/mri_pet_grid.npy");
+  if (std::filesystem::exists(folder + "/guide.npy"))
+    in.guide = read_npy<float>(folder + "/guide.npy");
+  in.start = read_npy<float>(folder + "/start.npy");
   in.time_embeddings = read_npy<float>(folder + "/time_embeddings.npy");
   in.bias_weight = read_npy<float>(folder + "/bias_weight.npy");
   in.bias_bias = read_npy<float>(folder + "/bias_bias.npy");

@@ -21,7 +21,8 @@ struct Inputs {
   std::string encoder_sha256, denoiser_sha256;
   // One file each
   Array<float> mri;                          // [1, 1, K, I, J] in model space, in [0, 1]
-  std::optional<Array<float>> mri_pet_grid;  // [1, 1, K, I, J]; with `cond: concat`
+  std::optional<Array<float>> guide;         // [1, 1 or 2, K, I, J]; with `cond: concat`
+  Array<float> start;                        // [1, 1, K, I, J], added to the first noise
   Array<float> time_embeddings;              // [S, E]
   Array<float> bias_weight;                  // [R, E]
   Array<float> bias_bias;                    // [S, R]

@@ -11,8 +11,15 @@ namespace {
 
 constexpr double kTolerance = 1e-3;  // of the first replay beside a plain step, relative
 
-// c = 1 and nothing else: the update writes its noise.
-const std::vector<double> kNoiseOnly = {0, 0, 1, 0, 0, 0};
+// a = c = 1 and nothing else: the update adds its noise.
+const std::vector<double> kNoiseOnly = {1, 0, 1, 0, 0, 0};
+
+// One volume after the other, as many as the batch holds.
+std::vector<float> repeated(const std::vector<float>& one, std::int64_t batch) {
+  std::vector<float> all;
+  for (std::int64_t i = 0; i < batch; ++i) all.insert(all.end(), one.begin(), one.end());
+  return all;
+}
 
 double difference(const std::vector<float>& a, const std::vector<float>& b) {
   double apart = 0, size = 0;
@@ -45,12 +52,9 @@ Loop::Loop(Plan& denoiser, const Inputs& inputs, const std::vector<float>& rows,
       biases_(stream, batch_ * inputs.biases()) {
   std::map<std::string, const DeviceArray<float>*> arrays = {
       {"x_t", &x_}, {"block_biases", &biases_}, {"output", &output_}};
-  if (inputs.mri_pet_grid) {
-    const std::vector<float>& one = inputs.mri_pet_grid->values;
-    std::vector<float> all;
-    for (std::int64_t i = 0; i < batch_; ++i) all.insert(all.end(), one.begin(), one.end());
-    mri_.emplace(stream, all);
-    arrays["mri_pet_grid"] = &*mri_;
+  if (inputs.guide) {
+    guide_.emplace(stream, repeated(inputs.guide->values, batch_));
+    arrays["guide"] = &*guide_;
   }
   denoiser_.bind(arrays);
   // A plain run first: it lets TensorRT settle before the capture, and shows what to expect.
@@ -96,7 +100,7 @@ void Loop::start(std::int64_t first) {
   std::iota(samples.begin(), samples.end(), first);
   samples_.upload(samples);
   counter_.clear();
-  x_.clear();
+  x_.upload(repeated(inputs_.start.values, batch_));
   x0_.clear();
   output_.clear();
   biases_.clear();

@@ -28,7 +28,7 @@ class Loop {
   std::vector<float> run(std::int64_t first);
 
  private:
-  void start(std::int64_t first);  // noise in x, zeros in all else, counter at row 0
+  void start(std::int64_t first);  // noise and what it is added to in x, zeros in all else, counter at row 0
   void step();                     // gather the row, evaluate, update, advance the counter
   void capture();
   void compare(const std::vector<float>& x, const std::vector<float>& x0);
@@ -45,7 +45,7 @@ class Loop {
   // What a step reads and writes; the graph holds these addresses.
   DeviceArray<std::int64_t> counter_, subjects_, samples_;
   DeviceArray<float> x_, x0_, output_, biases_;
-  std::optional<DeviceArray<float>> mri_;
+  std::optional<DeviceArray<float>> guide_;
   cudaGraph_t graph_ = nullptr;
   cudaGraphExec_t executable_ = nullptr;
 };

@@ -15,16 +15,23 @@ from pathlib import Path
 import numpy as np
 import safetensors.torch
 import torch
-import torch.nn.functional as F
 
 from mri2pet.diffusion.samplers import SAMPLERS, SamplerTable, make_table
-from mri2pet.diffusion.schedule import STEPS
-from mri2pet.engines.exported import BIASES, DENOISER, ENCODER, Export, read_export
+from mri2pet.diffusion.schedule import STEPS, alpha_bar
+from mri2pet.engines.exported import (
+    BIASES,
+    DENOISER,
+    ENCODER,
+    EXPECTATION,
+    Export,
+    read_export,
+)
+from mri2pet.engines.exported_engine import guide
 from mri2pet.errors import ModelError, Mri2petError, UsageError
 from mri2pet.imaging.pipeline import preprocess, read_t1
 from mri2pet.nn.time_embedding import time_embedding
 
-FORMAT = 2
+FORMAT = 3
 PLANS = ("encoder.plan", "denoiser.plan")
 SETTINGS, RECORD = "settings.txt", "record.json"
 
@@ -93,13 +100,17 @@ def model_arrays(
         linear = state["linear"][table.timesteps]
         weight = torch.cat((weight, weight.new_zeros(linear.shape[1], weight.shape[1])))
         bias = torch.cat((bias, linear), dim=1)
-    on_pet_grid = None
+    seen, start = None, torch.zeros(1, 1, *export.config.pet_shape)
     if export.config.cond == "concat":
-        size = export.config.pet_shape
-        on_pet_grid = F.interpolate(mri, size=size, mode="trilinear", align_corners=False).numpy()
+        expectation = {name: state[name] for name in EXPECTATION if name in state}
+        whole = guide(mri, export.config.pet_shape, expectation)
+        seen = whole.numpy()
+        if expectation:
+            start = alpha_bar()[table.timesteps[0]].sqrt() * whole[:, 1:]
     return {
         "mri": mri.numpy(),
-        "mri_pet_grid": on_pet_grid,
+        "guide": seen,
+        "start": start.numpy(),
         "time_embeddings": time_embedding(table.timesteps).numpy(),
         "bias_weight": weight.numpy(),
         "bias_bias": bias.numpy(),

@@ -30,7 +30,7 @@ class ModelConfig(_Frozen):
     `family` says what it is and how it is sampled: the package's own "diffusion", or the generator
     of a "gan", which a baseline trains; `prediction` and `cond` are of diffusion.
     `linear_components` adds a linear denoiser of so many principal components of the training
-    PETs to the output (`nn.linear_denoiser`); 0, as in the paper, adds none.
+    MRIs and PETs to the output (`nn.linear_denoiser`); 0, as in the paper, adds none.
     """
 
     family: Literal["diffusion", "gan"] = "diffusion"
@@ -67,6 +67,8 @@ class ModelConfig(_Frozen):
             raise ValueError("model.linear_components needs model.prediction=v")
         if self.linear_components and self.family != "diffusion":
             raise ValueError("model.linear_components needs model.family=diffusion")
+        if self.linear_components and self.cond != "concat":
+            raise ValueError("model.linear_components needs model.cond=concat")
         return self
 
 

@@ -253,7 +253,7 @@ def _sampling(config: ModelConfig, device: str, count: int) -> Counted:
     def work() -> None:
         mri = torch.empty(1, 1, *config.mri_shape, device=device)
         x = torch.empty(count, 1, *config.pet_shape, device=device)
-        same = network.mri_on_pet_grid(mri)
+        same = network.guide(mri)
         steps = torch.zeros(count, dtype=torch.int64, device=device)
         with torch.inference_mode():
             rows = network.block_biases(network.mri_encoder(mri).expand(count, -1), steps)

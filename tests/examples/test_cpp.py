@@ -16,6 +16,7 @@ import torch.nn.functional as F
 
 from mri2pet.diffusion.loop import run_table
 from mri2pet.diffusion.samplers import make_table
+from mri2pet.diffusion.schedule import alpha_bar
 from mri2pet.nn.time_embedding import time_embedding
 
 pytestmark = pytest.mark.slow  # the program is built first
@@ -56,9 +57,14 @@ def plan(kind: str, **tensors: tuple[int, ...]) -> bytes:
     return " ".join([kind, *words]).encode()
 
 
+def root(table) -> torch.Tensor:
+    """What the first x_t holds of an image."""
+    return alpha_bar()[table.timesteps[0]].sqrt()
+
+
 def python_loop(arrays, table) -> np.ndarray:
     """SUVR [SAMPLES, K, I, J] by `run_table` with the stand-in's functions."""
-    mri, grid = arrays["mri"], arrays["mri_pet_grid"]
+    mri, guide = arrays["mri"], arrays["guide"]
     j = torch.arange(WIDTH)
     flat = mri.flatten()
     embedding = flat.mean() * (j + 1) / WIDTH + flat[j % len(flat)]
@@ -67,7 +73,7 @@ def python_loop(arrays, table) -> np.ndarray:
     weights = (torch.arange(BIASES) % 7 - 3) / 70
 
     def denoiser(x, row):
-        seen = 0 if grid is None else 0.1 * grid
+        seen = 0 if guide is None else 0.1 * guide
         return 0.3 * x + (row @ weights).view(-1, 1, 1, 1, 1) + seen
 
     volumes = run_table(
@@ -78,6 +84,7 @@ def python_loop(arrays, table) -> np.ndarray:
         seed=SEED,
         subjects=torch.full((SAMPLES,), SUBJECT - 2**64),
         samples=torch.arange(SAMPLES),
+        expected=arrays["start"] / root(table),
     )
     return (volumes[:, 0] * STD + MEAN).numpy()
 
@@ -93,7 +100,8 @@ def make_case(tmp_path, prepare):
 
         arrays = {
             "mri": random(1, 1, *MRI),
-            "mri_pet_grid": random(1, 1, *PET) if concat else None,
+            "guide": random(1, 1, *PET) if concat else None,
+            "start": random(1, 1, *PET),
             "time_embeddings": time_embedding(table.timesteps),
             "bias_weight": random(BIASES, WIDTH) / 16,
             "bias_bias": random(len(table.timesteps), BIASES),
@@ -102,7 +110,7 @@ def make_case(tmp_path, prepare):
         }
         volume = (BATCH, 1, *PET)
         tensors = {"x_t": volume, "block_biases": (BATCH, BIASES)}
-        tensors |= {"mri_pet_grid": volume} if concat else {}
+        tensors |= {"guide": volume} if concat else {}
         plans = {
             "encoder.plan": plan("encoder", mri=(1, 1, *MRI), embedding=(1, WIDTH)),
             "denoiser.plan": plan("denoiser", **tensors, output=volume),
@@ -114,7 +122,7 @@ def make_case(tmp_path, prepare):
             (case.plans / name).write_bytes(content)
         hashes = [hashlib.sha256(content).hexdigest() for content in plans.values()]
         settings = {
-            "format": 2, "samples": SAMPLES, "seed": SEED, "subject": SUBJECT, "noise_step": 1000,
+            "format": 3, "samples": SAMPLES, "seed": SEED, "subject": SUBJECT, "noise_step": 1000,
             "pet_mean": MEAN, "pet_std": STD, "gpu": "Emulated GPU",
             "encoder_sha256": hashes[0], "denoiser_sha256": hashes[1],
         }  # fmt: skip
@@ -213,7 +221,7 @@ def test_settings_that_cannot_be_used_are_refused(program, make_case, name, valu
 ARRAYS = {
     "mri": (1, 1, 4, 6, 6), "time_embeddings": (6, 255), "bias_weight": (BIASES + 1, WIDTH),
     "bias_bias": (6, BIASES - 1), "coefficients": (5, 6), "timesteps": (7,),
-    "mri_pet_grid": (1, 1, 3, 5, 8),
+    "guide": (1, 1, 3, 5, 8), "start": (1, 1, 3, 5, 8),
 }  # fmt: skip
 
 
@@ -233,7 +241,9 @@ def test_arrays_that_cannot_be_used_are_refused(program, make_case, name, fault)
         path.unlink()
     else:
         path.write_bytes({"cut": content[:-1], "header": content[:60], "text": b"none"}[fault])
-    words = "mri_pet_grid" if name == "mri_pet_grid" else ".npy"
+    words = {"guide": "guide", "start": "start" if fault != "shape" else "another size"}.get(
+        name, ".npy"
+    )
     case.fails(program, words)
 
 

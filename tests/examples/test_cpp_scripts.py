@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import sys
 from types import SimpleNamespace
 
@@ -15,7 +16,16 @@ import torch
 
 from mri2pet.config import ModelConfig
 from mri2pet.diffusion.samplers import make_table
-from mri2pet.engines.exported import BIASES, DENOISER, ENCODER, FILES, read_export, write_manifest
+from mri2pet.diffusion.schedule import alpha_bar
+from mri2pet.engines.exported import (
+    BIASES,
+    DENOISER,
+    ENCODER,
+    EXPECTATION,
+    FILES,
+    read_export,
+    write_manifest,
+)
 from mri2pet.errors import ModelError
 from mri2pet.imaging.space.grid import grid_affine
 from mri2pet.imaging.space.record import SpaceRecord
@@ -34,7 +44,10 @@ def sha256(content: bytes) -> str:
 def network():
     torch.manual_seed(2)
     shapes = {"mri_shape": (16, 48, 48), "pet_shape": SHAPE}
-    return Network(ModelConfig(**shapes, prediction="v", cond="concat")).eval()
+    made = Network(ModelConfig(**shapes, prediction="v", cond="concat", linear_components=2)).eval()
+    people = torch.randn(32, 2, math.prod(SHAPE)).unbind(1)
+    made.linear.fit(*people)
+    return made
 
 
 @pytest.fixture
@@ -47,6 +60,8 @@ def export(tmp_path, network):
     state = {
         "weight": torch.cat([layer.weight for layer in layers]).detach(),
         "bias": torch.cat([layer.bias for layer in layers]).detach(),
+        "linear": network.linear.table,
+        **{name: getattr(network.linear, name) for name in EXPECTATION},
     }
     (folder / ENCODER).write_bytes(b"encoder")
     (folder / DENOISER).write_bytes(b"denoiser")
@@ -60,7 +75,7 @@ def export(tmp_path, network):
         entries.append({"graph": name, "onnx_sha256": onnx, "sha256": sha256(content)})
     tests = [{"plans": [e["sha256"] for e in entries], "passed": True, "device": "Some GPU 80GB"}]
     write_manifest(folder, {
-        "format": 2, "mri2pet": "0", "name": "small", "model_sha256": "0" * 64, "steps": 1000,
+        "format": 3, "mri2pet": "0", "name": "small", "model_sha256": "0" * 64, "steps": 1000,
         "opset": 20, "precision": "fp32", "tolerances": {}, "provenance": {},
         "model": network.config.model_dump(mode="json"), "batch": 2, "files": files,
         "pet_mean": 1.2, "pet_std": 0.3, "plans": entries, "verification": tests,
@@ -103,7 +118,9 @@ def test_the_inputs_are_those_of_the_network(run_prepare, export, network, recor
     mri = torch.from_numpy(arrays["mri"])
     embedding = torch.randn(1, 256, generator=torch.Generator().manual_seed(7))
     with torch.inference_mode():
-        np.testing.assert_array_equal(arrays["mri_pet_grid"], network.mri_on_pet_grid(mri))
+        seen = network.guide(mri)
+        np.testing.assert_array_equal(arrays["guide"], seen)
+        np.testing.assert_array_equal(arrays["start"], alpha_bar()[999].sqrt() * seen[:, 1:])
         expected = network.block_biases(embedding, table.timesteps)
     activated = torch.nn.functional.silu(embedding + torch.from_numpy(arrays["time_embeddings"]))
     rows = activated.numpy() @ arrays["bias_weight"].T + arrays["bias_bias"]
@@ -111,7 +128,7 @@ def test_the_inputs_are_those_of_the_network(run_prepare, export, network, recor
     settings = dict(s.split(" ", 1) for s in (out / "settings.txt").read_text().splitlines())
     plans = [export / "tensorrt" / "gpu" / f"{name}.plan" for name in ("encoder", "denoiser")]
     assert settings == {
-        "format": "2", "samples": "4", "seed": "9", "subject": str(2**64 - 2),
+        "format": "3", "samples": "4", "seed": "9", "subject": str(2**64 - 2),
         "noise_step": "1000", "pet_mean": "1.2", "pet_std": "0.3", "gpu": "Some GPU 80GB",
         "encoder_sha256": sha256(plans[0].read_bytes()),
         "denoiser_sha256": sha256(plans[1].read_bytes()),

@@ -31,8 +31,8 @@ def test_concat_conditioning_sees_the_mri_twice(tiny_config):
     mri = torch.rand(1, 1, *tiny_config.mri_shape)
     biases = network.block_biases(network.mri_encoder(mri), t)
     with torch.no_grad():
-        a = network.denoise(x, biases, network.mri_on_pet_grid(mri))
-        b = network.denoise(x, biases, network.mri_on_pet_grid(mri.flip(-1)))
+        a = network.denoise(x, biases, network.guide(mri))
+        b = network.denoise(x, biases, network.guide(mri.flip(-1)))
         whole = network(x, t, mri)
     assert not torch.allclose(a, b)
     torch.testing.assert_close(a, whole)

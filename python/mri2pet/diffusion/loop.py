@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mri2pet.diffusion.graphed_loop import Evaluate, LoopArguments, Loops
 from mri2pet.diffusion.samplers import SamplerTable
-from mri2pet.diffusion.schedule import STEPS
+from mri2pet.diffusion.schedule import STEPS, alpha_bar
 from mri2pet.ops import philox_normal, sampler_step
 
 
@@ -25,6 +25,7 @@ def run_table(
     on_step: Callable[[int, int], None] | None = None,
     loops: Loops | None = None,
     inputs: tuple[Tensor, ...] = (),
+    expected: Tensor | None = None,
 ) -> Tensor:
     """Runs one batch of volumes through a table.
 
@@ -37,6 +38,8 @@ def run_table(
         on_step: called with (steps done, steps) after each.
         loops: captured ones of `evaluate`; with them all steps are one CUDA graph.
         inputs: what `evaluate` reads beside x_t and the row, the same at all steps.
+        expected: [B, 1, K, I, J], mean of x_0 given the MRI, of which the first x_t holds √ᾱ
+            (`nn.linear_denoiser`); None takes 0, as Ho et al. 2020 do.
 
     Returns:
         float32 [B, 1, K, I, J], standardised.
@@ -46,6 +49,8 @@ def run_table(
     coordinates = {"seed": seed, "subjects": subjects, "samples": samples}
     coefficients = table.coefficients.to(device)
     x = philox_normal((1, *shape), step=STEPS, device=device, **coordinates)  # type: ignore[arg-type]
+    if expected is not None:
+        x += alpha_bar()[table.timesteps[0]].sqrt() * expected
     if loops is not None:
         timesteps = table.timesteps.to(device)
         arguments = LoopArguments(

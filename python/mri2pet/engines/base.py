@@ -21,7 +21,8 @@ class Conditioned:
         bias_rows: [S, R], all that the network's blocks take from step and MRI, a row a step.
         evaluate: (x_t [B, 1, K, I, J], bias row [B, R], *inputs [1 or B, …]) → the network's
             output, of x_t's shape; the next call may overwrite it. One function for all subjects.
-        inputs: what it takes beside, [1, …] each: of this subject, the same at all steps.
+        inputs: what it takes beside, [1, …] each: of this subject, the same at all steps. At most
+            one, `nn.network.Network.guide`.
         loops: the engine's captured loops, where its evaluation can be captured.
     """
 
@@ -29,6 +30,11 @@ class Conditioned:
     evaluate: Callable[..., Tensor]
     inputs: tuple[Tensor, ...] = ()
     loops: Loops | None = None
+
+    @property
+    def expected(self) -> Tensor | None:
+        """The PET that the MRI makes a linear denoiser expect, [1, 1, K, I, J]; None without."""
+        return self.inputs[0][:, 1:] if self.inputs and self.inputs[0].shape[1] == 2 else None
 
     def denoise(self, x: Tensor, row: Tensor) -> Tensor:
         """The network's output for volumes of this subject."""

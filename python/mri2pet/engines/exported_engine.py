@@ -14,9 +14,25 @@ from torch import Tensor
 from mri2pet.config import ModelConfig
 from mri2pet.diffusion.graphed_loop import Loops
 from mri2pet.engines.base import Conditioned
-from mri2pet.engines.exported import BIASES, read_export
+from mri2pet.engines.exported import BIASES, EXPECTATION, read_export
 from mri2pet.errors import UsageError
+from mri2pet.nn.linear_denoiser import expected_pet
+from mri2pet.nn.network import mri_on_pet_grid
 from mri2pet.nn.time_embedding import time_embedding
+
+
+def guide(mri: Tensor, shape: tuple[int, int, int], expectation: dict[str, Tensor]) -> Tensor:
+    """`nn.network.Network.guide` by what an export holds: [B, 1 or 2, K, I, J].
+
+    Args:
+        mri: float32 [B, 1, K, I, J] in model space.
+        shape: of the PET grid.
+        expectation: arrays of `EXPECTATION`; empty where the network has no linear denoiser.
+    """
+    grid = mri_on_pet_grid(mri, shape)
+    if not expectation:
+        return grid
+    return torch.cat((grid, expected_pet(grid, **expectation)), dim=1)
 
 
 class ExportedEngine(ABC):
@@ -39,6 +55,7 @@ class ExportedEngine(ABC):
         state = safetensors.torch.load_file(self.export.file(BIASES), device=str(self.device))
         self._weight, self._bias = state["weight"], state["bias"]
         self._linear = state.get("linear")
+        self._expectation = {n: state[n] for n in EXPECTATION if n in state}
 
     @property
     def precision(self) -> str:
@@ -82,18 +99,16 @@ class ExportedEngine(ABC):
             rows = torch.cat((rows, self._linear[timesteps]), dim=1)
         inputs: tuple[Tensor, ...] = ()
         if self._config.cond == "concat":
-            size = self._config.pet_shape
-            grid = F.interpolate(mri, size=size, mode="trilinear", align_corners=False)
-            inputs = (grid,)
+            inputs = (guide(mri, self._config.pet_shape, self._expectation),)
         return Conditioned(rows, self._evaluate, inputs, self.loops)
 
-    def _evaluate(self, x: Tensor, row: Tensor, *mri_pet_grid: Tensor) -> Tensor:
+    def _evaluate(self, x: Tensor, row: Tensor, *guides: Tensor) -> Tensor:
         count = x.shape[0]
         if count > self.export.batch:
             raise UsageError(f"this export takes {self.export.batch} volumes a call, not {count}")
         inputs = {"x_t": self._filled(x), "block_biases": self._filled(row)}
-        for grid in mri_pet_grid:
-            inputs["mri_pet_grid"] = self._filled(grid.expand(count, -1, -1, -1, -1))
+        for one in guides:
+            inputs["guide"] = self._filled(one.expand(count, -1, -1, -1, -1))
         return self._denoise(inputs)[:count]
 
     @abstractmethod

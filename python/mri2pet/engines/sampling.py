@@ -153,6 +153,7 @@ def _drawn(
         inputs = tuple(
             torch.cat(tensors) for tensors in zip(*(p.inputs for p in people), strict=True)
         )
+        expected = [p.expected for p in people if p.expected is not None]
         drawn.append(
             run_table(
                 people[0].evaluate,
@@ -165,6 +166,7 @@ def _drawn(
                 on_step=progress,
                 loops=people[0].loops,
                 inputs=inputs,
+                expected=torch.cat(expected) if expected else None,
             )
         )
     return torch.cat(drawn).unflatten(0, (len(mris), len(numbers)))

@@ -66,16 +66,16 @@ class TorchEngine:
         mri = mri.to(self.device)
         with whole_float32(not self.tf32):
             rows = network.block_biases(network.mri_encoder(mri), timesteps.to(self.device))
-        on_pet_grid = network.mri_on_pet_grid(mri)
-        inputs = () if on_pet_grid is None else (on_pet_grid,)
+        guide = network.guide(mri)
+        inputs = () if guide is None else (guide,)
         return Conditioned(rows, self._evaluate, inputs, self.loops)
 
-    def _evaluate(self, x: Tensor, row: Tensor, on_pet_grid: Tensor | None = None) -> Tensor:
-        if on_pet_grid is not None:
-            on_pet_grid = on_pet_grid.expand(x.shape[0], -1, -1, -1, -1)
+    def _evaluate(self, x: Tensor, row: Tensor, guide: Tensor | None = None) -> Tensor:
+        if guide is not None:
+            guide = guide.expand(x.shape[0], -1, -1, -1, -1)
         x = x.to(memory_format=torch.channels_last_3d)
         with whole_float32(not self.tf32):
-            return self._network.denoise(x, row, on_pet_grid).float()
+            return self._network.denoise(x, row, guide).float()
 
 
 def in_precision(network: Network, dtype: torch.dtype) -> Network:

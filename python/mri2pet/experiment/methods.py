@@ -45,7 +45,9 @@ class Method:
         return (*(f"{key}={name}" for key, name in given.items() if name != "none"), *self.settings)
 
 
-_EPSILON = ("model.prediction=epsilon", "model.linear_components=0")  # the latter is of v alone
+# A linear denoiser is of v, and of an MRI that is seen as a channel, alone.
+_EPSILON = ("model.prediction=epsilon", "model.linear_components=0")
+_EMBEDDING = ("model.cond=embedding", "model.linear_components=0")
 
 METHODS = {
     "mri2pet": Method(pretrained="mri2pet"),
@@ -60,9 +62,9 @@ METHODS = {
     "maskgan": Method(baseline="maskgan", pretrained="gan"),
     "ddpm-pa": Method(baseline="ddpm-pa", pretrained="no-style"),
     "epsilon": Method(settings=_EPSILON, pretrained="epsilon"),
-    "embedding": Method(settings=("model.cond=embedding",), pretrained="embedding"),
+    "embedding": Method(settings=_EMBEDDING, pretrained="embedding"),
     "epsilon-embedding": Method(
-        settings=(*_EPSILON, "model.cond=embedding"), pretrained="epsilon-embedding"
+        settings=("model.prediction=epsilon", *_EMBEDDING), pretrained="epsilon-embedding"
     ),
 }
 """Name → method. The last three are of docs/ablations.md: what the network predicts, and how it

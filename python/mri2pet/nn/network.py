@@ -15,6 +15,14 @@ from mri2pet.nn.unet import BIAS_SIZES, UNet
 BLOCK_BIASES = sum(BIAS_SIZES)
 
 
+def mri_on_pet_grid(mri: Tensor, shape: tuple[int, int, int]) -> Tensor:
+    """[B, 1, K, I, J] → the same on the PET grid of a shape (trilinear, align_corners = false).
+
+    Both grids cover the same box, so this is a scaling.
+    """
+    return F.interpolate(mri, size=shape, mode="trilinear", align_corners=False)
+
+
 class Network(nn.Module):
     """MRI encoder and U-Net; `forward` is one evaluation, the parts serve the sampling loop."""
 
@@ -24,18 +32,22 @@ class Network(nn.Module):
         super().__init__()
         self.config = config
         self.mri_encoder = MRIEncoder(config.mri_shape)
-        self.unet = UNet(cin=2 if config.cond == "concat" else 1)
         components = config.linear_components
+        self.unet = UNet(cin=1 + (config.cond == "concat") + (components > 0))
         self.linear = LinearDenoiser(components, config.pet_shape) if components else None
 
-    def mri_on_pet_grid(self, mri: Tensor) -> Tensor | None:
-        """The second input channel of `cond: concat`, [B, 1, K, I, J]; None without it.
+    def guide(self, mri: Tensor) -> Tensor | None:
+        """What the U-Net sees beside x_t with `cond: concat`, [B, 1 or 2, K, I, J]; else None.
 
-        Both grids cover the same box, so this is a scaling (trilinear, align_corners = false).
+        The MRI on the PET grid, and the PET that it makes the linear denoiser expect where the
+        network has one.
         """
         if self.config.cond != "concat":
             return None
-        return F.interpolate(mri, size=self.config.pet_shape, mode="trilinear", align_corners=False)
+        mri = mri_on_pet_grid(mri, self.config.pet_shape)
+        if self.linear is None:
+            return mri
+        return torch.cat((mri, self.linear.expected(mri)), dim=1)
 
     def block_biases(self, mri_embedding: Tensor, t: Tensor) -> Tensor:
         """[B, 256] and t int64 [B] → all that depends on step and MRI embedding.
@@ -46,20 +58,20 @@ class Network(nn.Module):
         rows = self.unet.block_biases(mri_embedding + time_embedding(t))
         return rows if self.linear is None else torch.cat((rows, self.linear.rows(t)), dim=1)
 
-    def denoise(self, x_t: Tensor, block_biases: Tensor, mri_pet_grid: Tensor | None) -> Tensor:
+    def denoise(self, x_t: Tensor, block_biases: Tensor, guide: Tensor | None) -> Tensor:
         """The part that runs at every step: [B, 1, K, I, J] → the network's output (ε or v).
 
         Activations have the dtype of `activations`, or x_t's where that is None.
         """
         seen = x_t if self.activations is None else x_t.to(self.activations)
-        if mri_pet_grid is not None:
-            seen = torch.cat((seen, mri_pet_grid.to(seen.dtype)), dim=1)
+        if guide is not None:
+            seen = torch.cat((seen, guide.to(seen.dtype)), dim=1)
         output = self.unet(seen, block_biases[:, :BLOCK_BIASES])
-        if self.linear is None:
+        if self.linear is None or guide is None:
             return output
-        return output.float() + self.linear(x_t, block_biases[:, BLOCK_BIASES:])
+        return output.float() + self.linear(x_t, block_biases[:, BLOCK_BIASES:], guide[:, 1:])
 
     def forward(self, x_t: Tensor, t: Tensor, mri: Tensor) -> Tensor:
         """The network's output (ε or v) for x_t [B, 1, K, I, J], t int64 [B] and the MRI."""
         biases = self.block_biases(self.mri_encoder(mri), t)
-        return self.denoise(x_t, biases, self.mri_on_pet_grid(mri))
+        return self.denoise(x_t, biases, self.guide(mri))

@@ -6,17 +6,20 @@ import numpy as np
 import torch
 
 from mri2pet.nn.linear_denoiser import LinearDenoiser
+from mri2pet.nn.network import mri_on_pet_grid
 from mri2pet.training.targets import StageData
 
 MOST = 1000
-"""Volumes that are held at once: 0.5 GB of 32 x 64 x 64 voxels."""
+"""Pairs that are held at once: 1 GB of 32 x 64 x 64 voxels."""
 
 
 def fit_linear_denoiser(linear: LinearDenoiser, data: StageData) -> None:
     """Fits it to the training targets, evenly chosen ones where there are more than `MOST`."""
     count = len(data.train)
     chosen = np.linspace(0, count - 1, min(count, MOST)).round().astype(int)
-    volumes = torch.empty(len(chosen), linear.mean.numel())
-    for row, index in zip(volumes, chosen.tolist(), strict=True):
-        row.copy_((data.train[index][1].flatten() - data.mean) / data.std)
-    linear.fit(volumes)
+    volumes, mris = torch.empty(2, len(chosen), linear.mean.numel())
+    for n, index in enumerate(chosen.tolist()):
+        mri, target = data.train[index][:2]
+        volumes[n] = (target.flatten() - data.mean) / data.std
+        mris[n] = mri_on_pet_grid(mri[None], target.shape[-3:]).flatten()
+    linear.fit(volumes, mris)

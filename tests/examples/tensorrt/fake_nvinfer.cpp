@@ -41,11 +41,11 @@ void encode(const Call& c) {
     c.data.at("embedding")[j] = static_cast<float>(mean * (j + 1) / width + mri[j % voxels]);
 }
 
-// output = 0.3 x_t + sum_j block_biases[j] ((j % 7) - 3) / 70 + 0.1 mri_pet_grid
+// output = 0.3 x_t + sum_j block_biases[j] ((j % 7) - 3) / 70 + 0.1 guide
 void denoise(const Call& c) {
   const std::int64_t voxels = c.count.at("x_t") / c.batch;
   const std::int64_t width = c.count.at("block_biases") / c.batch;
-  const auto mri = c.data.find("mri_pet_grid");
+  const auto mri = c.data.find("guide");
   for (std::int64_t b = 0; b < c.batch; ++b) {
     double shift = 0;
     for (std::int64_t j = 0; j < width; ++j)
