@@ -252,7 +252,7 @@ def block_rows(
     shape = model.pet_shape
     for level, blocks in enumerate(BLOCKS):
         for given_cin, mid, cout, residual in blocks:
-            cin = 2 if given_cin == 1 and model.cond == "concat" else given_cin
+            cin = model.input_channels if given_cin == 1 else given_cin
             block = DoubleConv(cin, cout, mid, residual).to(device).requires_grad_(False)
             kind, last = getattr(torch, dtype), torch.channels_last_3d
             for conv in (block.conv1, block.conv2):

@@ -17,6 +17,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 # What reads scans. A machine with a GPU, torch and little else runs all other tests.
 WITH_NIBABEL = (
     "cohort",
+    "dicom",
     "examples/test_cpp_scripts.py",
     "export/test_embedding.py",
     "export/test_triton_client.py",

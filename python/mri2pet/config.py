@@ -40,6 +40,11 @@ class ModelConfig(_Frozen):
     cond: Literal["embedding", "concat"] = "embedding"
     linear_components: int = Field(0, ge=0, le=64)
 
+    @property
+    def input_channels(self) -> int:
+        """Of the U-Net: x_t, the MRI where it is a channel, what a linear denoiser expects."""
+        return 1 + (self.cond == "concat") + (self.linear_components > 0)
+
     @field_validator("mri_shape")
     @classmethod
     def _mri_can_be_halved(cls, shape: Shape) -> Shape:

@@ -158,7 +158,7 @@ def dicom(voxels: np.ndarray, number: int, row: dict[str, str], image: int) -> b
     data.StudyTime = data.SeriesTime = "100000"
     data.AcquisitionTime = f"{start // 3600:02d}{start // 60 % 60:02d}{start % 60:02d}"
     data.StudyInstanceUID, data.SeriesInstanceUID = f"2.25.{image}", f"2.25.{image}.0"
-    if row["defect"] == "series_of_frames":
+    if row.get("defect") == "series_of_frames":
         data.SeriesInstanceUID = f"2.25.{image}.1{frame}"
     data.FrameOfReferenceUID = f"2.25.{image}.9"
     data.StudyID, data.SeriesNumber, data.AcquisitionNumber = "1", 1, frame + 1

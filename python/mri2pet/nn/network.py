@@ -33,7 +33,7 @@ class Network(nn.Module):
         self.config = config
         self.mri_encoder = MRIEncoder(config.mri_shape)
         components = config.linear_components
-        self.unet = UNet(cin=1 + (config.cond == "concat") + (components > 0))
+        self.unet = UNet(cin=config.input_channels)
         self.linear = LinearDenoiser(components, config.pet_shape) if components else None
 
     def guide(self, mri: Tensor) -> Tensor | None:

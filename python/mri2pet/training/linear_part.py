@@ -21,5 +21,6 @@ def fit_linear_denoiser(linear: LinearDenoiser, data: StageData) -> None:
     for n, index in enumerate(chosen.tolist()):
         mri, target = data.train[index][:2]
         volumes[n] = (target.flatten() - data.mean) / data.std
-        mris[n] = mri_on_pet_grid(mri[None], target.shape[-3:]).flatten()
+        k, i, j = target.shape[-3:]
+        mris[n] = mri_on_pet_grid(mri[None], (k, i, j)).flatten()
     linear.fit(volumes, mris)
