@@ -294,6 +294,7 @@ def _authors_loop(model: Model, mri: Tensor, batch: int, sampler: str, steps: in
         return model.diffusion(x, row[:, 0].long(), scans)
 
     with torch.inference_mode(), use_backend("reference"):
+        guide = model.diffusion.guide(scans)
         return run_table(
             denoise,
             table,
@@ -302,6 +303,7 @@ def _authors_loop(model: Model, mri: Tensor, batch: int, sampler: str, steps: in
             seed=0,
             subjects=torch.zeros(batch, dtype=torch.int64),
             samples=torch.arange(batch),
+            expected=guide[:, 1:] if guide is not None and guide.shape[1] == 2 else None,
         )
 
 
