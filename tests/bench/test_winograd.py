@@ -49,4 +49,4 @@ def test_the_layers_are_those_of_the_network():
     found = layers("compact")
     assert sum(found.values()) == 40
     assert found[24, 24, (32, 64, 64)] == 2
-    assert found[3, 8, (32, 64, 64)] == 1
+    assert found[2, 8, (32, 64, 64)] == 1

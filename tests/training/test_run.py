@@ -172,7 +172,7 @@ def test_a_run_starts_from_another_model(go, whole, tmp_path):
     scratch = weights(go("scratch", "training.volumes=2", "training.lr=1e-12"))
     assert not all(torch.allclose(scratch[k], wanted[k], atol=1e-6) for k in wanted)
     with pytest.raises(UsageError, match="its network differs"):
-        go("third", "training.volumes=2", f"training.init={whole}", "model.linear_components=0")
+        go("third", "training.volumes=2", f"training.init={whole}", "model.linear_components=4")
 
 
 def test_another_configuration_or_a_foreign_folder_is_refused(go, tmp_path):
