@@ -52,12 +52,13 @@ class Denoiser(nn.Module):
             in_half(self.unet, between=self.half_input)
 
     def forward(self, x_t: Tensor, block_biases: Tensor, *guide: Tensor) -> Tensor:
-        x = torch.cat((x_t, *guide), dim=1) if guide else x_t
+        mri = guide if self.linear is None else (guide[0][:, :1],)
+        x = torch.cat((x_t, *mri), dim=1) if mri else x_t
         x = x.half() if self.half_input else x
         if self.linear is None:
             return self.unet(x, block_biases).float()
-        output = self.unet(x, block_biases[:, :BLOCK_BIASES]).float()
-        return output + self.linear(x_t, block_biases[:, BLOCK_BIASES:], guide[0][:, 1:])
+        output = self.unet(x, block_biases[:, :BLOCK_BIASES])
+        return self.linear(output, x_t, block_biases[:, BLOCK_BIASES:], guide[0][:, 1:])
 
 
 def export_onnx(
@@ -97,11 +98,13 @@ def export_onnx(
     plain = plain_network(model.diffusion)
     mri = torch.rand(1, 1, *config.mri_shape)
     pet = torch.randn(batch, 1, *config.pet_shape)
-    columns = BLOCK_BIASES + (plain.linear.table.shape[1] if plain.linear is not None else 0)
+    columns, channels = BLOCK_BIASES, 1
+    if plain.linear is not None:
+        columns, channels = columns + plain.linear.table.shape[1], 2
     arguments = [pet, torch.zeros(batch, columns)]
     names = ["x_t", "block_biases"]
     if config.cond == "concat":
-        arguments.append(torch.rand(batch, plain.unet.cin - 1, *config.pet_shape))
+        arguments.append(torch.rand(batch, channels, *config.pet_shape))
         names.append("guide")
     state = [layer.state_dict() for layer in plain.unet.bias_layers]
     weights = {name: torch.cat([part[name] for part in state]) for name in ("weight", "bias")}

@@ -29,8 +29,8 @@ class ModelConfig(_Frozen):
 
     `family` says what it is and how it is sampled: the package's own "diffusion", or the generator
     of a "gan", which a baseline trains; `prediction` and `cond` are of diffusion.
-    `linear_components` adds a linear denoiser of so many principal components of the training
-    MRIs and PETs to the output (`nn.linear_denoiser`); 0, as in the paper, adds none.
+    `linear_components` is along how many principal components of the training PETs a linear
+    denoiser gives the output (`nn.linear_denoiser`); 0, as in the paper, along none.
     """
 
     family: Literal["diffusion", "gan"] = "diffusion"
@@ -42,8 +42,8 @@ class ModelConfig(_Frozen):
 
     @property
     def input_channels(self) -> int:
-        """Of the U-Net: x_t, the MRI where it is a channel, what a linear denoiser expects."""
-        return 1 + (self.cond == "concat") + (self.linear_components > 0)
+        """Of the U-Net: x_t, and the MRI where it is a channel."""
+        return 1 + (self.cond == "concat")
 
     @field_validator("mri_shape")
     @classmethod

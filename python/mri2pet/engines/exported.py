@@ -18,7 +18,7 @@ MANIFEST = "manifest.json"
 ENCODER, DENOISER, BIASES = "encoder.onnx", "denoiser.onnx", "biases.safetensors"
 FILES = (ENCODER, DENOISER, BIASES)
 # Arrays in BIASES beside "weight", "bias" and "linear": attributes of a linear denoiser.
-EXPECTATION = ("mean", "mri_mean", "readers", "images")
+EXPECTATION = ("mean", "directions", "readers", "told")
 # Folder of TensorRT's plans, see `tensorrt_plans`.
 PLANS = "tensorrt"
 

@@ -1,26 +1,25 @@
-"""The best linear denoiser of a cohort, to which the U-Net's output is added.
+"""The best linear denoiser of a cohort, along the few directions that a U-Net does not see.
 
-In template space PETs differ along a few directions: how much amyloid there is, how wide the
-ventricles are. Part of that the MRI tells. Let s be the scores of an MRI along the principal
-components of the cohort's MRIs, and take x_0 as normal about
+How much amyloid there is is one number that thousands of voxels share: a direction in the space of
+all PETs. A network of small convolutions hardly learns to add up thousands of noisy voxels, and the
+sum says it at once. Let s be the scores of an MRI along the principal components of the cohort's
+MRIs, B s what least squares makes of them beyond the mean PET m, and u_p the first principal
+components of what is left, x_0 − m − B s. Take x_0 as normal along each of them, about
 
-    μ = m + B s
+    μ_p = u_p · (m + B s)
 
-(m the mean PET, B from least squares) with variance λ_p along the unit direction u_p (the principal
-components of x_0 − μ) and ρ in every other one. Then along each direction
+with the variance λ_p. With x_t = √ᾱ x_0 + n ε, what is then to be expected of v = √ᾱ ε − n x_0 is
 
-    E[x_0 | x_t] = μ + w (x_t − √ᾱ μ),     w = √ᾱ λ / (ᾱ λ + 1 − ᾱ)
+    E[v_p | x_t] = −n μ_p + √ᾱ n (1 − λ_p) / (ᾱ λ_p + n²) (u_p · x_t − √ᾱ μ_p)
 
-(Wiener's filter), which is a product with u_p for the sum over thousands of voxels that a network
-of small convolutions has to find. v is affine in x_0 and x_t, so what this says of v is added to
-the output, and the U-Net, which sees μ as one more channel, learns the rest. It is the skip
-connection c_skip of Karras et al. 2022, "Elucidating the design space of diffusion-based
-generative models", equation 7, for directions instead of single voxels.
+(Wiener's filter; the skip connection of Karras et al. 2022, "Elucidating the design space of
+diffusion-based generative models", equation 7, for directions instead of voxels). Along the u_p
+that is the network's output, in all other directions it is the U-Net's.
 
-The last step of the noising still holds √ᾱ μ: little in a voxel, but more than the noise in a sum
+The last step of the noising still holds √ᾱ x_0: little in a voxel, but more than the noise in a sum
 over the brain. Who starts from noise alone starts from a person of far too little uptake (Lin et
 al. 2024, "Common diffusion noise schedules and sample steps are flawed"), so the sampling loop adds
-it to the first noise.
+√ᾱ (m + Σ_p (μ_p − u_p · m) u_p) to the first noise.
 """
 
 from __future__ import annotations
@@ -30,62 +29,69 @@ from torch import Tensor, nn
 
 from mri2pet.diffusion.schedule import STEPS, alpha_bar
 
+SCORES = 16
+"""Principal components of the MRIs that are taken at most."""
 VOLUMES_A_SCORE = 16
 """Volumes behind each score of the regression; with fewer it would fit what is people's own."""
-MOST_SCORE = 3.0
-"""Scores have a standard deviation of 1; an MRI beyond this many is unlike all of the cohort."""
+MOST = 3.0
+"""Standard deviations that an MRI moves μ_p at most: beyond, it is unlike all of the cohort."""
 
 
 class LinearDenoiser(nn.Module):
-    """The part of ṽ that is linear in x_t, [B, 1, K, I, J]; 0 until `fit` was called.
+    """Replaces ṽ [B, 1, K, I, J] along the directions; changes nothing until `fit` was called.
 
     Args:
-        components: P, how many directions have a variance of their own, and how many scores of
-            the MRI are taken at most.
+        components: P, how many directions.
         shape: (K, I, J).
 
     Attributes:
         mean: float32 [voxels], m.
-        mri_mean: float32 [voxels], of the MRIs on the PET grid.
-        readers: float32 [P, voxels]: their products with MRI − `mri_mean` are its scores s.
-        images: float32 [P, voxels], the columns of B.
         directions: float32 [P, voxels], the u_p.
-        table: float32 [1000, 3 + P], the coefficients of every step: √ᾱ, x_t's, μ's, and a gain
-            for each direction. Row 0 is never used.
+        readers: float32 [P, voxels]: their products with an MRI on the PET grid say μ_p.
+        told: float32 [2, P]: those products for the mean MRI, and the most that a person's may
+            differ from them.
+        table: float32 [1000, 2 + P], the coefficients of every step: √ᾱ, n, and for each direction
+            what u_p · x_t − √ᾱ μ_p is multiplied by.
     """
 
     mean: Tensor
-    mri_mean: Tensor
-    readers: Tensor
-    images: Tensor
     directions: Tensor
+    readers: Tensor
+    told: Tensor
     table: Tensor
 
     def __init__(self, components: int, shape: tuple[int, int, int]) -> None:
         super().__init__()
         voxels = shape[0] * shape[1] * shape[2]
-        for name in ("mean", "mri_mean"):
-            self.register_buffer(name, torch.zeros(voxels))
-        for name in ("readers", "images", "directions"):
+        self.register_buffer("mean", torch.zeros(voxels))
+        for name in ("directions", "readers"):
             self.register_buffer(name, torch.zeros(components, voxels))
-        self.register_buffer("table", torch.zeros(STEPS, 3 + components))
+        self.register_buffer("told", torch.zeros(2, components))
+        self.register_buffer("table", torch.zeros(STEPS, 2 + components))
 
     def rows(self, t: Tensor) -> Tensor:
-        """The coefficients of t int64 [B]: float32 [B, 3 + P]."""
+        """The coefficients of t int64 [B]: float32 [B, 2 + P]."""
         return self.table[t]
 
     def expected(self, mri: Tensor) -> Tensor:
-        """μ of MRIs on the PET grid, see `expected_pet`."""
-        return expected_pet(mri, self.mean, self.mri_mean, self.readers, self.images)
+        """The expected PET of MRIs on the PET grid, see `expected_pet`."""
+        return expected_pet(mri, self.mean, self.directions, self.readers, self.told)
 
-    def forward(self, x_t: Tensor, rows: Tensor, expected: Tensor) -> Tensor:
-        """x_t and μ [B, 1, K, I, J], `rows` of the steps → the part of ṽ, float32, same shape."""
+    def forward(self, output: Tensor, x_t: Tensor, rows: Tensor, expected: Tensor) -> Tensor:
+        """ṽ, float32 [B, 1, K, I, J].
+
+        Args:
+            output, x_t: of the U-Net, and what it saw, [B, 1, K, I, J].
+            rows: of the steps, `rows` [B, 2 + P].
+            expected: the expected PET of the MRI, [B, 1, K, I, J].
+        """
         rows = rows.float()
+        root, n, gains = rows[:, 0:1], rows[:, 1:2], rows[:, 2:]
         with torch.autocast(x_t.device.type, enabled=False):
-            x, mu = x_t.float().flatten(1), expected.float().flatten(1)
-            along = rows[:, 3:] * ((x - rows[:, 0:1] * mu) @ self.directions.T)
-            level = rows[:, 1:2] * x + rows[:, 2:3] * mu
-            return (level + along @ self.directions).reshape(x_t.shape)
+            output, x, mu = (each.float().flatten(1) for each in (output, x_t, expected))
+            wanted = gains * ((x - root * mu) @ self.directions.T)
+            changed = wanted - (output + n * mu) @ self.directions.T
+            return (output + changed @ self.directions).reshape(x_t.shape)
 
     @torch.no_grad()
     def fit(self, volumes: Tensor, mris: Tensor) -> None:
@@ -96,63 +102,54 @@ class LinearDenoiser(nn.Module):
         value of a direction is positive, so the same volumes give the same denoiser. One volume
         alone, or one with a value that is not finite, changes nothing: training says which it is.
         """
-        (count, voxels), components = volumes.shape, len(self.directions)
+        count, components = len(volumes), len(self.directions)
         if count < 2 or not (volumes.isfinite().all() and mris.isfinite().all()):
             return
         mean, mri_mean = (v.mean(0, dtype=torch.float64).float() for v in (volumes, mris))
         rest, mri_rest = volumes - mean, mris - mri_mean
-        self.mean.copy_(mean)
-        self.mri_mean.copy_(mri_mean)
-        most = min(components, count // VOLUMES_A_SCORE)
-        along, variances, _ = _components(mri_rest, most)
+        along, variances = _components(mri_rest, min(SCORES, count // VOLUMES_A_SCORE))
         known = (variances > 1e-9 * variances[:1])[:, None]
         readers = torch.where(known, along / variances.sqrt()[:, None].float(), 0.0)
         scores = mri_rest @ readers.T
         images = scores.T @ rest / (count - 1)
-        self.readers.zero_()[:most] = readers
-        self.images.zero_()[:most] = images
         rest -= scores @ images
         most = min(components, count // 4)
-        along, variances, total = _components(rest, most)
-        self.directions.zero_()[:most] = along
-        other = (total - variances.sum()).clamp_min(1e-12) / (voxels - most)
-        self.table.zero_()[:, : 3 + most] = _coefficients(other, variances).to(self.table)
+        directions, variances = _components(rest, most)
+        by_score = images @ directions.T
+        self.mean.copy_(mean)
+        self.directions.zero_()[:most] = directions
+        self.readers.zero_()[:most] = by_score.T @ readers
+        self.told.zero_()
+        self.told[0] = self.readers @ mri_mean
+        self.told[1, :most] = MOST * by_score.norm(dim=0)
+        self.table.zero_()[:, : 2 + most] = _coefficients(variances).to(self.table)
 
 
 def expected_pet(
-    mri: Tensor, mean: Tensor, mri_mean: Tensor, readers: Tensor, images: Tensor
+    mri: Tensor, mean: Tensor, directions: Tensor, readers: Tensor, told: Tensor
 ) -> Tensor:
-    """μ, standardised, float32 [B, 1, K, I, J], of MRIs of that shape in [0, 1].
+    """m + Σ_p (μ_p − u_p · m) u_p, standardised, float32 [B, 1, K, I, J].
 
     Args:
-        mean, mri_mean, readers, images: attributes of `LinearDenoiser`.
+        mri: [B, 1, K, I, J] in [0, 1], on the PET grid.
+        mean, directions, readers, told: attributes of `LinearDenoiser`.
     """
     with torch.autocast(mri.device.type, enabled=False):
-        scores = (mri.float().flatten(1) - mri_mean) @ readers.T
-        expected = mean + scores.clamp(-MOST_SCORE, MOST_SCORE) @ images
-        return expected.reshape(mri.shape)
+        says = mri.float().flatten(1) @ readers.T - told[0]
+        return (mean + says.clamp(-told[1], told[1]) @ directions).reshape(mri.shape)
 
 
-def _coefficients(rest: Tensor, variances: Tensor) -> Tensor:
-    """`LinearDenoiser.table` in float64, from ρ and λ [P].
-
-    With b = 1/√(1−ᾱ), v = b (√ᾱ x_t − x_0).
-    """
+def _coefficients(variances: Tensor) -> Tensor:
+    """`LinearDenoiser.table` in float64, from λ [P]."""
     a = alpha_bar().double()[:, None]
-    root, b = a.sqrt(), (1 - a).rsqrt()
-
-    def weight(variance: Tensor) -> Tensor:
-        return root * variance / (a * variance + 1 - a)
-
-    gains = -b * (weight(variances) - weight(rest))
-    of_x, of_expected = b * (root - weight(rest)), -b * (1 - weight(rest) * root)
-    return torch.cat((root, of_x, of_expected, gains), dim=1)
+    root, n = a.sqrt(), (1 - a).sqrt()
+    return torch.cat((root, n, root * n * (1 - variances) / (a * variances + 1 - a)), dim=1)
 
 
-def _components(centred: Tensor, most: int) -> tuple[Tensor, Tensor, Tensor]:
+def _components(centred: Tensor, most: int) -> tuple[Tensor, Tensor]:
     """Principal components of N centred volumes, float32 [N, voxels], the first `most` of them.
 
-    Returns: unit directions float32 [most, voxels], their variances and the sum of all in float64.
+    Returns: unit directions float32 [most, voxels] and their variances in float64.
     """
     products = _products(centred)
     values, vectors = torch.linalg.eigh(products)
@@ -160,7 +157,7 @@ def _components(centred: Tensor, most: int) -> tuple[Tensor, Tensor, Tensor]:
     along = (vectors / values.sqrt()).T.float() @ centred
     peak = along.abs().argmax(dim=1, keepdim=True)
     along = along * along.gather(1, peak).sign()
-    return along, values / (len(centred) - 1), products.trace() / (len(centred) - 1)
+    return along, values / (len(centred) - 1)
 
 
 def _products(centred: Tensor) -> Tensor:

@@ -37,10 +37,10 @@ class Network(nn.Module):
         self.linear = LinearDenoiser(components, config.pet_shape) if components else None
 
     def guide(self, mri: Tensor) -> Tensor | None:
-        """What the U-Net sees beside x_t with `cond: concat`, [B, 1 or 2, K, I, J]; else None.
+        """What `denoise` takes beside x_t with `cond: concat`, [B, 1 or 2, K, I, J]; else None.
 
-        The MRI on the PET grid, and the PET that it makes the linear denoiser expect where the
-        network has one.
+        The MRI on the PET grid, which the U-Net sees, and the PET that it makes the linear denoiser
+        expect where the network has one.
         """
         if self.config.cond != "concat":
             return None
@@ -65,11 +65,11 @@ class Network(nn.Module):
         """
         seen = x_t if self.activations is None else x_t.to(self.activations)
         if guide is not None:
-            seen = torch.cat((seen, guide.to(seen.dtype)), dim=1)
+            seen = torch.cat((seen, guide[:, :1].to(seen.dtype)), dim=1)
         output = self.unet(seen, block_biases[:, :BLOCK_BIASES])
         if self.linear is None or guide is None:
             return output
-        return output.float() + self.linear(x_t, block_biases[:, BLOCK_BIASES:], guide[:, 1:])
+        return self.linear(output, x_t, block_biases[:, BLOCK_BIASES:], guide[:, 1:])
 
     def forward(self, x_t: Tensor, t: Tensor, mri: Tensor) -> Tensor:
         """The network's output (ε or v) for x_t [B, 1, K, I, J], t int64 [B] and the MRI."""
