@@ -172,7 +172,23 @@ def test_a_run_starts_from_another_model(go, whole, tmp_path):
     scratch = weights(go("scratch", "training.volumes=2", "training.lr=1e-12"))
     assert not all(torch.allclose(scratch[k], wanted[k], atol=1e-6) for k in wanted)
     with pytest.raises(UsageError, match="its network differs"):
-        go("third", "training.volumes=2", f"training.init={whole}", "model.linear_components=4")
+        go("third", "training.volumes=2", f"training.init={whole}", "model.cond=embedding")
+
+
+def test_a_run_fits_a_linear_denoiser_to_a_network_that_was_trained_without(go, whole):
+    model = go(
+        "fitted",
+        "training.volumes=2",
+        f"training.init={whole}",
+        "training.lr=1e-12",
+        "model.linear_components=1",
+    )
+    wanted, got = weights(whole), weights(model)
+    assert all(torch.allclose(got[k], wanted[k], atol=1e-6) for k in wanted)
+    assert {k for k in got if k not in wanted} == {
+        f"linear.{name}" for name in ("mean", "directions", "readers", "told", "table")
+    }
+    assert got["linear.directions"].norm() == pytest.approx(1)
 
 
 def test_another_configuration_or_a_foreign_folder_is_refused(go, tmp_path):

@@ -59,7 +59,9 @@ def find_start(config: Config, device: torch.device) -> Start | None:
             f"--init {name}: holds a model of the family {model.config.family}, and this run "
             f"learns one of {family}"
         )
-    if model.config != config.model:
+    if model.config != config.model.model_copy(
+        update={"linear_components": model.config.linear_components}
+    ):  # a run fits its linear denoiser to its own targets, whatever the model had
         raise UsageError(
             f"--init {name}: its network differs from this run's; give the same preset and "
             "model settings"
