@@ -1,6 +1,6 @@
 # make demo    synthesise a PET volume from a real T1 and write a report; for a scan of your own:
 #              make demo T1=path [ARGS="--skull-stripped"]
-# make test    run the tests against the installed wheel, all but those of ten seconds and more
+# make test    run the tests against the installed wheel, all but the slow and the repeated ones
 # make test-slow     those
 # make check   formatter, linter, types and tests
 # make bench   time one network evaluation of each preset
