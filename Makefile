@@ -1,6 +1,6 @@
 # make demo    synthesise a PET volume from a real T1 and write a report; for a scan of your own:
 #              make demo T1=path [ARGS="--skull-stripped"]
-# make test    run the tests against the installed wheel, all but those of ten seconds and more
+# make test    run the tests against the installed wheel, all but the slow and the repeated ones
 # make test-slow     those
 # make check   formatter, linter, types and tests
 # make bench   time one network evaluation of each preset
@@ -23,7 +23,9 @@ SOURCES := pyproject.toml CMakeLists.txt README.md LICENSE \
 
 # pytest runs from a folder of its own, so that only the installed package can be imported.
 # Two processes share two cores, so each computes with one thread.
+# Compiled tests are kept: pytest takes ten seconds to rewrite them all in each process.
 PYTEST = mkdir -p build/run && cd build/run && MRI2PET_TEST_INSTALLED=1 OMP_NUM_THREADS=1 \
+  PYTHONDONTWRITEBYTECODE= \
   $(BIN)/python -m pytest -c $(CURDIR)/pyproject.toml --rootdir=$(CURDIR) -p no:cacheprovider
 
 .PHONY: demo test test-slow test-packaging lint check bench gpu-rehearsal clean

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -92,6 +93,28 @@ def shared_reference() -> Path:
 
 
 @pytest.fixture(scope="session")
+def made_once(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Callable[[str, Callable[[Path], object]], Path]:
+    """Gives the file or folder of a name, which a function makes once for all processes of the
+    tests: never to be changed."""
+    base = tmp_path_factory.getbasetemp()
+    base = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "made_once"
+    base.mkdir(exist_ok=True)
+
+    def path_of(name: str, make: Callable[[Path], object]) -> Path:
+        path, part = base / name, base / f"{name}.part"
+        with (base / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not path.exists():
+                make(part)
+                part.rename(path)
+        return path
+
+    return path_of
+
+
+@pytest.fixture(scope="session")
 def torchvision_models():
     """torchvision.models; beside a torch built for the CPU two operators need a declaration."""
     torch = pytest.importorskip("torch")
@@ -146,12 +169,13 @@ def small_embedding_model(tmp_path_factory: pytest.TempPathFactory) -> Model:
 
 
 @pytest.fixture(scope="session")
-def small_export(small_concat_model: Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def small_export(
+    small_concat_model: Model, made_once: Callable[[str, Callable[[Path], object]], Path]
+) -> Path:
     """Its export in float32 for two volumes at once: never to be changed, for it takes long."""
     from mri2pet.export import export_onnx
 
-    folder = tmp_path_factory.mktemp("exports") / "small"
-    return export_onnx(small_concat_model, folder, batch=2)
+    return made_once("small_export", lambda out: export_onnx(small_concat_model, out, batch=2))
 
 
 @pytest.fixture

@@ -32,8 +32,10 @@ def config(request):
 def plans(config):
     """Of sampling and of training."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(memory, "BATCHES", (1, 2, 4))
-        return sampling_plan(config.model), training_plan(config)
+        patch.setattr(memory, "BATCHES", (1, 4))
+        sampling = sampling_plan(config.model)
+        patch.setattr(memory, "BATCHES", (2,))
+        return sampling, training_plan(config)
 
 
 def parameters(network):

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import ctypes
-import fcntl
-import os
 import shutil
 import subprocess
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from ctypes import c_bool, c_double, c_int, c_int64, c_void_p
 from pathlib import Path
@@ -17,6 +16,7 @@ from torch import Tensor
 
 HERE = Path(__file__).resolve().parent
 DTYPES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2, torch.float64: 3}
+LIBRARY = "libmri2pet_cuda_emulation.so"
 GUARD = 64  # elements before and behind each tensor; they must stay untouched
 SHARED_LIMIT = {"sm_80": 163 * 1024, "sm_86": 99 * 1024, "sm_90": 227 * 1024}
 
@@ -212,23 +212,19 @@ FLOORS = {torch.float32: 2e-6, torch.bfloat16: 4e-3, torch.float16: 5e-4}
 
 
 @pytest.fixture(scope="session")
-def emulation_library(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Path:
+def emulation_library(
+    made_once: Callable[[str, Callable[[Path], object]], Path], repository: Path
+) -> Path:
     """The kernels as a shared library, compiled with g++ once for all processes of the tests."""
     if shutil.which("g++") is None:
         pytest.skip("no g++ to compile the emulated kernels with")
-    base = tmp_path_factory.getbasetemp()
-    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "cuda_emulation"
-    folder.mkdir(exist_ok=True)
-    library = folder / "libmri2pet_cuda_emulation.so"
-    with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not library.is_file():
-            compile_emulation(folder, library, repository)
-    return library
+    folder = made_once("cuda_emulation", lambda out: compile_emulation(out, repository))
+    return folder / LIBRARY
 
 
-def compile_emulation(folder: Path, library: Path, repository: Path) -> None:
-    """All kernels into one library, which appears whole."""
+def compile_emulation(folder: Path, repository: Path) -> None:
+    """All kernels into one library."""
+    folder.mkdir()
     sources = [
         *sorted((repository / "csrc" / "cuda").glob("*.cu")),
         repository / "csrc" / "check.cpp",
@@ -249,9 +245,7 @@ def compile_emulation(folder: Path, library: Path, repository: Path) -> None:
 
     with ThreadPoolExecutor(2) as pool:
         objects = [str(o) for o in pool.map(compile_one, sources)]
-    part = library.with_suffix(".part")
-    subprocess.run(["g++", "-shared", *objects, "-o", str(part)], check=True)
-    part.rename(library)
+    subprocess.run(["g++", "-shared", *objects, "-o", str(folder / LIBRARY)], check=True)
 
 
 @pytest.fixture

@@ -10,8 +10,6 @@ from mri2pet.diffusion.samplers import make_table, spaced_timesteps
 from mri2pet.errors import UsageError
 from mri2pet.ops import sampler_step
 
-diffusers = pytest.importorskip("diffusers")
-
 SHAPE = (2, 1, 4, 6, 5)
 PREDICTION = {"epsilon": "epsilon", "v": "v_prediction"}
 
@@ -39,8 +37,9 @@ def start(seed=0):
     return torch.randn(SHAPE, generator=torch.Generator().manual_seed(seed))
 
 
-def theirs(cls, prediction, **options):
-    return cls(
+def theirs(name, prediction, **options):
+    """A scheduler of diffusers, whose import takes seconds: not while tests are collected."""
+    return getattr(pytest.importorskip("diffusers"), name)(
         num_train_timesteps=1000,
         trained_betas=schedule.beta().numpy(),
         prediction_type=PREDICTION[prediction],
@@ -51,9 +50,7 @@ def theirs(cls, prediction, **options):
 @pytest.mark.parametrize("prediction", ["epsilon", "v"])
 @pytest.mark.parametrize("steps", [4, 25])
 def test_ddim_deterministic(prediction, steps):
-    scheduler = theirs(
-        diffusers.DDIMScheduler, prediction, clip_sample=False, timestep_spacing="trailing"
-    )
+    scheduler = theirs("DDIMScheduler", prediction, clip_sample=False, timestep_spacing="trailing")
     scheduler.set_timesteps(steps)
     x = expected = start()
     for t in scheduler.timesteps.tolist():
@@ -64,9 +61,7 @@ def test_ddim_deterministic(prediction, steps):
 
 @pytest.mark.parametrize("eta", [0.4, 1.0])
 def test_ddim_with_noise(eta):
-    scheduler = theirs(
-        diffusers.DDIMScheduler, "epsilon", clip_sample=False, timestep_spacing="trailing"
-    )
+    scheduler = theirs("DDIMScheduler", "epsilon", clip_sample=False, timestep_spacing="trailing")
     scheduler.set_timesteps(10)
     noises = torch.randn(10, *SHAPE, generator=torch.Generator().manual_seed(4))
     expected = start()
@@ -82,7 +77,7 @@ def test_ddim_with_noise(eta):
 @pytest.mark.parametrize("steps", [5, 20])
 def test_dpm_solver(prediction, steps):
     scheduler = theirs(
-        diffusers.DPMSolverMultistepScheduler,
+        "DPMSolverMultistepScheduler",
         prediction,
         algorithm_type="dpmsolver++",
         solver_order=2,
@@ -102,9 +97,7 @@ def test_dpm_solver(prediction, steps):
 @pytest.mark.parametrize("prediction", ["epsilon", "v"])
 def test_ddpm_full_steps(prediction, monkeypatch):
     """One by one: their step with variance β and this table's row, at steps far apart."""
-    scheduler = theirs(
-        diffusers.DDPMScheduler, prediction, variance_type="fixed_large", clip_sample=False
-    )
+    scheduler = theirs("DDPMScheduler", prediction, variance_type="fixed_large", clip_sample=False)
     table = make_table("ddpm", prediction, 999)
     assert table.timesteps.tolist() == list(range(999, 0, -1))
     z = start(7)

@@ -188,6 +188,7 @@ def test_a_killed_command_goes_on_and_writes_the_same_bytes(
     assert sorted(again) == ["real-mri seed 8", "real-pet seed 8"]
 
 
+@pytest.mark.slow
 def test_processes_change_nothing(study, trained, options, tmp_path):
     for name, jobs in (("one", 1), ("two", 2)):
         given = options("real-mri", jobs=jobs)

@@ -80,14 +80,28 @@ def build(model, folder):
     return export_tensorrt(model, folder, batch=2, device="cpu")
 
 
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    """Where the first folder with plans is kept."""
+    return tmp_path_factory.mktemp("plans") / "export"
+
+
+@pytest.fixture
+def built(machine, model, folder, kept):
+    """The folder with its plans, which are built once for all tests."""
+    if not kept.exists():
+        build(model, folder)
+        shutil.copytree(folder, kept)
+    return shutil.copytree(kept, folder, dirs_exist_ok=True)
+
+
 def manifest_of(folder):
     return json.loads((folder / MANIFEST).read_text())
 
 
-def test_same_seed_same_volumes(machine, model, folder):
+def test_same_seed_same_volumes(machine, model, built):
     """For two people, the second one by what was captured for the first."""
-    build(model, folder)
-    engine = TensorRtEngine(folder, "cpu")
+    engine = TensorRtEngine(built, "cpu")
     for person in (1, 2):
         mri = torch.rand(1, 1, *SHAPE, generator=torch.Generator().manual_seed(person))
         options = {"samples": 3, "steps": 3, "seed": 4, "subject": person, "batch": 8}
@@ -108,13 +122,12 @@ def test_what_is_built_is_not_built_again(machine, model, folder):
     assert manifest_of(folder) == first
 
 
-def test_the_timing_cache_of_an_earlier_build_is_used(machine, model, folder):
-    build(model, folder)
-    (cache,) = folder.rglob("timing.cache")
+def test_the_timing_cache_of_an_earlier_build_is_used(machine, model, built):
+    (cache,) = built.rglob("timing.cache")
     assert cache.read_bytes() == b"tt"  # each build adds a letter
     cache.write_bytes(b"changed")
-    next(folder.rglob("denoiser.plan")).unlink()
-    build(model, folder)
+    next(built.rglob("denoiser.plan")).unlink()
+    build(model, built)
     assert cache.read_bytes() == b"t"
 
 
@@ -132,28 +145,26 @@ def test_one_folder_serves_several_gpus(machine, model, folder):
     assert len(list(folder.rglob("*.plan"))) == 4
 
 
-def test_a_plan_of_another_version_is_refused(machine, model, folder):
-    build(model, folder)
+def test_a_plan_of_another_version_is_refused(machine, built):
     machine.tensorrt.__version__ = "11.4.0"
     with pytest.raises(ModelError, match=r"with TensorRT 11\.4\.0, only for .* TensorRT 10\.13"):
-        TensorRtEngine(folder, "cpu")
+        TensorRtEngine(built, "cpu")
 
 
-def test_plans_without_a_self_test_are_refused(machine, model, folder):
-    build(model, folder)
-    manifest = manifest_of(folder)
+def test_plans_without_a_self_test_are_refused(machine, model, built):
+    manifest = manifest_of(built)
     tested = manifest["verification"]
     manifest["verification"] = tested[:-1]
-    write_manifest(folder, manifest)
+    write_manifest(built, manifest)
     with pytest.raises(ModelError, match="have not passed a self-test"):
-        TensorRtEngine(folder, "cpu")
+        TensorRtEngine(built, "cpu")
     for change in ({"passed": False}, {"device": "another GPU"}, {"plans": ["0", "1"]}):
         manifest["verification"] = [tested[-1] | change]
-        write_manifest(folder, manifest)
+        write_manifest(built, manifest)
         with pytest.raises(ModelError, match="have not passed a self-test"):
-            TensorRtEngine(folder, "cpu")
-    build(model, folder)  # tests what is built already
-    TensorRtEngine(folder, "cpu")
+            TensorRtEngine(built, "cpu")
+    build(model, built)  # tests what is built already
+    TensorRtEngine(built, "cpu")
 
 
 @pytest.mark.slow
@@ -178,9 +189,8 @@ def test_another_driver_asks_for_another_self_test(machine, model, folder, monke
 
 
 @pytest.mark.parametrize("change", ["flipped", "cut", "missing"])
-def test_a_plan_that_is_not_the_built_one_is_never_loaded(machine, model, folder, change):
-    build(model, folder)
-    plan = next(folder.rglob("denoiser.plan"))
+def test_a_plan_that_is_not_the_built_one_is_never_loaded(machine, built, change):
+    plan = next(built.rglob("denoiser.plan"))
     content = plan.read_bytes()
     if change == "missing":
         plan.unlink()
@@ -188,7 +198,7 @@ def test_a_plan_that_is_not_the_built_one_is_never_loaded(machine, model, folder
         plan.write_bytes(content[:99] if change == "cut" else content[:-1] + b"\0")
     loads = machine.tensorrt.calls.count("deserialize_cuda_engine")
     with pytest.raises(ModelError, match=r"denoiser\.plan"):
-        TensorRtEngine(folder, "cpu")
+        TensorRtEngine(built, "cpu")
     assert machine.tensorrt.calls.count("deserialize_cuda_engine") == loads
 
 
@@ -203,28 +213,26 @@ def test_a_plan_that_computes_another_norm_fails_its_self_test(
         TensorRtEngine(folder, "cpu")
 
 
-def test_a_failing_evaluation_is_told(machine, model, folder):
-    build(model, folder)
-    engine = TensorRtEngine(folder, "cpu")
+def test_a_failing_evaluation_is_told(machine, built):
+    engine = TensorRtEngine(built, "cpu")
     machine.tensorrt.failures["execute_async_v3"] = False
     with pytest.raises(ModelError, match="execute_async_v3 failed"):
         engine.condition(torch.rand(1, 1, *SHAPE), torch.tensor([5]))
 
 
 @pytest.mark.usefixtures("graphs_of_small_export")
-def test_a_new_export_forgets_old_plans(machine, model, folder, monkeypatch):
+def test_a_new_export_forgets_old_plans(machine, model, built, monkeypatch):
     from mri2pet.export import export_onnx
 
-    build(model, folder)
-    assert manifest_of(folder)["plans"]
+    assert manifest_of(built)["plans"]
     with monkeypatch.context() as without_gpu:
         without_gpu.setattr(torch.cuda, "is_available", lambda: False)
-        export_onnx(model, folder, batch=2)
-    assert not list(folder.rglob("*.plan"))
+        export_onnx(model, built, batch=2)
+    assert not list(built.rglob("*.plan"))
     with pytest.raises(ModelError, match="no TensorRT plan"):
-        TensorRtEngine(folder, "cpu")
-    assert "plans" not in manifest_of(folder)
-    assert len(manifest_of(folder)["verification"]) == 1
+        TensorRtEngine(built, "cpu")
+    assert "plans" not in manifest_of(built)
+    assert len(manifest_of(built)["verification"]) == 1
 
 
 def test_without_tensorrt_or_gpu_one_sentence_says_what_to_do(model, folder, fake, monkeypatch):

@@ -91,7 +91,9 @@ def test_the_error_is_as_stated_for_activations_behind_a_gelu():
     assert error(winograd(x, weight.float()), exact) < LARGEST_ERROR
 
 
-@pytest.mark.parametrize("instruction_set", ["generic", "avx2"])
+@pytest.mark.parametrize(
+    "instruction_set", ["generic", pytest.param("avx2", marks=pytest.mark.slow)]
+)
 def test_every_build_of_the_kernel(instruction_set):
     code = (
         "import torch; from mri2pet.ops.winograd import reference, winograd\n"

@@ -46,7 +46,7 @@ def tree(tmp_path: Path, node_json: Callable[[Path], dict[str, Any]]) -> dict[st
 @pytest.fixture(scope="session")
 def node_json(peers: ModuleType) -> Callable[[Path], dict[str, Any]]:
     """Makes NODE.json for a folder: free ports, a private spool, a series is complete after
-    0.3 s."""
+    0.1 s without an open association."""
     return lambda folder: {
         "aet": "MRI2PET",
         "port": peers.free_port(),
@@ -58,8 +58,8 @@ def node_json(peers: ModuleType) -> Callable[[Path], dict[str, Any]]:
         ],
         "destination": {"aet": "ARCHIVE", "host": "127.0.0.1", "port": peers.free_port()},
         "spool": str(folder / "spool"),
-        "stable_s": 0.3,
-        "incomplete_s": 1,
+        "stable_s": 0.1,
+        "incomplete_s": 0.5,
         "min_free_gib": 0,
     }
 

@@ -9,10 +9,10 @@ from mri2pet.pacs.receiver import Pace
 from mri2pet.pacs.reception import Timeouts
 
 PACE = Pace(
-    patience=Patience(first_s=0.5, longest_s=3, ask_s=5, ask_again_s=5),
+    patience=Patience(first_s=0.1, longest_s=3, ask_s=5, ask_again_s=5),
     timeouts=Timeouts(greet_s=5, idle_s=30),
-    echo_s=1,
-    purge_s=0.3,
+    echo_s=0.2,
+    purge_s=0.1,
 )
 
 

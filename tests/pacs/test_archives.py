@@ -9,7 +9,11 @@ from shutil import which
 
 import pytest
 
-pytestmark = pytest.mark.skipif(which("Orthanc") is None, reason="Orthanc is not installed")
+# Each starts programs; what the node does with an archive is in `test_delivery.py`.
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(which("Orthanc") is None, reason="Orthanc is not installed"),
+]
 DICOM, HTTP = 14242, 18042
 
 

@@ -18,7 +18,7 @@ STUDIES, KILLS = 50, 20
 @pytest.fixture
 def run(peers, node_json, tmp_path):
     """A node and its archive; many associations at once, and patience with what broke off."""
-    tree = {**node_json(tmp_path), "per_peer": 10, "incomplete_s": 120}
+    tree = {**node_json(tmp_path), "per_peer": 10, "stable_s": 0.3, "incomplete_s": 120}
     archive = peers.Archive(tree["destination"]["port"], tree["port"]).start()
     with peers.NodeProcess(tmp_path, tree) as node:
         node.wait_ready()

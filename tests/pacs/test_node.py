@@ -122,6 +122,7 @@ def test_series_becomes_a_pet_and_no_way_out_tells_of_the_person(
     assert all(path.stat().st_mode & 0o077 == 0 for path in node.spool.rglob("*"))
 
 
+@pytest.mark.slow
 def test_job_that_kills_the_worker_fails_alone(node, new, peers, tree):
     peers.send(tree["port"], peers.made_series(2, ImageComments="die"))
     peers.wait_for(lambda: new() == ["failed"], "a failed job", 60)
@@ -130,6 +131,7 @@ def test_job_that_kills_the_worker_fails_alone(node, new, peers, tree):
     assert [e for e in node.events() if e["event"] == "failed"]
 
 
+@pytest.mark.slow
 def test_killed_receiver_comes_back_and_its_half_series_is_doubtful(node, new, peers, tree):
     sender = peers.Sender(tree["port"])
     assert sender.store(peers.made_series(3)) == [0, 0, 0]
@@ -164,6 +166,7 @@ def test_node_that_cannot_work_says_why_and_ends(peers, node_json, tmp_path):
     assert "the receiver cannot work" in log
 
 
+@pytest.mark.slow
 def test_children_end_with_a_killed_parent(peers, node_json, tmp_path):
     with peers.NodeProcess(tmp_path, node_json(tmp_path)) as node:
         children = peers.wait_for(lambda: len(node.pids()) == 2 and node.pids(), "children")
