@@ -12,7 +12,7 @@ from pynetdicom import AE, _config, evt
 from pynetdicom.presentation import PresentationContext, build_context, build_role
 
 from mri2pet.pacs.contexts import COMMITMENT, COMMITMENT_INSTANCE, UNCOMPRESSED, VERIFICATION
-from mri2pet.pacs.settings import Destination
+from mri2pet.pacs.settings import Remote
 
 ALREADY_THERE = 0x0111
 PERMANENT = {0x0122, 0x0124, 0x0117, 0x0118}
@@ -37,7 +37,7 @@ class Archive:
     def __init__(
         self,
         aet: str,
-        destination: Destination,
+        destination: Remote,
         *,
         tls: ssl.SSLContext | None = None,
         report: Report | None = None,
