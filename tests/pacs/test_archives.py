@@ -141,12 +141,8 @@ def test_send_sends_to_orthanc(orthanc, peers, tmp_path):
     """Orthanc reports on an association of its own, which nobody takes here."""
     from mri2pet.pacs.sending import Sent, parse_target, send_folder
 
-    (tmp_path / "mr").mkdir()
-    (tmp_path / "out").mkdir()
-    for k, ds in enumerate(peers.made_series(3)):
-        ds.save_as(tmp_path / "mr" / f"{k}.dcm", enforce_file_format=True)
-    peers.stub_synthesis(tmp_path / "mr", tmp_path / "out")
+    out = peers.made_pets(tmp_path, 3)
     before = len(orthanc("/series"))
     to = parse_target(f"ORTHANC@127.0.0.1:{DICOM}")
-    assert send_folder(tmp_path / "out", to, report_s=0.1) == Sent(3, 0)
+    assert send_folder(out, to, report_s=0.1) == Sent(3, 0)
     assert len(orthanc("/series")) == before + 1

@@ -102,7 +102,8 @@ class Archive:
             raise Undelivered("rejected", f"The destination {why}.", permanent=True)
         if association.is_aborted and answer is not None and answer.result == 0x00:
             raise Undelivered("context", "The destination takes no such images.", permanent=True)
-        raise Undelivered("unreachable", "The destination does not answer.", permanent=False)
+        why = "" if self._tls is None else " by TLS, or one side takes not the other's certificate"
+        raise Undelivered("unreachable", f"The destination does not answer{why}.", permanent=False)
 
 
 def keep_answers(association: Any) -> None:
