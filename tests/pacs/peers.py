@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -158,7 +159,7 @@ class Archive:
         self.answers: list[int] = []
         self._server: Any = None
 
-    def start(self) -> Archive:
+    def start(self, tls: ssl.SSLContext | None = None) -> Archive:
         ae = AE("ARCHIVE")
         ae.add_supported_context(PET)
         ae.add_supported_context("1.2.840.10008.1.1")
@@ -168,7 +169,9 @@ class Archive:
             (evt.EVT_C_ECHO, lambda _: 0),
             (evt.EVT_N_ACTION, self._asked),
         ]
-        self._server = ae.start_server(("127.0.0.1", self.port), block=False, evt_handlers=handlers)
+        self._server = ae.start_server(
+            ("127.0.0.1", self.port), block=False, evt_handlers=handlers, ssl_context=tls
+        )
         return self
 
     def stop(self) -> None:
@@ -227,6 +230,16 @@ class Archive:
             if not lost and "Status" in answer:
                 items = told.ReferencedSOPSequence
                 self.committed.update(str(item.ReferencedSOPInstanceUID) for item in items)
+
+
+def made_pets(folder: Path, slices: int) -> Path:
+    """A folder below `folder` with so many PET instances."""
+    (folder / "mr").mkdir()
+    (folder / "out").mkdir()
+    for k, ds in enumerate(made_series(slices)):
+        ds.save_as(folder / "mr" / f"{k}.dcm", enforce_file_format=True)
+    stub_synthesis(folder / "mr", folder / "out")
+    return folder / "out"
 
 
 def series_counts(archive: Archive) -> dict[str, int]:

@@ -13,6 +13,7 @@ PACE = Pace(
     timeouts=Timeouts(greet_s=5, idle_s=30),
     echo_s=0.2,
     purge_s=0.1,
+    count_again_s=0.2,
 )
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
+import re
 import subprocess
 import urllib.request
+import zipfile
 from shutil import which
 
 import pytest
@@ -34,16 +37,27 @@ def network(peers):
         yield
 
 
+def documented_script(repository):
+    """The Lua script that docs/pacs.md shows."""
+    page = (repository / "docs" / "pacs.md").read_text()
+    found = re.search(r"^    function OnStableSeries.*?^    end$", page, re.MULTILINE | re.DOTALL)
+    return found[0]
+
+
 @pytest.fixture(scope="module")
-def orthanc(network, peers, tmp_path_factory):
-    """Asks Orthanc's REST interface: path → JSON."""
+def orthanc(network, peers, repository, tmp_path_factory):
+    """Asks Orthanc's REST interface: path → JSON, or bytes."""
     folder = tmp_path_factory.mktemp("orthanc")
     modalities = {
         "mri2pet": {
             "AET": "MRI2PET", "Host": "127.0.0.1", "Port": 11212, "AllowStorageCommitment": True,
         }
     }  # fmt: skip
+    (folder / "route.lua").write_text(documented_script(repository))
+    listed = subprocess.run(["dpkg", "-L", "orthanc-dicomweb"], capture_output=True, text=True)
+    plugins = [f for f in listed.stdout.splitlines() if "/plugins/" in f and f.endswith(".so")]
     config = {
+        "LuaScripts": [str(folder / "route.lua")], "Plugins": plugins,
         "StorageDirectory": str(folder / "store"), "IndexDirectory": str(folder / "index"),
         "DicomPort": DICOM, "HttpPort": HTTP, "DicomAet": "ORTHANC", "DicomModalities": modalities,
         "RemoteAccessAllowed": False, "AuthenticationEnabled": False, "OverwriteInstances": False,
@@ -55,9 +69,9 @@ def orthanc(network, peers, tmp_path_factory):
         [which("Orthanc"), str(folder / "config.json")], stdout=log, stderr=log
     )
 
-    def ask(path):
+    def ask(path, raw=False):
         with urllib.request.urlopen(f"http://127.0.0.1:{HTTP}{path}", timeout=10) as answer:
-            return json.load(answer)
+            return answer.read() if raw else json.load(answer)
 
     def up():
         try:
@@ -79,7 +93,9 @@ def node(orthanc, peers, node_json, tmp_path_factory):
     folder = tmp_path_factory.mktemp("node")
     tree = node_json(folder)
     tree["port"] = 11212
+    tree["peers"].append({"aet": "ORTHANC", "addresses": ["127.0.0.1"]})
     tree["destination"] = {"aet": "ORTHANC", "host": "127.0.0.1", "port": DICOM}
+    tree["query"] = tree["destination"]
     with peers.NodeProcess(folder, tree) as made:
         made.wait_ready()
         yield made
@@ -105,6 +121,50 @@ def test_dcmtk_sends_and_orthanc_keeps_the_pet(node, orthanc, peers, tmp_path):
     assert len(series["Instances"]) == peers.SLICES
     reported = [event for event in node.events() if event["event"] == "reported"]
     assert reported[-1]["state"] == "committed"
+
+
+def test_orthanc_sends_on_what_comes_and_gives_the_pet_out(node, orthanc, peers, tmp_path):
+    """With the script of the docs."""
+    before = len(ended(node))
+    for k, ds in enumerate(peers.made_series(5, PatientID="routed")):
+        ds.save_as(tmp_path / f"{k}.dcm", enforce_file_format=True)
+    store = [dcmtk("storescu"), "-aec", "ORTHANC", "+sd", "127.0.0.1", str(DICOM), str(tmp_path)]
+    subprocess.run(store, check=True)
+    peers.wait_for(lambda: ended(node)[before:] in (["committed"], ["purged"]), "a PET", 150)
+    assert "uncounted" not in {event["event"] for event in node.events()}
+    found = [
+        series
+        for series in orthanc("/series?expand")
+        if series["MainDicomTags"]["Modality"] == "PT"
+        and orthanc(f"/series/{series['ID']}/patient")["MainDicomTags"]["PatientID"] == "routed"
+    ]
+    (series,) = found
+    archive = orthanc(f"/series/{series['ID']}/archive", raw=True)
+    assert len(zipfile.ZipFile(io.BytesIO(archive)).namelist()) == 5
+    if not any(plugin["ID"] == "dicom-web" for plugin in plugins(orthanc)):
+        return
+    (found,) = orthanc("/dicom-web/series?Modality=PT&PatientID=routed")
+    assert found["0020000E"]["Value"] == [series["MainDicomTags"]["SeriesInstanceUID"]]
+
+
+def plugins(orthanc):
+    return [orthanc(f"/plugins/{name}") for name in orthanc("/plugins") if name != "explorer.js"]
+
+
+def test_orthanc_tells_how_many_instances_a_series_has(node, orthanc, peers):
+    from mri2pet.pacs.archive import Archive
+    from mri2pet.pacs.contexts import STUDY_ROOT_FIND, UNCOMPRESSED
+    from mri2pet.pacs.counting import instances_of
+    from mri2pet.pacs.settings import Remote
+
+    series = orthanc("/series?expand")[0]
+    study = orthanc(f"/series/{series['ID']}/study")["MainDicomTags"]["StudyInstanceUID"]
+    peer = Archive("MRI2PET", Remote(aet="ORTHANC", host="127.0.0.1", port=DICOM))
+    association = peer.associate({(STUDY_ROOT_FIND, UNCOMPRESSED[0])}, commitment=False)
+    uid = series["MainDicomTags"]["SeriesInstanceUID"]
+    assert instances_of(association, study, uid) == len(series["Instances"])
+    assert instances_of(association, study, "1.2.3") is None
+    association.release()
 
 
 def test_dcmtk_speaks_tls(network, peers, node_json, tmp_path, certificates):
@@ -145,12 +205,8 @@ def test_send_sends_to_orthanc(orthanc, peers, tmp_path):
     """Orthanc reports on an association of its own, which nobody takes here."""
     from mri2pet.pacs.sending import Sent, parse_target, send_folder
 
-    (tmp_path / "mr").mkdir()
-    (tmp_path / "out").mkdir()
-    for k, ds in enumerate(peers.made_series(3)):
-        ds.save_as(tmp_path / "mr" / f"{k}.dcm", enforce_file_format=True)
-    peers.stub_synthesis(tmp_path / "mr", tmp_path / "out")
+    out = peers.made_pets(tmp_path, 3)
     before = len(orthanc("/series"))
     to = parse_target(f"ORTHANC@127.0.0.1:{DICOM}")
-    assert send_folder(tmp_path / "out", to, report_s=0.1) == Sent(3, 0)
+    assert send_folder(out, to, report_s=0.1) == Sent(3, 0)
     assert len(orthanc("/series")) == before + 1

@@ -128,24 +128,67 @@ def test_without_commitment_stored_is_enough(within, peers, archive, tree):
     assert sorted(peers.series_counts(archive).values()) == [4]
 
 
-def test_send_sends_a_folder_and_hears_of_commitment(peers, archive, tmp_path, capsys):
+@pytest.fixture
+def send(peers, archive, tmp_path):
+    """`mri2pet dicom send` of three PET instances to HOST, with options; its exit code."""
     from mri2pet.cli.main import main
 
+    out = peers.made_pets(tmp_path, 3)
+
+    def send(*options, host="127.0.0.1"):
+        return main(["dicom", "send", str(out), "--to", f"ARCHIVE@{host}:{archive.port}", *options])
+
+    return send
+
+
+def test_send_sends_a_folder_and_hears_of_commitment(send, archive, capsys):
     archive.start().report = "same"
-    (tmp_path / "mr").mkdir()
-    (tmp_path / "out").mkdir()
-    for k, ds in enumerate(peers.made_series(3)):
-        ds.save_as(tmp_path / "mr" / f"{k}.dcm", enforce_file_format=True)
-    peers.stub_synthesis(tmp_path / "mr", tmp_path / "out")
-    to = f"ARCHIVE@127.0.0.1:{archive.port}"
-    assert main(["dicom", "send", str(tmp_path / "out"), "--to", to]) == 0
+    assert send() == 0
     assert capsys.readouterr().out == "3 instances stored, 3 confirmed\n"
     assert len(archive.stored) == 3
     archive.stop()
     archive._server = None
-    assert main(["dicom", "send", str(tmp_path / "out"), "--to", to]) == 1
+    assert send() == 1
+    to = f"ARCHIVE@127.0.0.1:{archive.port}"
     assert capsys.readouterr().err == f"mri2pet: error: {to}: The destination does not answer.\n"
-    assert main(["dicom", "send", str(tmp_path / "out"), "--to", "ARCHIVE"]) == 2
+    assert send("--to", "ARCHIVE") == 2
+
+
+def test_send_sends_by_tls(send, archive, capsys, certificates, tmp_path):
+    from mri2pet.pacs.gate import server_context
+    from mri2pet.pacs.settings import TLS
+
+    def files(name, ca=certificates / "ca.pem"):
+        return {"cert": certificates / f"{name}.pem", "key": certificates / f"{name}.key", "ca": ca}
+
+    def options(files):
+        return [part for name, file in files.items() for part in (f"--{name}", str(file))]
+
+    archive.start(server_context(TLS(**files("node")))).report = "same"
+    assert send(*options(files("client"))) == 0
+    assert capsys.readouterr().out == "3 instances stored, 3 confirmed\n"
+    archive.stored.clear()
+    other = files("client", certificates / "node.pem")  # signed nothing
+    for wrong, host in ((other, "127.0.0.1"), (files("client"), "127.0.0.2")):
+        assert send(*options(wrong), host=host) == 1
+        assert "one side takes not the other's certificate" in capsys.readouterr().err
+    assert send() == 1
+    assert archive.stored == {}
+
+
+def test_send_by_tls_needs_three_good_files(send, capsys, certificates, tmp_path):
+    pem, key, ca = (str(certificates / name) for name in ("client.pem", "client.key", "ca.pem"))
+    (tmp_path / "text").write_text("no PEM")
+    text, none = str(tmp_path / "text"), str(tmp_path / "none")
+    for options, words in (
+        (["--ca", ca], "TLS needs all three"),
+        (["--cert", pem, "--key", none, "--ca", ca], f"{none}: is not there"),
+        (["--cert", pem, "--key", str(certificates / "ca.key"), "--ca", ca], "and its key in PEM"),
+        (["--cert", pem, "--key", key, "--ca", text], f"{text}: must hold certificates"),
+    ):
+        assert send(*options) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert words in line
 
 
 def test_answer_that_the_library_takes_from_its_sender_comes_back(peers, archive):

@@ -338,3 +338,17 @@ def test_end_is_noted_before_the_release_is_answered(within, peers, monkeypatch)
     assert noted == [False]
     row = node.database.row("SELECT open, doubtful FROM job")
     assert (row["open"], row["doubtful"]) == (0, 0)
+
+
+def test_who_asks_the_node_to_keep_images_is_told_that_it_does_not(within, peers):
+    from pydicom.dataset import Dataset
+
+    node = within()
+    sender = peers.Sender(node.port, contexts=[build_context(peers.COMMITMENT)])
+    asked = Dataset()
+    asked.TransactionUID, asked.ReferencedSOPSequence = generate_uid(), []
+    answer, _ = sender.association.send_n_action(
+        asked, 1, peers.COMMITMENT, peers.COMMITMENT_INSTANCE
+    )
+    assert answer.Status == 0x0211
+    sender.release()

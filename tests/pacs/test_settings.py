@@ -50,6 +50,8 @@ def test_defaults_are_those_of_the_docs(tmp_path, repository):
         ({"max_pdu": 100}, "max_pdu"),
         ({"tls": {"cert": "c", "key": "k", "ca": "a"}}, "tls.cert"),
         ({"destination": {"aet": "A", "host": "h", "port": 1, "tls": True}}, "destination.tls"),
+        ({"query": {"aet": "A", "host": "h", "port": 1, "tls": True}}, "query.tls needs tls"),
+        ({"query": {"aet": "A", "host": "h", "port": 1, "commitment": True}}, "query.commitment"),
     ],
     ids=str,
 )  # fmt: skip

@@ -12,6 +12,8 @@ import pytest
 
 pytest.importorskip("highdicom", reason="needs the extra dicom")
 
+from pydicom import dcmread
+
 from mri2pet.cli.main import main
 from mri2pet.dicom.reading import DicomInput
 from mri2pet.errors import InputError, UsageError
@@ -20,6 +22,7 @@ from mri2pet.synthesis.inputs import find_inputs
 
 from ..dicom.make_series import enhanced, save, series
 from ..dicom.make_series import head as made_head
+from ..dicom.spoken import mentions, own_elements
 
 MARKER = "QxMark7"
 PEOPLE = {
@@ -64,31 +67,50 @@ def test_dicom_that_is_refused_is_an_input_that_fails_later(tmp_path: Path) -> N
         found.read()
 
 
+COPIED = {"StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", *PEOPLE}
+
+
 @pytest.mark.slow
 def test_results_hold_nothing_of_a_header_or_a_folders_name(
-    head: nibabel.Nifti1Image, small_model: Path, no_report, tmp_path: Path, capfd
+    head: nibabel.Nifti1Image, small_model: Path, tmp_path: Path, capfd
 ) -> None:
+    """NIfTI, sidecar and HTML; DICOM with the report as picture and as PDF; what was printed."""
     values, affine, _ = reorder(np.asarray(head.dataobj, np.float32), head.affine)
     slices = series(values, affine, "sagittal", **PEOPLE)
-    folder = tmp_path / f"{MARKER}folder"
+    folder, out = tmp_path / f"{MARKER}folder", tmp_path / "out"
     save([enhanced(slices)], folder)
-    out = tmp_path / "out"
     words = ["synthesize", folder, "-o", out, "--model", small_model, "--steps", 2]
-    code = main([str(w) for w in [*words, "--samples", 1, "--skull-stripped"]])
+    code = main([str(w) for w in [*words, "--samples", 2, "--skull-stripped"]])
     told = capfd.readouterr()
     assert code == 0, told.err
     (results,) = out.iterdir()
     assert results.name.startswith("dicom-")
     sidecar = json.loads(next(results.glob("*_pet.json")).read_text())
     assert sidecar["input"]["file"] == results.name
-    pet = nibabel.load(next(results.glob("*_pet.nii.gz")))
+    image = next(results.glob("*synthetic_pet.nii.gz"))
+    pet = nibabel.load(image)
     assert np.allclose(abs(np.linalg.det(pet.affine)), abs(np.linalg.det(head.affine)), rtol=1e-4)
-    uids = [str(slices[0].StudyInstanceUID), str(slices[0].SeriesInstanceUID)]
-    for path in results.iterdir():
-        content = path.read_bytes()
-        for word in (MARKER, "19010203", *uids):
-            assert word.encode() not in content
-            assert word not in path.name
-    said = (told.out + told.err).replace(str(folder), "")
+    for kind in ("pdf", "sc"):
+        words = ["dicom", "write", image, tmp_path / kind, "--source", folder, "--report", kind]
+        assert main([str(w) for w in [*words, "--std", "--overlay"]]) == 0
+    written = capfd.readouterr()
+    said = "".join([*told, *written]).replace(str(folder), "")
     assert "took series 4" in said
-    assert not any(word in said for word in (MARKER, "19010203", *uids))
+
+    person = [MARKER, "19010203"]
+    uids = [str(slices[0].StudyInstanceUID), str(slices[0].SeriesInstanceUID)]
+    assert mentions(said.encode(), [*person, *uids]) == []
+    (page,) = results.glob("*.html")
+    assert mentions(page.read_bytes(), [results.name, "not acquired"]), "the page can be read"
+    for path in results.iterdir():
+        for content in (path.read_bytes(), path.name.encode()):
+            assert mentions(content, [*person, *uids]) == [], path.name
+    kinds = set()
+    for path in [*(tmp_path / "pdf").iterdir(), *(tmp_path / "sc").iterdir()]:
+        one = dcmread(path)
+        kinds.add(one.Modality)
+        assert mentions(path.name.encode(), [*person, *uids]) == []
+        assert mentions(own_elements(one, COPIED), person) == []
+        if one.Modality == "DOC":
+            assert mentions(one.EncapsulatedDocument, [*person, *uids]) == []
+    assert kinds == {"PT", "OT", "DOC"}

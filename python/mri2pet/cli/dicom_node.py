@@ -41,12 +41,20 @@ def send(
     folder: Annotated[Path, typer.Argument(metavar="OUT", help="A folder of .dcm files.")],
     to: Annotated[str, typer.Option("--to", metavar="AET@HOST:PORT", help="The archive.")],
     aet: Annotated[str, typer.Option(help="Our own AE title.")] = "MRI2PET",
+    cert: Annotated[
+        Path | None, typer.Option(metavar="PEM", help="Send by TLS: our certificate.")
+    ] = None,
+    key: Annotated[Path | None, typer.Option(metavar="PEM", help="Its key.")] = None,
+    ca: Annotated[
+        Path | None,
+        typer.Option(metavar="PEM", help="The authorities whose certificates we accept."),
+    ] = None,
 ) -> None:
     """Send results to an archive, and ask it to keep them."""
     _needs_the_extra()
-    from mri2pet.pacs.sending import parse_target, send_folder
+    from mri2pet.pacs.sending import parse_target, send_folder, tls_files
 
-    sent = send_folder(folder, parse_target(to), aet=aet)
+    sent = send_folder(folder, parse_target(to), aet=aet, tls=tls_files(cert, key, ca))
     told = f"{sent.committed} confirmed" if sent.committed else "no confirmation came"
     typer.echo(f"{sent.stored} instances stored, {told}")
 

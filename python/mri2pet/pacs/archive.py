@@ -12,7 +12,7 @@ from pynetdicom import AE, _config, evt
 from pynetdicom.presentation import PresentationContext, build_context, build_role
 
 from mri2pet.pacs.contexts import COMMITMENT, COMMITMENT_INSTANCE, UNCOMPRESSED, VERIFICATION
-from mri2pet.pacs.settings import Destination
+from mri2pet.pacs.settings import Remote
 
 ALREADY_THERE = 0x0111
 PERMANENT = {0x0122, 0x0124, 0x0117, 0x0118}
@@ -37,7 +37,7 @@ class Archive:
     def __init__(
         self,
         aet: str,
-        destination: Destination,
+        destination: Remote,
         *,
         tls: ssl.SSLContext | None = None,
         report: Report | None = None,
@@ -102,7 +102,8 @@ class Archive:
             raise Undelivered("rejected", f"The destination {why}.", permanent=True)
         if association.is_aborted and answer is not None and answer.result == 0x00:
             raise Undelivered("context", "The destination takes no such images.", permanent=True)
-        raise Undelivered("unreachable", "The destination does not answer.", permanent=False)
+        why = "" if self._tls is None else " by TLS, or one side takes not the other's certificate"
+        raise Undelivered("unreachable", f"The destination does not answer{why}.", permanent=False)
 
 
 def keep_answers(association: Any) -> None:

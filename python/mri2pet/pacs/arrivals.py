@@ -3,15 +3,16 @@
 A job is `receiving` until its series was quiet for a while, no association that carries it is
 open and nothing else of its study arrives; then it is `ready`. When an association breaks off, or
 an instance could not be taken, the series it carried are doubtful: they wait until a later
-association brought more of them and ended well, or are refused. An association that has gone on
-to another study no longer carries a series that has been quiet.
+association brought more of them and ended well, or are refused. So does a quiet series of which
+another system has more than came. An association that has gone on to another study no longer
+carries a series that has been quiet.
 """
 
 from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from enum import Enum
 
@@ -127,7 +128,8 @@ def ended(
         for job in jobs:
             change.execute(
                 "UPDATE job SET open = max(0, open - 1), touched = ?, doubtful = "
-                "CASE WHEN ? THEN ? WHEN doubtful < ? THEN 0 ELSE doubtful END WHERE id = ?",
+                "CASE WHEN ? THEN ? WHEN doubtful < ? THEN 0 ELSE doubtful END, "
+                "reason = CASE WHEN state = 'receiving' THEN NULL ELSE reason END WHERE id = ?",
                 (now, job in broken, now, began, job),
             )
 
@@ -143,28 +145,64 @@ def associations_lost(database: Database) -> None:
         change.execute("UPDATE job SET open = 0")
 
 
-def settle(database: Database, *, stable_s: float, incomplete_s: float) -> list[sqlite3.Row]:
+QUIET = """
+    state = 'receiving' AND doubtful = 0 AND open = 0 AND touched <= ?1 AND NOT EXISTS (
+        SELECT 1 FROM job AS other WHERE other.study = job.study
+        AND other.state = 'receiving' AND (other.open > 0 OR other.touched > ?1)
+    )
+"""
+
+
+def quiet(database: Database, *, stable_s: float) -> list[sqlite3.Row]:
+    """What `settle` would make ready: rows (id, name, series, study, touched, instances)."""
+    return database.rows(
+        "SELECT id, name, series, study, touched, "
+        "(SELECT count(*) FROM instance WHERE instance.series = job.series) AS instances "
+        f"FROM job WHERE {QUIET} ORDER BY id",
+        time.time() - stable_s,
+    )
+
+
+def fall_short(database: Database, job: int, touched: float, count: int) -> None:
+    """Another system has `count` slices of a job's series, more than came: it is doubtful, unless
+    it was touched in between."""
+    with database.change() as change:
+        change.execute(
+            "UPDATE job SET doubtful = ?1, touched = ?1, reason = 'Only ' "
+            "|| (SELECT count(*) FROM instance WHERE instance.series = job.series) "
+            "|| ' of ' || ?2 || ' slices came.' "
+            "WHERE id = ?3 AND touched = ?4 AND state = 'receiving'",
+            (time.time(), count, job, touched),
+        )
+
+
+def settle(
+    database: Database,
+    *,
+    stable_s: float,
+    incomplete_s: float,
+    whole: Collection[int] | None = None,
+) -> list[sqlite3.Row]:
     """Makes complete series ready and refuses those whose repeat did not come: rows (id, name,
-    state) of both."""
+    state) of both. Only jobs in `whole` become ready; None: all may."""
     now = time.time()
     with database.change() as change:
-        ready = change.execute(
-            """
-            UPDATE job SET state = 'ready', entered = ?1
-            WHERE state = 'receiving' AND doubtful = 0 AND open = 0 AND touched <= ?2
-            AND NOT EXISTS (
-                SELECT 1 FROM job AS other WHERE other.study = job.study
-                AND other.state = 'receiving' AND (other.open > 0 OR other.touched > ?2)
-            ) RETURNING id, name, state
-            """,
-            (now, now - stable_s),
-        ).fetchall()
+        found = change.execute(f"SELECT id FROM job WHERE {QUIET}", (now - stable_s,)).fetchall()
+        may = [row["id"] for row in found if whole is None or row["id"] in whole]
+        ready = [
+            change.execute(
+                "UPDATE job SET state = 'ready', entered = ?, reason = NULL WHERE id = ? "
+                "RETURNING id, name, state",
+                (now, job),
+            ).fetchone()
+            for job in may
+        ]
         refused = change.execute(
             """
             UPDATE job SET state = 'refused', entered = ?1, code = ?3,
-            reason = 'The transfer broke off after '
+            reason = coalesce(reason, 'The transfer broke off after '
             || (SELECT count(*) FROM instance WHERE instance.series = job.series)
-            || ' slices, and was not repeated.'
+            || ' slices, and was not repeated.')
             WHERE state = 'receiving' AND doubtful > 0 AND open = 0 AND touched <= ?2
             RETURNING id, name, state
             """,

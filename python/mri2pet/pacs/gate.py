@@ -20,6 +20,7 @@ from typing import Any
 from pynetdicom import evt
 from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
 
+from mri2pet.errors import UsageError
 from mri2pet.pacs.settings import TLS, NodeSettings
 
 LONGEST_INSTANCE = 4 << 30
@@ -88,22 +89,41 @@ class AllowList:
 
 
 def server_context(tls: TLS) -> ssl.SSLContext:
-    """TLS 1.2 and newer for connections to us."""
+    """TLS 1.2 and newer for connections to us.
+
+    Raises:
+        UsageError: a file holds not what it should.
+    """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(tls.cert, tls.key)
-    context.load_verify_locations(tls.ca)
+    _load(context, tls)
     context.verify_mode = ssl.CERT_REQUIRED if tls.require_client else ssl.CERT_NONE
     return context
 
 
 def client_context(tls: TLS) -> ssl.SSLContext:
-    """TLS 1.2 and newer for our connections; the other's certificate must name its host."""
+    """TLS 1.2 and newer for our connections; the other's certificate must name its host.
+
+    Raises:
+        UsageError: a file holds not what it should.
+    """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(tls.cert, tls.key)
-    context.load_verify_locations(tls.ca)
+    _load(context, tls)
     return context
+
+
+def _load(context: ssl.SSLContext, tls: TLS) -> None:
+    try:
+        context.load_cert_chain(tls.cert, tls.key, password="")  # nobody is there to be asked
+    except OSError:
+        raise UsageError(
+            f"{tls.cert}, {tls.key}: must be a certificate and its key in PEM, without a password"
+        ) from None
+    try:
+        context.load_verify_locations(tls.ca)
+    except OSError:
+        raise UsageError(f"{tls.ca}: must hold certificates of authorities in PEM") from None
 
 
 class Limits:

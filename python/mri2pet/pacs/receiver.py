@@ -9,9 +9,12 @@ import time
 from dataclasses import dataclass, field
 
 from mri2pet.pacs import arrivals, deliveries, jobs
+from mri2pet.pacs.archive import Archive
+from mri2pet.pacs.counting import ASK_AGAIN_S, Counter
 from mri2pet.pacs.database import Database
 from mri2pet.pacs.deliveries import Patience
 from mri2pet.pacs.delivery import Delivery
+from mri2pet.pacs.gate import client_context
 from mri2pet.pacs.privacy import Identifiers, log, where
 from mri2pet.pacs.reception import Reception, Timeouts
 from mri2pet.pacs.settings import NodeSettings
@@ -31,6 +34,7 @@ class Pace:
     archive_timeout_s: float = 30
     echo_s: float = 30
     purge_s: float = 10
+    count_again_s: float = ASK_AGAIN_S
 
 
 class Receiver:
@@ -58,11 +62,25 @@ class Receiver:
             self._pace.patience,
             self._pace.archive_timeout_s,
         )
+        self._counter = self._made_counter()
         self._stop = threading.Event()
         self._clocks = [
             threading.Thread(target=self._clock, name="clock", daemon=True),
             threading.Thread(target=self._echo, name="echo", daemon=True),
         ]
+
+    def _made_counter(self) -> Counter | None:
+        settings, to = self._settings, self._settings.query
+        if to is None:
+            return None
+        tls = client_context(settings.tls) if to.tls and settings.tls is not None else None
+        return Counter(
+            Archive(settings.aet, to, tls=tls, timeout_s=self._pace.archive_timeout_s),
+            self._database,
+            stable_s=settings.stable_s,
+            incomplete_s=settings.incomplete_s,
+            ask_again_s=self._pace.count_again_s,
+        )
 
     def start(self) -> None:
         """Raises:
@@ -101,7 +119,10 @@ class Receiver:
     def _tick(self) -> None:
         settings = self._settings
         for row in arrivals.settle(
-            self._database, stable_s=settings.stable_s, incomplete_s=settings.incomplete_s
+            self._database,
+            stable_s=settings.stable_s,
+            incomplete_s=settings.incomplete_s,
+            whole=None if self._counter is None else self._counter.whole(),
         ):
             log(row["state"], job=row["name"])
             if row["state"] == "refused":

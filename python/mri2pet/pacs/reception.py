@@ -27,7 +27,7 @@ from mri2pet.pacs.privacy import Identifiers, job_name, log
 from mri2pet.pacs.settings import NodeSettings
 from mri2pet.pacs.spool import RESERVE, Spool, name_of, sync
 
-SUCCESS, NO_ROOM, CONFLICT, INTERNAL = 0x0000, 0xA700, 0xC000, 0x0110
+SUCCESS, NO_ROOM, CONFLICT, INTERNAL, NOT_OURS = 0x0000, 0xA700, 0xC000, 0x0110, 0x0211
 GIB = float(1 << 30)
 
 
@@ -96,6 +96,7 @@ class Reception:
             (evt.EVT_C_ECHO, lambda _: SUCCESS),
             (evt.EVT_C_STORE, self._store),
             (evt.EVT_N_EVENT_REPORT, self.report),
+            (evt.EVT_N_ACTION, lambda _: (NOT_OURS, None)),  # whoever asks us to keep images
         ]
         try:
             server: Any = ae.make_server(

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from mri2pet.errors import InputError, Mri2petError, UsageError
-from mri2pet.pacs.settings import Destination
+from mri2pet.pacs.gate import client_context
+from mri2pet.pacs.settings import TLS, Remote
 
 REPORT_S = 10.0
 
@@ -22,7 +23,7 @@ class Sent:
     committed: int
 
 
-def parse_target(text: str) -> Destination:
+def parse_target(text: str) -> Remote:
     """AET@HOST:PORT.
 
     Raises:
@@ -31,17 +32,40 @@ def parse_target(text: str) -> Destination:
     match = re.fullmatch(r"([^@]{1,16})@\[?([^@\[\]]+)\]?:(\d{1,5})", text)
     if match is None or not 1 <= int(match[3]) <= 65535:
         raise UsageError(f"--to {text}: must be AET@HOST:PORT, as ARCHIVE@192.168.1.5:104")
-    return Destination(aet=match[1].strip(), host=match[2], port=int(match[3]))
+    return Remote(aet=match[1].strip(), host=match[2], port=int(match[3]))
+
+
+def tls_files(cert: Path | None, key: Path | None, ca: Path | None) -> TLS | None:
+    """The three files of TLS, or None without any.
+
+    Raises:
+        UsageError: one or two of them are missing.
+    """
+    if cert is None and key is None and ca is None:
+        return None
+    if cert is None or key is None or ca is None:
+        raise UsageError("--cert, --key and --ca: TLS needs all three")
+    for file in (cert, key, ca):
+        if not file.is_file():
+            raise UsageError(f"{file}: is not there")
+    return TLS(cert=cert, key=key, ca=ca)
 
 
 def send_folder(
-    folder: Path, to: Destination, *, aet: str = "MRI2PET", report_s: float = REPORT_S
+    folder: Path,
+    to: Remote,
+    *,
+    aet: str = "MRI2PET",
+    tls: TLS | None = None,
+    report_s: float = REPORT_S,
 ) -> Sent:
     """Sends every `.dcm` of a folder, asks the archive to keep them, and waits `report_s` for its
     report on the same association. An archive that reports on one of its own (as Orthanc does)
-    needs the node: here `committed` is then 0.
+    needs the node: here `committed` is then 0. With `tls` the archive's certificate must name its
+    host.
 
     Raises:
+        UsageError: a file of `tls` holds not what it should.
         InputError: nothing to send, or a file that is no DICOM.
         Mri2petError: the archive did not take them; the sentence says why.
     """
@@ -61,7 +85,8 @@ def send_folder(
         came.set()
         return 0, None
 
-    target = archive.Archive(aet, to, report=report)
+    context = None if tls is None else client_context(tls)
+    target = archive.Archive(aet, to, tls=context, report=report)
     try:
         association = target.associate(contexts, commitment=True)
         try:

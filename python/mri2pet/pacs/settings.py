@@ -72,13 +72,18 @@ class TLS(_Frozen):
     require_client: bool = True
 
 
-class Destination(_Frozen):
-    """Where PETs go. Without `commitment` they count as safe once the archive has taken them."""
+class Remote(_Frozen):
+    """A system that we call."""
 
     aet: AETitle
     host: str = Field(min_length=1)
     port: Port
     tls: bool = False
+
+
+class Destination(Remote):
+    """Where PETs go. Without `commitment` they count as safe once the archive has taken them."""
+
     commitment: bool = True
 
 
@@ -99,7 +104,8 @@ class NodeSettings(_Frozen):
     """One node. Times end in their unit (s, h, d), sizes in GiB; `max_pdu` is in bytes.
 
     `stable_s`: how long a series must be quiet to count as complete; `incomplete_s`: how long one
-    whose transfer broke off waits for its repeat.
+    whose transfer broke off waits for its repeat. `query`: who is asked how many instances a
+    series has.
     """
 
     aet: AETitle
@@ -108,6 +114,7 @@ class NodeSettings(_Frozen):
     peers: tuple[Peer, ...] = ()
     tls: TLS | None = None
     destination: Destination
+    query: Remote | None = None
     spool: Path
     stable_s: float = Field(60, gt=0)
     incomplete_s: float = Field(1800, gt=0)
@@ -137,8 +144,10 @@ class NodeSettings(_Frozen):
 
     @model_validator(mode="after")
     def _tls_has_its_files(self) -> NodeSettings:
-        if self.destination.tls and self.tls is None:
-            raise ValueError("destination.tls needs tls with cert, key and ca")
+        for name in ("destination", "query"):
+            to = getattr(self, name)
+            if to is not None and to.tls and self.tls is None:
+                raise ValueError(f"{name}.tls needs tls with cert, key and ca")
         return self
 
 
@@ -190,7 +199,8 @@ def _first(error: ValidationError) -> str:
 def _known(where: tuple[int | str, ...]) -> list[str]:
     """The keys of the section that a wrong key stands in."""
     sections: dict[str, type[BaseModel]] = {
-        "peers": Peer, "tls": TLS, "destination": Destination, "synthesize": Synthesis,
+        "peers": Peer, "tls": TLS, "destination": Destination, "query": Remote,
+        "synthesize": Synthesis,
     }  # fmt: skip
     model = sections.get(str(where[0]), NodeSettings) if len(where) > 1 else NodeSettings
     return list(model.model_fields)

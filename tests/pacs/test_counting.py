@@ -1,0 +1,115 @@
+"""A quiet series is compared with what the query peer has of it."""
+
+from __future__ import annotations
+
+import pytest
+from pydicom.dataset import Dataset
+from pynetdicom import AE, evt
+
+FIND = "1.2.840.10008.5.1.4.1.2.2.1"
+
+
+class Finder:
+    """A query peer that has `count` instances of every series: None: it has none of them, "":
+    it tells no number. `status` is its last answer."""
+
+    def __init__(self, port):
+        self.count, self.status, self.asked = None, 0, []
+        self._port, self._server = port, None
+
+    def start(self):
+        ae = AE("FINDER")
+        ae.add_supported_context(FIND)
+        handlers = [(evt.EVT_C_FIND, self._find)]
+        self._server = ae.start_server(
+            ("127.0.0.1", self._port), block=False, evt_handlers=handlers
+        )
+
+    def stop(self):
+        if self._server is not None:
+            self._server.shutdown()
+
+    def _find(self, event):
+        asked = event.identifier
+        self.asked.append(asked)
+        if self.count is not None and self.status == 0:
+            found = Dataset()
+            found.QueryRetrieveLevel = "SERIES"
+            found.SeriesInstanceUID = asked.SeriesInstanceUID
+            found.NumberOfSeriesRelatedInstances = self.count
+            yield 0xFF00, found
+        yield self.status, None
+
+
+@pytest.fixture
+def finder(peers):
+    made = Finder(peers.free_port())
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def node(within, finder):
+    return lambda **more: within(
+        query={"aet": "FINDER", "host": "127.0.0.1", "port": finder._port}, **more
+    )
+
+
+def job(node):
+    return node.database.row("SELECT * FROM job")
+
+
+def test_series_of_which_the_peer_has_more_waits_and_is_refused(node, finder, peers):
+    finder.count = 5
+    finder.start()
+    node = node(stable_s=0.1, incomplete_s=0.5)
+    series = peers.made_series(3)
+    assert peers.send(node.port, series) == [0] * 3
+    peers.wait_for(lambda: node.states() == ["refused"], "a refused series")
+    assert job(node)["reason"] == "Only 3 of 5 slices came."
+    assert len(finder.asked) == 1
+    (asked,) = finder.asked
+    assert asked.QueryRetrieveLevel == "SERIES"
+    assert asked.StudyInstanceUID == series[0].StudyInstanceUID
+    assert asked.SeriesInstanceUID == series[0].SeriesInstanceUID
+
+
+def test_the_missing_slices_make_it_whole(node, finder, peers):
+    finder.count = 5
+    finder.start()
+    node = node(stable_s=0.1, incomplete_s=60)
+    series = peers.made_series(5)
+    peers.send(node.port, series[:3])
+    peers.wait_for(lambda: job(node)["reason"], "a count")
+    assert node.states() == ["receiving"]
+    peers.send(node.port, series[3:])
+    peers.wait_for(lambda: node.states() == ["ready"], "a whole series")
+    assert job(node)["reason"] is None
+    assert len(finder.asked) == 2
+
+
+@pytest.mark.parametrize("count", [3, 2, "", None], ids=["as many", "fewer", "no number", "none"])
+def test_series_of_which_the_peer_has_no_more_is_ready(node, finder, peers, count):
+    finder.count = count
+    finder.start()
+    node = node(stable_s=0.1, incomplete_s=60)
+    peers.send(node.port, peers.made_series(3))
+    peers.wait_for(lambda: node.states() == ["ready"], "a ready series")
+    assert len(finder.asked) == 1
+
+
+def test_peer_that_fails_is_asked_again(node, finder, peers):
+    finder.status, finder.count = 0xA700, 3
+    finder.start()
+    node = node(stable_s=0.1, incomplete_s=60)
+    peers.send(node.port, peers.made_series(3))
+    peers.wait_for(lambda: len(finder.asked) == 2, "two questions")
+    assert node.states() == ["receiving"]
+    finder.status = 0
+    peers.wait_for(lambda: node.states() == ["ready"], "a ready series")
+
+
+def test_peer_that_is_not_there_holds_nothing_up_for_ever(node, peers):
+    node = node(stable_s=0.1, incomplete_s=0.5)
+    peers.send(node.port, peers.made_series(3))
+    peers.wait_for(lambda: node.states() == ["ready"], "a ready series")
