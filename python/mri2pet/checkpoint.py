@@ -100,7 +100,8 @@ def save_model(
         critic: of a GAN, for another run to start from; a head for patches is its method's own
             and left out.
         provenance: what is known of the training.
-        dtype: of the weights on the disk.
+        dtype: of the weights on the disk; a linear denoiser, whose sums over all voxels would lose
+            digits, stays in float32.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -124,8 +125,9 @@ def save_model(
 
 
 def _blob(module: nn.Module, dtype: torch.dtype, without: str | None = None) -> bytes:
+    learnt = dict(module.named_parameters())
     state = {
-        name: value.detach().to("cpu", dtype).contiguous()
+        name: value.detach().to("cpu", dtype if name in learnt else value.dtype).contiguous()
         for name, value in module.state_dict().items()
         if without is None or not name.startswith(without)
     }

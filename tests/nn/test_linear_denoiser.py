@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from mri2pet.checkpoint import load_model, save_model
 from mri2pet.config import ModelConfig
 from mri2pet.diffusion.loop import run_table
 from mri2pet.diffusion.samplers import make_table
@@ -182,6 +183,16 @@ def test_under_autocast_it_stays_in_float32():
     with torch.autocast("cpu", dtype=torch.bfloat16):
         inside = made.linear(x, x, rows, made.linear.expected(mri))
     assert torch.equal(inside, made.linear(x, x, rows, expected))
+
+
+def test_a_model_in_half_precision_keeps_it_as_it_is(tmp_path):
+    made = network(3)
+    fit(made, torch.Generator().manual_seed(1))
+    saved = save_model(tmp_path, made, pet_mean=0.4, pet_std=0.6, dtype=torch.float16)
+    loaded = load_model(saved).diffusion
+    for name, value in made.state_dict().items():
+        wanted = value if name.startswith("linear.") else value.half().float()
+        assert torch.equal(loaded.state_dict()[name], wanted)
 
 
 def test_it_is_of_v_and_of_an_mri_as_a_channel_alone():
