@@ -1,20 +1,36 @@
 #!/bin/sh
-# Makes the bundled demo model again, from nothing: simulated cohort, training, evaluation, bundle.
+# Makes the bundled demo model again, from nothing: simulated cohorts, two trainings, bundle,
+# evaluation and calibration.
 #   tools/train_demo_model.sh WORKING_FOLDER
-# Its network is from before the linear denoiser, so that is left out. The seed of a training counts
-# since; the weights come out otherwise.
+# The first network learnt before a seed of a training counted, so the weights come out otherwise.
 # Each command resumes where it was stopped. Times and results: docs/demo_model.md
 set -eu
 work=$1
 here=$(cd "$(dirname "$0")/.." && pwd)
 jobs=$(nproc)
+model=$here/python/mri2pet/models/demo
 
-mri2pet phantom "$work/cohort" --pairs 320 --unpaired 0 --seed 2026 --jobs "$jobs"
-mri2pet train "$work/run" --data "$work/cohort" --preset compact --set model.linear_components=0 \
+# What an anatomy looks like in a PET.
+mri2pet phantom "$work/first" --pairs 320 --unpaired 0 --seed 2026 --jobs "$jobs"
+mri2pet train "$work/start" --data "$work/first" --preset compact --set model.linear_components=0 \
   --set data.registration=truth --set "data.jobs=$jobs" --set training.volumes=9000 \
   --set training.batch_size=4
-mri2pet phantom "$work/held_out" --pairs 24 --unpaired 0 --seed 7 --jobs "$jobs"
-python "$here/tools/bundle_model.py" "$work/run" "$here/python/mri2pet/models/demo"
-mri2pet evaluate "$work/run" --data "$work/held_out" -o "$work/evaluation" --split all \
-  --registration estimate --samples 8 --limit 26 \
-  --training-data "$work/cohort" --training-registration truth
+
+# How people differ in amyloid.
+mri2pet phantom "$work/cohort" --pairs 1000 --unpaired 0 --seed 2027 --jobs "$jobs"
+mri2pet cohort build "$work/cohort" -o "$work/people.tsv" --fractions 0.96,0.04,0 \
+  --filter T1w:ses=01 --filter pet:ses=01
+mri2pet train "$work/run" --data "$work/people.tsv" --preset compact --init "$work/start" \
+  --set data.registration=truth --set "data.jobs=$jobs" --set training.volumes=3000 \
+  --set training.lr=1e-4 --set training.warmup_volumes=100 --set training.batch_size=4 \
+  --set training.augment=false
+python "$here/tools/bundle_model.py" "$work/run" "$model"
+
+# What it is worth on people of another seed, and the intervals that hold for them.
+mri2pet phantom "$work/held_out" --pairs 110 --unpaired 0 --seed 7 --jobs "$jobs"
+mri2pet cohort build "$work/held_out" -o "$work/held.tsv" --fractions 0,0.42,0.58 --seed 7 \
+  --filter T1w:ses=01 --filter pet:ses=01
+mri2pet evaluate "$model" --data "$work/held.tsv" -o "$work/evaluation" --split test \
+  --registration truth --samples 4 --training-data "$work/people.tsv" --training-registration truth
+mri2pet calibrate "$model" --data "$work/held.tsv" -o "$work/calibration" --split val \
+  --registration truth
