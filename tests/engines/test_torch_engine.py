@@ -100,6 +100,19 @@ def test_fp32_is_float32_where_torch_would_take_tf32(model, monkeypatch):
     assert tf32_allowed()  # the caller's setting is back
 
 
+def test_what_the_mri_makes_expect_is_summed_up_without_tf32(model, monkeypatch):
+    guide, allowed = Network.guide, []
+
+    def seen(self, mri):
+        allowed.append(tf32_allowed())
+        return guide(self, mri)
+
+    monkeypatch.setattr(Network, "guide", seen)
+    for tf32 in (False, True):
+        TorchEngine(model, tf32=tf32).condition(torch.rand(1, 1, *SHAPE), torch.tensor([5]))
+    assert allowed == [False, True]
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
 def test_on_a_gpu_nothing_waits_in_the_loop(model, precision):

@@ -37,6 +37,11 @@ def fitted(count: int, components: int = 2) -> tuple[LinearDenoiser, torch.Tenso
     return linear, pets, mris
 
 
+def test_a_denoiser_on_another_device_is_fitted_to_volumes_in_memory():
+    """The device "meta" holds no values, and refuses products with tensors in memory as CUDA."""
+    LinearDenoiser(2, SHAPE).to("meta").fit(*volumes(40))
+
+
 @pytest.mark.parametrize("step", [1, 50, 400, 700, 999])
 def test_along_its_directions_it_gives_the_expectation_under_a_normal_distribution(step):
     linear, pets, mris = fitted(40)

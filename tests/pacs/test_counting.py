@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 from pydicom.dataset import Dataset
 from pynetdicom import AE, evt
@@ -11,10 +13,10 @@ FIND = "1.2.840.10008.5.1.4.1.2.2.1"
 
 class Finder:
     """A query peer that has `count` instances of every series: None: it has none of them, "":
-    it tells no number. `status` is its last answer."""
+    it tells no number. `status` is its last answer; for series in `fails` a failure."""
 
     def __init__(self, port):
-        self.count, self.status, self.asked = None, 0, []
+        self.count, self.status, self.asked, self.fails = None, 0, [], set()
         self._port, self._server = port, None
 
     def start(self):
@@ -32,6 +34,9 @@ class Finder:
     def _find(self, event):
         asked = event.identifier
         self.asked.append(asked)
+        if asked.SeriesInstanceUID in self.fails:
+            yield 0xC000, None
+            return
         if self.count is not None and self.status == 0:
             found = Dataset()
             found.QueryRetrieveLevel = "SERIES"
@@ -88,6 +93,41 @@ def test_the_missing_slices_make_it_whole(node, finder, peers):
     assert len(finder.asked) == 2
 
 
+def test_the_missing_slices_may_come_on_the_association_of_the_others(node, finder, peers):
+    """Which went on to another study in between."""
+    finder.count = 5
+    finder.start()
+    node = node(stable_s=0.1, incomplete_s=60)
+    series = peers.made_series(5)
+    sender = peers.Sender(node.port)
+    sender.store(series[:3])
+    now = "(julianday('now') - julianday('1970-01-01')) * 86400"
+    quiet = f"SELECT count(*) AS n FROM job WHERE touched < {now} - 0.3"
+    peers.wait_for(lambda: node.database.row(quiet)["n"] == 1, "a series that has been quiet")
+    sender.store(peers.made_series(5))
+    peers.wait_for(lambda: job(node)["reason"], "a count")
+    sender.store(series[3:])
+    sender.release()
+    peers.wait_for(lambda: node.states() == ["ready", "ready"], "two whole series")
+
+
+def test_a_count_is_forgotten_when_a_later_transfer_breaks_off(node, finder, peers):
+    from mri2pet.pacs import arrivals
+
+    finder.count = 5
+    finder.start()
+    node = node(stable_s=0.1, incomplete_s=60)
+    series = peers.made_series(5)
+    peers.send(node.port, series[:3])
+    peers.wait_for(lambda: job(node)["reason"], "a count")
+    sender = peers.Sender(node.port)
+    sender.store(series[3:4])
+    arrivals.associations_lost(node.database)  # as a receiver that was killed starts
+    assert job(node)["doubtful"] > arrivals.OLDEST
+    assert job(node)["reason"] is None
+    sender.release()
+
+
 @pytest.mark.parametrize("count", [3, 2, "", None], ids=["as many", "fewer", "no number", "none"])
 def test_series_of_which_the_peer_has_no_more_is_ready(node, finder, peers, count):
     finder.count = count
@@ -106,6 +146,31 @@ def test_peer_that_fails_is_asked_again(node, finder, peers):
     peers.wait_for(lambda: len(finder.asked) == 2, "two questions")
     assert node.states() == ["receiving"]
     finder.status = 0
+    peers.wait_for(lambda: node.states() == ["ready"], "a ready series")
+
+
+def test_a_series_that_the_peer_fails_on_holds_up_no_other(node, finder, peers):
+    one, other = peers.made_series(3), peers.made_series(3)
+    finder.count, finder.fails = 3, {one[0].SeriesInstanceUID}
+    finder.start()
+    node = node(stable_s=0.1, incomplete_s=60)
+    peers.send(node.port, one)
+    peers.send(node.port, other)
+    peers.wait_for(lambda: node.states() == ["receiving", "ready"], "the other series")
+
+
+def test_peer_that_no_name_server_knows_holds_nothing_up_for_ever(within, peers, monkeypatch):
+    real = socket.getaddrinfo
+
+    def known(host, *rest, **more):
+        if host == "finder.invalid":
+            raise socket.gaierror(-2, "Name or service not known")
+        return real(host, *rest, **more)
+
+    monkeypatch.setattr(socket, "getaddrinfo", known)
+    query = {"aet": "FINDER", "host": "finder.invalid", "port": 104}
+    node = within(query=query, stable_s=0.1, incomplete_s=0.5)
+    peers.send(node.port, peers.made_series(3))
     peers.wait_for(lambda: node.states() == ["ready"], "a ready series")
 
 

@@ -154,6 +154,20 @@ def test_send_sends_a_folder_and_hears_of_commitment(send, archive, capsys):
     assert send("--to", "ARCHIVE") == 2
 
 
+def test_a_host_that_no_name_server_knows_is_named(send, capsys, monkeypatch):
+    from mri2pet.pacs.archive import Archive
+    from mri2pet.pacs.settings import Remote
+
+    def unknown(host, *_, **__):
+        raise socket.gaierror(-2, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    assert send(host="archive.invalid") == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith(": The host archive.invalid is not found.")
+    assert not Archive("MRI2PET", Remote(aet="ARCHIVE", host="archive.invalid", port=104)).echo()
+
+
 def test_send_sends_by_tls(send, archive, capsys, certificates, tmp_path):
     from mri2pet.pacs.gate import server_context
     from mri2pet.pacs.settings import TLS

@@ -171,19 +171,21 @@ def test_a_run_starts_from_another_model(go, whole, tmp_path):
     assert load_model(start).provenance["init_sha256"] == load_model(whole).sha256
     scratch = weights(go("scratch", "training.volumes=2", "training.lr=1e-12"))
     assert not all(torch.allclose(scratch[k], wanted[k], atol=1e-6) for k in wanted)
+    other = ("model.cond=embedding", "model.linear_components=0")
     with pytest.raises(UsageError, match="its network differs"):
-        go("third", "training.volumes=2", f"training.init={whole}", "model.cond=embedding")
+        go("third", "training.volumes=2", f"training.init={whole}", *other)
 
 
-def test_a_run_fits_a_linear_denoiser_to_a_network_that_was_trained_without(go, whole):
+def test_a_run_fits_a_linear_denoiser_to_a_network_that_was_trained_without(go):
+    without = go("without", "training.volumes=2", "model.linear_components=0")
     model = go(
         "fitted",
         "training.volumes=2",
-        f"training.init={whole}",
+        f"training.init={without}",
         "training.lr=1e-12",
         "model.linear_components=1",
     )
-    wanted, got = weights(whole), weights(model)
+    wanted, got = weights(without), weights(model)
     assert all(torch.allclose(got[k], wanted[k], atol=1e-6) for k in wanted)
     assert {k for k in got if k not in wanted} == {
         f"linear.{name}" for name in ("mean", "directions", "readers", "told", "table")

@@ -66,7 +66,7 @@ class TorchEngine:
         mri = mri.to(self.device)
         with whole_float32(not self.tf32):
             rows = network.block_biases(network.mri_encoder(mri), timesteps.to(self.device))
-        guide = network.guide(mri)
+            guide = network.guide(mri)
         inputs = () if guide is None else (guide,)
         return Conditioned(rows, self._evaluate, inputs, self.loops)
 

@@ -116,11 +116,12 @@ class LinearDenoiser(nn.Module):
         most = min(components, count // 4)
         directions, variances = _components(rest, most)
         by_score = images @ directions.T
+        readers = by_score.T @ readers
         self.mean.copy_(mean)
         self.directions.zero_()[:most] = directions
-        self.readers.zero_()[:most] = by_score.T @ readers
+        self.readers.zero_()[:most] = readers
         self.told.zero_()
-        self.told[0] = self.readers @ mri_mean
+        self.told[0, :most] = readers @ mri_mean
         self.told[1, :most] = MOST * by_score.norm(dim=0)
         self.table.zero_()[:, : 2 + most] = _coefficients(variances).to(self.table)
 

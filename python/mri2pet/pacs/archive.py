@@ -82,16 +82,20 @@ class Archive:
         handlers: list[Any] = [(evt.EVT_CONN_OPEN, _without_delay)]
         if self._report is not None:
             handlers.append((evt.EVT_N_EVENT_REPORT, self._report))
-        association = self._ae.associate(
-            to.host,
-            to.port,
-            contexts=contexts,
-            ae_title=to.aet,
-            max_pdu=LARGEST_PDU,
-            ext_neg=roles,
-            tls_args=None if self._tls is None else (self._tls, to.host),
-            evt_handlers=handlers,
-        )
+        try:
+            association = self._ae.associate(
+                to.host,
+                to.port,
+                contexts=contexts,
+                ae_title=to.aet,
+                max_pdu=LARGEST_PDU,
+                ext_neg=roles,
+                tls_args=None if self._tls is None else (self._tls, to.host),
+                evt_handlers=handlers,
+            )
+        except (OSError, UnicodeError):  # the name server does not know it, or is away
+            text = f"The host {to.host} is not found."
+            raise Undelivered("unreachable", text, permanent=False) from None
         if association.is_established:
             keep_answers(association)
             return association

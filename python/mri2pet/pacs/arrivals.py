@@ -20,6 +20,8 @@ from mri2pet.pacs.database import Database
 from mri2pet.pacs.privacy import job_name
 
 BROKE_OFF = "broke_off"
+OLDEST = 1.0
+"""A doubt that is older than any association."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,7 @@ def associations_lost(database: Database) -> None:
     """After a restart: whatever an association carried is doubtful."""
     with database.change() as change:
         change.execute(
-            "UPDATE job SET doubtful = ?1, touched = ?1, open = 0 "
+            "UPDATE job SET doubtful = ?1, touched = ?1, open = 0, reason = NULL "
             "WHERE open > 0 AND state = 'receiving'",
             (time.time(),),
         )
@@ -165,14 +167,17 @@ def quiet(database: Database, *, stable_s: float) -> list[sqlite3.Row]:
 
 def fall_short(database: Database, job: int, touched: float, count: int) -> None:
     """Another system has `count` slices of a job's series, more than came: it is doubtful, unless
-    it was touched in between."""
+    it was touched in between.
+
+    Nothing broke off, so the rest may come on an association that is open already.
+    """
     with database.change() as change:
         change.execute(
-            "UPDATE job SET doubtful = ?1, touched = ?1, reason = 'Only ' "
+            "UPDATE job SET doubtful = ?5, touched = ?1, reason = 'Only ' "
             "|| (SELECT count(*) FROM instance WHERE instance.series = job.series) "
             "|| ' of ' || ?2 || ' slices came.' "
             "WHERE id = ?3 AND touched = ?4 AND state = 'receiving'",
-            (time.time(), count, job, touched),
+            (time.time(), count, job, touched, OLDEST),
         )
 
 

@@ -45,13 +45,20 @@ class Counter:
         if not quiet or time.monotonic() < self._due:
             return waited
         whole: set[int] = set()
+        failure: Undelivered | None = None
         try:
             association = self._archive.associate(
                 {(STUDY_ROOT_FIND, syntax) for syntax in UNCOMPRESSED[:2]}, commitment=False
             )
             try:
                 for row in quiet:
-                    count = instances_of(association, row["study"], row["series"])
+                    try:
+                        count = instances_of(association, row["study"], row["series"])
+                    except Undelivered as error:
+                        failure = error
+                        if association.is_established:
+                            continue  # one series that it stumbles over stops no other
+                        break
                     if count is not None and count > row["instances"]:
                         log("short", job=row["name"], instances=row["instances"], of=count)
                         arrivals.fall_short(self._database, row["id"], row["touched"], count)
@@ -61,8 +68,10 @@ class Counter:
                 if association.is_established:
                     association.release()
         except Undelivered as error:
+            failure = error
+        if failure is not None:
             self._due = time.monotonic() + self._ask_again_s
-            log("uncounted", code=error.code)
+            log("uncounted", code=failure.code)
             whole |= waited
         return whole
 

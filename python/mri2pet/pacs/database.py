@@ -21,7 +21,7 @@ CREATE TABLE IF NOT EXISTS job (
     touched REAL NOT NULL,            -- seconds since 1970, as all times here
     entered REAL NOT NULL,            -- when it came into its state
     open INTEGER NOT NULL DEFAULT 0,  -- associations that may still bring more
-    doubtful REAL NOT NULL DEFAULT 0, -- when its transfer broke off; 0: it did not
+    doubtful REAL NOT NULL DEFAULT 0, -- since when; 0: it is not
     deaths INTEGER NOT NULL DEFAULT 0,
     seconds REAL,                     -- what the synthesis took
     tries INTEGER NOT NULL DEFAULT 0,
