@@ -16,8 +16,8 @@ with the variance λ_p. With x_t = √ᾱ x_0 + n ε, what is then to be expecte
 diffusion-based generative models", equation 7, for directions instead of voxels). Along the u_p
 that is the network's output, in all other directions it is the U-Net's.
 
-The last step of the noising still holds √ᾱ x_0: little in a voxel, but more than the noise in a sum
-over the brain. Who starts from noise alone starts from a person of far too little uptake (Lin et
+The last step of the noising still holds √ᾱ x_0: little in a voxel, but in a sum over the brain as
+much as the noise. Who starts from noise alone starts from a person of far too little uptake (Lin et
 al. 2024, "Common diffusion noise schedules and sample steps are flawed"), so the sampling loop adds
 √ᾱ (m + Σ_p (μ_p − u_p · m) u_p) to the first noise.
 """
