@@ -48,7 +48,11 @@ def operation(
 
 
 def _untraced(kernel: Callable[..., Any]) -> Callable[..., Any]:
-    """The kernel as `torch.compiler.disable` makes it, in a process that has the compiler."""
+    """The kernel as `torch.compiler.disable` makes it, in a process that has the compiler.
+
+    A kernel that the compiler cuts into parts no longer holds, when it is launched, the tensors
+    whose addresses it has passed on.
+    """
     disabled: list[Callable[..., Any]] = []
 
     @functools.wraps(kernel)
