@@ -15,6 +15,7 @@ from torch import Tensor
 
 from mri2pet.ops import backend
 from mri2pet.ops.conv3d import DTYPES, InputNorm, merge
+from mri2pet.ops.registration import operation
 from mri2pet.ops.tensors import dtype_name, same_device
 
 _LAST = torch.channels_last_3d
@@ -43,7 +44,7 @@ def reference(
     return F.gelu(y) if gelu else y
 
 
-@torch.library.custom_op("mri2pet::apply_norm", mutates_args=(), device_types="cuda")
+@operation("mri2pet::apply_norm", devices="cuda")
 def _forward(
     x: Tensor,
     parts: Tensor,
@@ -81,7 +82,7 @@ def _forward(
     return y
 
 
-@_forward.register_fake
+@torch.library.register_fake(_forward)
 def _forward_fake(x: Tensor, *others: Any) -> Tensor:
     return torch.empty_like(x, memory_format=_LAST)
 

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mri2pet.ops import backend
+from mri2pet.ops.registration import operation
 from mri2pet.ops.tensors import dtype_name, same_device
 
 MOST_CHANNELS = 48
@@ -61,7 +62,7 @@ def merge(parts: Tensor) -> tuple[Tensor, Tensor]:
     return centre[:, 0], variance[:, 0]
 
 
-@torch.library.custom_op("mri2pet::conv3d", mutates_args=(), device_types="cuda")
+@operation("mri2pet::conv3d", devices="cuda")
 def _forward(
     x: Tensor,
     weight: Tensor,
@@ -110,7 +111,7 @@ def _empty_result(x: Tensor, weight: Tensor) -> Tensor:
     return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=_LAST)
 
 
-@_forward.register_fake
+@torch.library.register_fake(_forward)
 def _forward_fake(
     x: Tensor, weight: Tensor, x2: Tensor | None, *others: Any
 ) -> tuple[Tensor, Tensor]:

@@ -10,13 +10,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mri2pet.ops import backend
+from mri2pet.ops.registration import operation, register_autocast
 from mri2pet.ops.tensors import (
     accumulation_dtype,
     as_accumulated,
     dtype_name,
     empty_as,
     memory_format,
-    register_autocast,
     same_device,
     tensor3,
 )
@@ -40,9 +40,7 @@ def reference(
     return F.gelu(y) if gelu else y
 
 
-@torch.library.custom_op(
-    "mri2pet::group_norm_gelu", mutates_args=(), device_types=backend.NATIVE_DEVICES
-)
+@operation("mri2pet::group_norm_gelu", devices=backend.NATIVE_DEVICES, has_gradient=True)
 def _forward(
     x: Tensor,
     weight: Tensor,
@@ -105,9 +103,7 @@ def _empty_results(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return empty_as(x), mean, rstd
 
 
-@torch.library.custom_op(
-    "mri2pet::group_norm_gelu_backward", mutates_args=(), device_types=backend.NATIVE_DEVICES
-)
+@operation("mri2pet::group_norm_gelu_backward", devices=backend.NATIVE_DEVICES)
 def _backward(
     grad_y: Tensor,
     x: Tensor,
@@ -156,12 +152,12 @@ def _empty_gradients(
     return empty_as(x), grad_weight, grad_bias, grad_residual, grad_channel_bias
 
 
-@_forward.register_fake
+@torch.library.register_fake(_forward)
 def _forward_fake(x: Tensor, *others: Any) -> tuple[Tensor, Tensor, Tensor]:
     return _empty_results(x)
 
 
-@_backward.register_fake
+@torch.library.register_fake(_backward)
 def _backward_fake(
     grad_y: Tensor,
     x: Tensor,
@@ -190,7 +186,7 @@ def _autograd(ctx: Any, grad_y: Tensor | None, *unused: None) -> tuple[Tensor | 
     return (*cast, None, None)
 
 
-_forward.register_autograd(_autograd, setup_context=_setup_context)
+torch.library.register_autograd(_forward, _autograd, setup_context=_setup_context)
 
 
 def _autocast(

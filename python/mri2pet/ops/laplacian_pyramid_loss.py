@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mri2pet.ops import backend
+from mri2pet.ops.registration import operation
 from mri2pet.ops.tensors import accumulation_dtype, as_accumulated, dtype_name, same_device
 
 LEVELS = 5
@@ -49,9 +50,7 @@ def reference(
     return mse + laplacian_weight * laplacian, mse, laplacian
 
 
-@torch.library.custom_op(
-    "mri2pet::laplacian_pyramid_loss", mutates_args=(), device_types=backend.NATIVE_DEVICES
-)
+@operation("mri2pet::laplacian_pyramid_loss", devices=backend.NATIVE_DEVICES, has_gradient=True)
 def _forward(
     output: Tensor, target: Tensor, weight: Tensor, laplacian_weight: float, with_gradient: bool
 ) -> tuple[Tensor, Tensor]:
@@ -80,9 +79,7 @@ def _empty_results(output: Tensor, with_gradient: bool) -> tuple[Tensor, Tensor]
     return output.new_empty((3,), dtype=dtype), output.new_empty(shape, dtype=dtype)
 
 
-@torch.library.custom_op(
-    "mri2pet::laplacian_pyramid_loss_backward", mutates_args=(), device_types=backend.NATIVE_DEVICES
-)
+@operation("mri2pet::laplacian_pyramid_loss_backward", devices=backend.NATIVE_DEVICES)
 def _backward(grad: Tensor, grad_loss: Tensor, output: Tensor) -> Tensor:
     """grad · grad_loss in the dtype of output; output is not read."""
     grad_loss = grad_loss.to(grad.dtype).contiguous()
@@ -98,14 +95,14 @@ def _backward(grad: Tensor, grad_loss: Tensor, output: Tensor) -> Tensor:
     return grad_output
 
 
-@_forward.register_fake
+@torch.library.register_fake(_forward)
 def _forward_fake(
     output: Tensor, target: Tensor, weight: Tensor, laplacian_weight: float, with_gradient: bool
 ) -> tuple[Tensor, Tensor]:
     return _empty_results(output, with_gradient)
 
 
-@_backward.register_fake
+@torch.library.register_fake(_backward)
 def _backward_fake(grad: Tensor, grad_loss: Tensor, output: Tensor) -> Tensor:
     return output.new_empty(output.shape)
 
@@ -134,7 +131,7 @@ def _autograd(ctx: Any, grad_terms: Tensor | None, unused: None) -> tuple[Tensor
     return grad_output, to_target, None, None, None
 
 
-_forward.register_autograd(_autograd, setup_context=_setup_context)
+torch.library.register_autograd(_forward, _autograd, setup_context=_setup_context)
 
 
 def laplacian_pyramid_loss(

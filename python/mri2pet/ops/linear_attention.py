@@ -14,13 +14,13 @@ import torch
 from torch import Tensor
 
 from mri2pet.ops import backend
+from mri2pet.ops.registration import operation, register_autocast
 from mri2pet.ops.tensors import (
     accumulation_dtype,
     as_accumulated,
     dtype_name,
     empty_as,
     memory_format,
-    register_autocast,
     same_device,
     tensor3,
 )
@@ -60,9 +60,7 @@ def folded(x: Tensor, w_qkv: Tensor, w_out: Tensor, bias: Tensor, heads: int = H
     return y.reshape(batch, channels, *spatial)
 
 
-@torch.library.custom_op(
-    "mri2pet::linear_attention", mutates_args=(), device_types=backend.NATIVE_DEVICES
-)
+@operation("mri2pet::linear_attention", devices=backend.NATIVE_DEVICES, has_gradient=True)
 def _forward(
     x: Tensor, w_qkv: Tensor, w_out: Tensor, bias: Tensor, heads: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
@@ -96,9 +94,7 @@ def _empty_results(x: Tensor, w_qkv: Tensor) -> tuple[Tensor, Tensor, Tensor, Te
     return empty_as(x), row_max, row_sum, s, m
 
 
-@torch.library.custom_op(
-    "mri2pet::linear_attention_backward", mutates_args=(), device_types=backend.NATIVE_DEVICES
-)
+@operation("mri2pet::linear_attention_backward", devices=backend.NATIVE_DEVICES)
 def _backward(
     grad_y: Tensor,
     x: Tensor,
@@ -136,14 +132,14 @@ def _empty_gradients(x: Tensor, w_qkv: Tensor) -> tuple[Tensor, Tensor, Tensor, 
     return empty_as(x), grad_w_qkv, grad_w_out, grad_bias
 
 
-@_forward.register_fake
+@torch.library.register_fake(_forward)
 def _forward_fake(
     x: Tensor, w_qkv: Tensor, w_out: Tensor, bias: Tensor, heads: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     return _empty_results(x, w_qkv)
 
 
-@_backward.register_fake
+@torch.library.register_fake(_backward)
 def _backward_fake(
     grad_y: Tensor, x: Tensor, w_qkv: Tensor, *saved: Any
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -170,7 +166,7 @@ def _autograd(ctx: Any, grad_y: Tensor | None, *unused: None) -> tuple[Tensor | 
     )
 
 
-_forward.register_autograd(_autograd, setup_context=_setup_context)
+torch.library.register_autograd(_forward, _autograd, setup_context=_setup_context)
 
 
 def _autocast(dtype: torch.dtype, x: Tensor, *others: Any) -> tuple[Any, ...]:

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from mri2pet.ops import backend
 from mri2pet.ops.philox import MASK, philox_normal
+from mri2pet.ops.registration import operation
 from mri2pet.ops.tensors import dtype_name, same_device
 
 COEFFICIENTS = ("x", "output", "noise", "previous_x0", "x0_x", "x0_output")
@@ -42,9 +43,7 @@ def reference(
     return new, x0
 
 
-@torch.library.custom_op(
-    "mri2pet::sampler_step", mutates_args=(), device_types=backend.NATIVE_DEVICES
-)
+@operation("mri2pet::sampler_step", devices=backend.NATIVE_DEVICES)
 def _step(
     x: Tensor,
     output: Tensor,
@@ -74,7 +73,7 @@ def _step(
     return new_x, x0
 
 
-@_step.register_fake
+@torch.library.register_fake(_step)
 def _step_fake(x: Tensor, *others: object) -> tuple[Tensor, Tensor]:
     return tuple(x.new_empty(x.shape) for _ in range(2))  # type: ignore[return-value]
 

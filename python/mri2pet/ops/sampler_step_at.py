@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mri2pet.ops import backend
 from mri2pet.ops.philox import MASK
+from mri2pet.ops.registration import operation
 from mri2pet.ops.sampler_step import COEFFICIENTS
 from mri2pet.ops.sampler_step import reference as one_step
 from mri2pet.ops.tensors import dtype_name, same_device
@@ -35,9 +36,7 @@ def reference(
     x0.copy_(new_x0)
 
 
-@torch.library.custom_op(
-    "mri2pet::sampler_step_at", mutates_args=("x", "x0"), device_types=backend.NATIVE_DEVICES
-)
+@operation("mri2pet::sampler_step_at", devices=backend.NATIVE_DEVICES, mutates=("x", "x0"))
 def _step_at(
     x: Tensor,
     output: Tensor,
@@ -61,9 +60,10 @@ def _step_at(
         timesteps=timesteps.data_ptr(),
     )
     backend.launch("sampler_step", params, x.device)
+    torch.autograd.graph.increment_version((x, x0))
 
 
-@_step_at.register_fake
+@torch.library.register_fake(_step_at)
 def _step_at_fake(*arguments: object) -> None:
     return None
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -73,26 +71,3 @@ def tensor3(x: Tensor | None, layout: torch.memory_format) -> tuple[int, int, in
     if layout == torch.channels_last_3d:
         return (x.data_ptr(), channels * voxels, 1, channels)
     return (x.data_ptr(), channels * voxels, voxels, 1)
-
-
-def register_autocast(op: Any, rule: Callable[..., tuple[Any, ...]]) -> None:
-    """Runs `rule(dtype, *arguments)` on the arguments of a custom op under autocast.
-
-    `torch.library.register_autocast` would cast the weights as well, which the kernels take in
-    float32 at no cost.
-    """
-    namespace, name = op._qualname.split("::")
-    keys = {"cpu": torch._C.DispatchKey.AutocastCPU, "cuda": torch._C.DispatchKey.AutocastCUDA}
-    library = torch.library.Library(namespace, "FRAGMENT")
-    _LIBRARIES.append(library)
-    for device, key in keys.items():
-
-        def under_autocast(*args: Any, device: str = device, key: Any = key) -> Any:
-            excluded = torch._C.DispatchKeySet(key)
-            with torch._C._ExcludeDispatchKeyGuard(excluded):
-                return op._opoverload(*rule(torch.get_autocast_dtype(device), *args))
-
-        library.impl(name, under_autocast, f"Autocast{device.upper()}")
-
-
-_LIBRARIES: list[torch.library.Library] = []  # a rule lives as long as its library

@@ -12,10 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mri2pet.ops import backend
+from mri2pet.ops.registration import operation, register_autocast
 from mri2pet.ops.tensors import (
     dtype_name,
     memory_format,
-    register_autocast,
     same_device,
     tensor3,
 )
@@ -29,7 +29,7 @@ def reference(x: Tensor, skip: Tensor) -> Tensor:
     return torch.cat((skip, x.to(skip.dtype)), dim=1)
 
 
-@torch.library.custom_op("mri2pet::upsample_concat", mutates_args=(), device_types="cuda")
+@operation("mri2pet::upsample_concat", devices="cuda", has_gradient=True)
 def _forward(x: Tensor, skip: Tensor) -> Tensor:
     """x in the dtype of skip."""
     layout = memory_format(skip)
@@ -53,7 +53,7 @@ def _empty_result(x: Tensor, skip: Tensor) -> Tensor:
     )
 
 
-@torch.library.custom_op("mri2pet::upsample_concat_backward", mutates_args=(), device_types="cuda")
+@operation("mri2pet::upsample_concat_backward", devices="cuda")
 def _backward(grad_y: Tensor, coarse: list[int], channels: int) -> Tensor:
     """The gradient of x, of `channels` channels and `coarse` voxels along each axis."""
     layout = memory_format(grad_y)
@@ -74,12 +74,12 @@ def _empty_gradient(grad_y: Tensor, coarse: list[int], channels: int) -> Tensor:
     return torch.empty(shape, dtype=grad_y.dtype, device=grad_y.device, memory_format=layout)
 
 
-@_forward.register_fake
+@torch.library.register_fake(_forward)
 def _forward_fake(x: Tensor, skip: Tensor) -> Tensor:
     return _empty_result(x, skip)
 
 
-@_backward.register_fake
+@torch.library.register_fake(_backward)
 def _backward_fake(grad_y: Tensor, coarse: list[int], channels: int) -> Tensor:
     return _empty_gradient(grad_y, coarse, channels)
 
@@ -95,7 +95,7 @@ def _autograd(ctx: Any, grad_y: Tensor) -> tuple[Tensor | None, Tensor | None]:
     return grad_x, grad_y[:, :skipped] if ctx.needs_input_grad[1] else None
 
 
-_forward.register_autograd(_autograd, setup_context=_setup_context)
+torch.library.register_autograd(_forward, _autograd, setup_context=_setup_context)
 
 
 def _autocast(dtype: torch.dtype, x: Tensor, skip: Tensor) -> tuple[Tensor, Tensor]:

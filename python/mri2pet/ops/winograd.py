@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mri2pet.ops import backend
+from mri2pet.ops.registration import operation
 from mri2pet.ops.tensors import same_device
 
 _LAST = torch.channels_last_3d
@@ -67,7 +68,7 @@ def transform(weight: Tensor) -> Tensor:
     return transformed
 
 
-@torch.library.custom_op("mri2pet::winograd", mutates_args=(), device_types="cpu")
+@operation("mri2pet::winograd", devices="cpu")
 def _forward(x: Tensor, transformed: Tensor, bias: Tensor | None, cout: int) -> Tensor:
     """Channels-last, whatever the layout of x."""
     x = x.contiguous(memory_format=_LAST)
@@ -84,7 +85,7 @@ def _forward(x: Tensor, transformed: Tensor, bias: Tensor | None, cout: int) -> 
     return y
 
 
-@_forward.register_fake
+@torch.library.register_fake(_forward)
 def _empty_result(x: Tensor, transformed: Tensor, bias: Tensor | None, cout: int) -> Tensor:
     shape = (x.shape[0], cout, *x.shape[2:])
     return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=_LAST)
