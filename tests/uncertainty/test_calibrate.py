@@ -213,8 +213,16 @@ def test_calibrate_draws_by_an_evaluation_and_writes_beside_the_model(
 
     monkeypatch.setattr(module, "evaluate", evaluate)
     sampling = Sampling(samples=4)
-    result = calibrate(folder, data=tmp_path / "lab", out=tmp_path / "out", sampling=sampling)
+    result = calibrate(
+        folder,
+        data=tmp_path / "lab",
+        out=tmp_path / "out",
+        sampling=sampling,
+        training_data="learnt",
+        training_registration="truth",
+    )
     assert (asked["split"], asked["sampling"]) == ("val", sampling)
+    assert (asked["training_data"], asked["training_registration"]) == ("learnt", "truth")
     assert result.path == folder / CALIBRATION
     assert result.failures == {"sub-9": "is bad"}
     found = read_calibration(folder, sha256_of(folder))

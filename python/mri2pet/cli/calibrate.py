@@ -7,7 +7,17 @@ from typing import Annotated
 
 import typer
 
-from mri2pet.cli.options import SOME_FAILED, Cache, Jobs, Models, Quiet, Registration, chosen
+from mri2pet.cli.options import (
+    SOME_FAILED,
+    Cache,
+    Jobs,
+    Models,
+    Quiet,
+    Registration,
+    TrainingData,
+    TrainingRegistration,
+    chosen,
+)
 
 
 def calibrate(
@@ -41,6 +51,8 @@ def calibrate(
         str,
         typer.Option(metavar="cerebellum|FILE", help="What is 1 SUVR, as the model learnt it."),
     ] = "cerebellum",
+    training_data: TrainingData = None,
+    training_registration: TrainingRegistration = "estimate",
     limit: Annotated[int | None, typer.Option(help="Only the first so many scans.")] = None,
     cache: Cache = None,
     jobs: Jobs = 1,
@@ -72,6 +84,8 @@ def calibrate(
             sampling=Sampling(samples, sampler, steps, seed, batch),
             registration=registration,
             reference=reference,
+            training_data=training_data,
+            training_registration=training_registration,
             limit=limit,
             cache=cache,
             jobs=jobs,

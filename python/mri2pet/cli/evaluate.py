@@ -19,6 +19,8 @@ from mri2pet.cli.options import (
     Registration,
     TargetVoi,
     ThresholdText,
+    TrainingData,
+    TrainingRegistration,
     chosen,
 )
 
@@ -49,13 +51,8 @@ def evaluate(
             help="What is 1 SUVR, as the model learnt it; with --target the reference VOI.",
         ),
     ] = "cerebellum",
-    training_data: Annotated[
-        Path | None,
-        typer.Option(help="Fit the rivals to this cohort's training split; default: --data's."),
-    ] = None,
-    training_registration: Annotated[
-        str, typer.Option(metavar="estimate|truth", help="As --registration, for --training-data.")
-    ] = "estimate",
+    training_data: TrainingData = None,
+    training_registration: TrainingRegistration = "estimate",
     limit: Annotated[int | None, typer.Option(help="Only the first so many scans.")] = None,
     cache: Cache = None,
     jobs: Jobs = 1,

@@ -15,6 +15,13 @@ Registration = Annotated[
         metavar="estimate|truth", help="truth: the transforms that a simulated cohort brings."
     ),
 ]
+TrainingData = Annotated[
+    Path | None,
+    typer.Option(help="Fit the rivals to this cohort's training split; default: --data's."),
+]
+TrainingRegistration = Annotated[
+    str, typer.Option(metavar="estimate|truth", help="As --registration, for --training-data.")
+]
 Cache = Annotated[
     Path | None, typer.Option(help="Cohort in model space; default: beside the cohort.")
 ]

@@ -100,7 +100,10 @@ def fit_rivals(cache: CohortCache) -> Rivals:
     """
     rows = cache.rows("train")
     if not rows:
-        raise InputError(f"{cache.manifest.root}: no training subject with a PET is usable.")
+        raise InputError(
+            f"{cache.manifest.root}: no training subject with a PET is usable, and the rivals need "
+            "some; name their cohort with --training-data."
+        )
     mri_sum = np.zeros(cache.mri_shape)
     pet_sum = np.zeros(cache.pet_shape)
     moments = np.zeros(5)

@@ -99,6 +99,8 @@ def calibrate(
     sampling: Sampling = AS_SYNTHESIZE,
     registration: str = "estimate",
     reference: str | Path = CEREBELLUM,
+    training_data: str | Path | None = None,
+    training_registration: str = "estimate",
     limit: int | None = None,
     cache: str | Path | None = None,
     jobs: int = 1,
@@ -116,8 +118,8 @@ def calibrate(
         split: `val`, `test`, or `all` for a cohort that the model has never seen.
         sampling: at least four samples; intervals hold for results drawn with the same samples,
             sampler and steps.
-        model, data, out, registration, reference, limit, cache, jobs, device, on_event: see
-            `evaluate`.
+        model, data, out, registration, reference, training_data, training_registration, limit,
+            cache, jobs, device, on_event: see `evaluate`.
 
     Raises:
         UsageError: the training split, fewer than four samples, or what `evaluate` raises.
@@ -139,6 +141,8 @@ def calibrate(
         sampling=sampling,
         registration=registration,
         reference=reference,
+        training_data=training_data,
+        training_registration=training_registration,
         limit=limit,
         cache=cache,
         jobs=jobs,
