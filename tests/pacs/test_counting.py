@@ -79,13 +79,20 @@ def test_series_of_which_the_peer_has_more_waits_and_is_refused(node, finder, pe
     assert asked.SeriesInstanceUID == series[0].SeriesInstanceUID
 
 
-def test_the_missing_slices_make_it_whole(node, finder, peers):
+@pytest.fixture
+def short(node, finder, peers):
+    """A node that knows of two missing slices, and all five."""
     finder.count = 5
     finder.start()
     node = node(stable_s=0.1, incomplete_s=60)
     series = peers.made_series(5)
     peers.send(node.port, series[:3])
     peers.wait_for(lambda: job(node)["reason"], "a count")
+    return node, series
+
+
+def test_the_missing_slices_make_it_whole(short, finder, peers):
+    node, series = short
     assert node.states() == ["receiving"]
     peers.send(node.port, series[3:])
     peers.wait_for(lambda: node.states() == ["ready"], "a whole series")
@@ -111,15 +118,10 @@ def test_the_missing_slices_may_come_on_the_association_of_the_others(node, find
     peers.wait_for(lambda: node.states() == ["ready", "ready"], "two whole series")
 
 
-def test_a_count_is_forgotten_when_a_later_transfer_breaks_off(node, finder, peers):
+def test_a_count_is_forgotten_when_a_later_transfer_breaks_off(short, peers):
     from mri2pet.pacs import arrivals
 
-    finder.count = 5
-    finder.start()
-    node = node(stable_s=0.1, incomplete_s=60)
-    series = peers.made_series(5)
-    peers.send(node.port, series[:3])
-    peers.wait_for(lambda: job(node)["reason"], "a count")
+    node, series = short
     sender = peers.Sender(node.port)
     sender.store(series[3:4])
     arrivals.associations_lost(node.database)  # as a receiver that was killed starts
