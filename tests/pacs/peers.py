@@ -136,6 +136,12 @@ class Sender:
         return bool(self.association.is_released)
 
 
+def heard(port: int) -> Sender | None:
+    """A sender whose association was accepted, None if it was not."""
+    sender = Sender(port)
+    return sender if sender.accepted else None
+
+
 def send(port: int, series: list[Dataset], **more: Any) -> list[int | None]:
     """Statuses of a series sent on an association of its own."""
     sender = Sender(port, **more)
