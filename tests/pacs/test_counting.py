@@ -19,12 +19,12 @@ class Finder:
         self.count, self.status, self.asked, self.fails = None, 0, [], set()
         self._port, self._server = port, None
 
-    def start(self):
+    def start(self, tls=None):
         ae = AE("FINDER")
         ae.add_supported_context(FIND)
         handlers = [(evt.EVT_C_FIND, self._find)]
         self._server = ae.start_server(
-            ("127.0.0.1", self._port), block=False, evt_handlers=handlers
+            ("127.0.0.1", self._port), block=False, evt_handlers=handlers, ssl_context=tls
         )
 
     def stop(self):
@@ -180,3 +180,24 @@ def test_peer_that_is_not_there_holds_nothing_up_for_ever(node, peers):
     node = node(stable_s=0.1, incomplete_s=0.5)
     peers.send(node.port, peers.made_series(3))
     peers.wait_for(lambda: node.states() == ["ready"], "a ready series")
+
+
+def test_peer_is_asked_by_tls(within, finder, peers, certificates):
+    """Which asks for the node's certificate, and has one that names its host."""
+    import ssl
+
+    from mri2pet.pacs.gate import server_context
+    from mri2pet.pacs.settings import TLS
+
+    names = {"cert": "node.pem", "key": "node.key", "ca": "ca.pem"}
+    tls = {name: str(certificates / file) for name, file in names.items()}
+    finder.count = 5
+    finder.start(server_context(TLS(**tls)))
+    query = {"aet": "FINDER", "host": "127.0.0.1", "port": finder._port, "tls": True}
+    node = within(query=query, tls=tls, stable_s=0.1, incomplete_s=0.5)
+    sender = ssl.create_default_context(cafile=tls["ca"])
+    sender.load_cert_chain(certificates / "client.pem", certificates / "client.key")
+    series = peers.made_series(3)
+    assert peers.send(node.port, series, tls_args=(sender, "127.0.0.1")) == [0] * 3
+    peers.wait_for(lambda: node.states() == ["refused"], "a refused series")
+    assert job(node)["reason"] == "Only 3 of 5 slices came."
