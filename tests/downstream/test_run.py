@@ -112,6 +112,26 @@ def test_as_the_paper_s_authors_do_it(study, trained, options, tmp_path):
     assert own != theirs
 
 
+def test_permuted_labels_are_a_row_on_request(study, trained, options, tmp_path):
+    """Its networks learn from other labels in every seed, and are tested by the true ones."""
+    given = options("real-paired", "permuted-labels")
+    result = downstream(study.table, tmp_path / "out", model=trained, options=given)
+    assert "| Real Paired, labels permuted |" in result.table
+    assert "so AUROC should be about 0.5; an interval far from that tells of a leak" in result.table
+    runs = {
+        key: [
+            json.loads((tmp_path / "out/runs/diagnosis" / key / f"seed-{n}.json").read_text())
+            for n in (0, 4)
+        ]
+        for key in ("real-paired", "permuted-labels")
+    }
+    assert len({run["data_sha256"] for run in runs["real-paired"]}) == 1
+    assert len({run["data_sha256"] for run in runs["permuted-labels"]}) == 2
+    for permuted in runs["permuted-labels"]:
+        assert permuted["truth"] == runs["real-paired"][0]["truth"]
+        assert permuted["training"] == runs["real-paired"][0]["training"]  # as many of each class
+
+
 def test_table_3(study, trained, options, tmp_path):
     result = downstream(
         study.table,
