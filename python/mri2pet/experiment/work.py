@@ -304,6 +304,8 @@ class Work:
         cohorts = [self.data(self.config.cohort)]
         if self.config.test_cohort is not None:
             cohorts.append(self.data(self.config.test_cohort))
+        for stale in (self.out / "tables").glob("table5*"):  # of one cohort, where there are two
+            stale.unlink()
         cohort_tables(cohorts, self.out / "tables")
         return ()
 
