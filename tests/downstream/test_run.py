@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 from dataclasses import replace
@@ -18,7 +19,7 @@ from mri2pet.downstream import run as run_module
 from mri2pet.downstream.plan import Options
 from mri2pet.downstream.run import downstream
 from mri2pet.downstream.training import Fit
-from mri2pet.errors import InputError, ModelError, UsageError
+from mri2pet.errors import InputError, ModelError, Mri2petError, UsageError
 from mri2pet.evaluation.rivals import Rivals
 from mri2pet.evaluation.settings import Sampling
 from mri2pet.nn import Network
@@ -206,6 +207,42 @@ def test_a_killed_command_goes_on_and_writes_the_same_bytes(
     again.clear()
     downstream(study.table, out, model=trained, options=options(*settings[::-1], seeds=3))
     assert sorted(again) == ["real-mri seed 8", "real-pet seed 8"]
+
+
+def test_a_full_disk_is_one_sentence_and_what_is_done_stays(
+    study, trained, options, tmp_path, monkeypatch
+):
+    do, done, out = run_module.do, [], tmp_path / "out"
+
+    def full(run):
+        if done:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        done.append(do(run))
+        return done[-1]
+
+    monkeypatch.setattr(run_module, "do", full)
+    with pytest.raises(Mri2petError, match=r"out: cannot be written \(No space left") as error:
+        downstream(study.table, out, model=trained, options=options("real-mri"))
+    assert error.value.__cause__.errno == errno.ENOSPC  # by which a study ends as a whole
+    assert len(list(out.glob("runs/*/*/seed-*.json"))) == 1
+    monkeypatch.setattr(run_module, "do", lambda run: done.append(do(run)) or done[-1])
+    downstream(study.table, out, model=trained, options=options("real-mri"))
+    assert done == ["real-mri seed 0", "real-mri seed 4"]
+
+
+def test_a_class_that_nobody_of_the_test_split_has_is_said(study, trained, options, tmp_path):
+    def change(row):
+        return None if row.split == "test" and row.diagnosis == "AD" else row
+
+    study.write(change)
+    result = downstream(
+        study.table, tmp_path / "out", model=trained, options=options("real-mri", seeds=1)
+    )
+    assert "Nobody of the test split is AD: left out of AUROC." in result.table
+    scores = {
+        line["score"]: line["mean"] for line in read_table(tmp_path / "out/table2_scores.tsv")
+    }
+    assert 0 <= float(scores["auroc"]) <= 1
 
 
 @pytest.mark.slow

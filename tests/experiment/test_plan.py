@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mri2pet.baselines import FILES, find_baseline
+from mri2pet.cohort.manifest import load_manifest
 from mri2pet.downstream.run import Downstream
 from mri2pet.errors import UsageError
 from mri2pet.experiment.methods import METHODS, PAPER_METHODS
@@ -101,6 +102,36 @@ def test_pet_like_mris_of_ones_own_change_what_reads_them_alone(write, tmp_path)
     assert not found & {"pretrain:no-style", "train:no-style", "train:gan", "train:vanilla"}
 
 
+def test_labels_that_come_later_train_nothing_anew(write, made_up, tmp_path):
+    """They reach the table, the people and their splits stay, and what they tell of is stale."""
+    root = made_up.write_cohort(tmp_path / "cohort")
+    people = (root / "participants.tsv").read_text()
+    (root / "participants.tsv").write_text(
+        "\n".join(line.rpartition("\t")[0] for line in people.splitlines()) + "\n"  # no MMSE
+    )
+    given = {"cohort": {"bids": str(root), "fractions": [0.4, 0.3, 0.3]}, "downstream": {}}
+
+    def steps():
+        return {step.name: step for step in steps_of(write, **given)}
+
+    before = hashes([*steps().values()], lambda name, hash_: True)
+    for name in ("cohort", "labels:cohort"):
+        steps()[name].run(lambda kind, facts: None)
+    without = load_manifest(tmp_path / "out" / "cohort.tsv")
+    assert {row.mmse for row in without} == {None}
+    (root / "participants.tsv").write_text(people)
+    steps()["labels:cohort"].run(lambda kind, facts: None)
+    known = load_manifest(tmp_path / "out" / "cohort.tsv")
+    assert {row.mmse for row in known} == {28, 29, 30}
+    assert [(row.name, row.split) for row in known] == [(row.name, row.split) for row in without]
+    after = hashes([*steps().values()], lambda name, hash_: True)
+    changed = {name for name in after if after[name] != before[name]}
+    assert changed == {
+        *("labels:cohort", "downstream:diagnosis", "downstream:mmse"),
+        *("figure:cases", "figure:longitudinal", "figure:decay", "tables45", "page"),
+    }
+
+
 def test_the_tasks_get_those_rows_that_they_have(write, monkeypatch):
     """Also the control of permuted labels beside the table."""
     asked = {}
@@ -136,6 +167,16 @@ def test_more_networks_take_longer(write):
     assert seconds(seeds=2) > seconds(seeds=1)
     assert seconds(epochs=100) > seconds(epochs=50)
     assert seconds(settings=["real-paired"]) > seconds()
+
+
+def test_an_unknown_setting_of_trainings_is_named_before_any_work(write):
+    for key, hint in (
+        ("model.mri_shap", "did you mean mri_shape"),
+        ("modle.mri_shape", "did you mean model"),
+        ("data.xyz", "there are "),
+    ):
+        with pytest.raises(UsageError, match=f"unknown key {key.partition('.')[0]}.*; {hint}"):
+            steps_of(write, train={"settings": {key: 1}})
 
 
 def test_only_takes_what_it_needs(write):

@@ -29,6 +29,7 @@ def steps(work: Work, made: Sequence[str]) -> list[Step]:
         return []
     first, drawing = config.method_names[0], config.evaluate
     is_made_here = f"train:{first}" in made
+    needs = ("cache:cohort", "labels:cohort", f"train:{first}")
     inputs: dict[str, Any] = {
         **of.model_dump(mode="json", exclude={"tasks"}),
         **{key: getattr(drawing, key) for key in ("sampler", "steps", "as_paper")},
@@ -40,7 +41,7 @@ def steps(work: Work, made: Sequence[str]) -> list[Step]:
             f"downstream:{task}",
             partial(_run, work, of, task),
             {**inputs, "task": task},
-            ("cache:cohort", *((f"train:{first}",) if is_made_here else ())),
+            tuple(name for name in needs if name in made),
             paths=(FOLDER,),
             seconds=_seconds(work, of, task),
             why_not=_why_not(of, task),

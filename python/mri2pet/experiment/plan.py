@@ -15,7 +15,7 @@ from mri2pet.experiment.config import ExperimentConfig, TrainedElsewhere
 from mri2pet.experiment.methods import METHODS, pretrained_by
 from mri2pet.experiment.page import settings_shown, write_page
 from mri2pet.experiment.sizes import device_of, evaluated_scans, visits_of, voxels_of
-from mri2pet.experiment.steps import Step, content_of, done_steps
+from mri2pet.experiment.steps import Step, content_of, done_steps, tables_of
 from mri2pet.experiment.work import MIN_SAMPLES, STYLED, Work
 from mri2pet.stages import load_config
 
@@ -106,6 +106,15 @@ def _cohorts(work: Work) -> Iterator[Step]:
             needs,
             seconds=visits * estimate.PREPARE_S[cohort.registration] / config.jobs,
         )  # fmt: skip
+        if cohort.bids is not None:
+            yield Step(
+                f"labels:{name}",
+                partial(work.labels, cohort),
+                {"tables": tables_of(cohort.bids)},
+                (f"cache:{name}",),
+                seconds=2.0,
+                derived=True,
+            )
 
 
 def _trainings(work: Work) -> Iterator[Step]:
@@ -228,6 +237,7 @@ def _drawn_up(work: Work, made: list[str]) -> Iterator[Step]:
     """Figures and tables, of whatever is there."""
     config = work.config
     evaluations = tuple(name for name in made if name.startswith("evaluate:"))
+    labels = tuple(name for name in made if name.startswith("labels:"))
     if config.figures is not None:
         for kind in ("grid", "cases", "longitudinal", "decay"):
             wanted = getattr(config.figures, kind)
@@ -236,7 +246,7 @@ def _drawn_up(work: Work, made: list[str]) -> Iterator[Step]:
                     f"figure:{kind}",
                     partial(work.figure, kind),
                     {"figure": _plain(wanted)},
-                    ("cache:cohort",) if kind == "grid" else evaluations[:1],
+                    ("cache:cohort",) if kind == "grid" else (*evaluations[:1], *labels),
                     evaluations if kind == "grid" else (),
                     seconds=6.0,
                     derived=True,
@@ -251,7 +261,7 @@ def _drawn_up(work: Work, made: list[str]) -> Iterator[Step]:
         derived=True,
     )
     cohorts = tuple(name for name in made if name.startswith("cache:"))
-    yield Step("tables45", work.tables45, {}, cohorts, seconds=5.0, derived=True)
+    yield Step("tables45", work.tables45, {}, (*cohorts, *labels), seconds=5.0, derived=True)
 
 
 def _of(work: Work, name: str, stage: str) -> Config:

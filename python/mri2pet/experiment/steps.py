@@ -160,3 +160,12 @@ def content_of(path: Path | None) -> str | None:
             small = candidate.read_bytes() if size < 10_000_000 else str(size).encode()
             return f"{path.name}:{hashlib.sha256(small).hexdigest()}"
     return str(path)
+
+
+def tables_of(root: Path) -> str:
+    """What the tables of a BIDS folder are that labels come from: a hash of their content."""
+    found = hashlib.sha256()
+    for pattern in ("*.tsv", "phenotype/*.tsv", "sub-*/**/*.tsv"):
+        for path in sorted(root.glob(pattern)):
+            found.update(f"{path.relative_to(root)}:".encode() + path.read_bytes())
+    return found.hexdigest()
