@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
@@ -216,9 +218,23 @@ def parse_config(tree: dict[str, Any]) -> Config:
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            raise UsageError(
+                f"configuration: unknown key {field}; {_nearest(first['loc'])}"
+            ) from None
         scalar = not isinstance(first["input"], dict | BaseModel)
         hint = f" ({first['input']!r} was given)" if scalar else ""
         raise UsageError(f"configuration: {field}: {first['msg']}{hint}") from None
+
+
+def _nearest(place: Sequence[int | str]) -> str:
+    """The key that may have been meant, in words, or those that there are."""
+    model: type[BaseModel] = Config
+    for part in place[:-1]:
+        model = model.model_fields[str(part)].annotation or Config
+    known = sorted(model.model_fields)
+    near = difflib.get_close_matches(str(place[-1]), known, 1)
+    return f"did you mean {near[0]}" if near else f"there are {', '.join(known)}"
 
 
 def without_folders(config: Config) -> dict[str, Any]:

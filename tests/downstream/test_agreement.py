@@ -51,6 +51,14 @@ def test_nobody_meets_themselves_or_the_other_sex():
     assert others(["a", "a", "b"], ["F", "F", None], 0).tolist() == [-1, -1, -1]
 
 
+@pytest.mark.filterwarnings("error")
+def test_where_nobody_has_another_of_the_same_sex_there_is_no_figure():
+    two = [{key: of[key][:4] for key in of} for of in records(1.0)]
+    found = agreement(two, SEXES[:4])
+    assert np.isnan(found.of_others.value)
+    assert "of the same sex –" in found.note
+
+
 def test_a_table_and_a_scatter(tmp_path):
     found = agreement(records(1.0), SEXES)
     table, figure = write_agreement(tmp_path / "table3_real_against_drawn", found)

@@ -46,6 +46,9 @@ def test_the_rows_of_each_table():
         *("real-mri", "real-limited-mri", "real-pet", "generated-pet", "real-paired"),
         *("augmented-paired", "control-paired", "majority", "covariates"),
     ]
+    more = [s.key for s in chosen_settings(DIAGNOSIS, ["permuted-labels", "table", "real-pet"])]
+    assert len(more) == 10
+    assert more[-3:] == ["permuted-labels", "majority", "covariates"]
     assert "training-mean" in [s.key for s in chosen_settings(MMSE, [])]
     with pytest.raises(UsageError, match="majority: the task mmse has real-mri"):
         chosen_settings(MMSE, ["majority", "real-mri"])

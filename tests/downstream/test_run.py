@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 from dataclasses import replace
@@ -18,7 +19,7 @@ from mri2pet.downstream import run as run_module
 from mri2pet.downstream.plan import Options
 from mri2pet.downstream.run import downstream
 from mri2pet.downstream.training import Fit
-from mri2pet.errors import InputError, ModelError, UsageError
+from mri2pet.errors import InputError, ModelError, Mri2petError, UsageError
 from mri2pet.evaluation.rivals import Rivals
 from mri2pet.evaluation.settings import Sampling
 from mri2pet.nn import Network
@@ -112,6 +113,26 @@ def test_as_the_paper_s_authors_do_it(study, trained, options, tmp_path):
     assert own != theirs
 
 
+def test_permuted_labels_are_a_row_on_request(study, trained, options, tmp_path):
+    """Its networks learn from other labels in every seed, and are tested by the true ones."""
+    given = options("real-paired", "permuted-labels")
+    result = downstream(study.table, tmp_path / "out", model=trained, options=given)
+    assert "| Real Paired, labels permuted |" in result.table
+    assert "so AUROC should be about 0.5; an interval far from that tells of a leak" in result.table
+    runs = {
+        key: [
+            json.loads((tmp_path / "out/runs/diagnosis" / key / f"seed-{n}.json").read_text())
+            for n in (0, 4)
+        ]
+        for key in ("real-paired", "permuted-labels")
+    }
+    assert len({run["data_sha256"] for run in runs["real-paired"]}) == 1
+    assert len({run["data_sha256"] for run in runs["permuted-labels"]}) == 2
+    for permuted in runs["permuted-labels"]:
+        assert permuted["truth"] == runs["real-paired"][0]["truth"]
+        assert permuted["training"] == runs["real-paired"][0]["training"]  # as many of each class
+
+
 def test_table_3(study, trained, options, tmp_path):
     result = downstream(
         study.table,
@@ -186,6 +207,42 @@ def test_a_killed_command_goes_on_and_writes_the_same_bytes(
     again.clear()
     downstream(study.table, out, model=trained, options=options(*settings[::-1], seeds=3))
     assert sorted(again) == ["real-mri seed 8", "real-pet seed 8"]
+
+
+def test_a_full_disk_is_one_sentence_and_what_is_done_stays(
+    study, trained, options, tmp_path, monkeypatch
+):
+    do, done, out = run_module.do, [], tmp_path / "out"
+
+    def full(run):
+        if done:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        done.append(do(run))
+        return done[-1]
+
+    monkeypatch.setattr(run_module, "do", full)
+    with pytest.raises(Mri2petError, match=r"out: cannot be written \(No space left") as error:
+        downstream(study.table, out, model=trained, options=options("real-mri"))
+    assert error.value.__cause__.errno == errno.ENOSPC  # by which a study ends as a whole
+    assert len(list(out.glob("runs/*/*/seed-*.json"))) == 1
+    monkeypatch.setattr(run_module, "do", lambda run: done.append(do(run)) or done[-1])
+    downstream(study.table, out, model=trained, options=options("real-mri"))
+    assert done == ["real-mri seed 0", "real-mri seed 4"]
+
+
+def test_a_class_that_nobody_of_the_test_split_has_is_said(study, trained, options, tmp_path):
+    def change(row):
+        return None if row.split == "test" and row.diagnosis == "AD" else row
+
+    study.write(change)
+    result = downstream(
+        study.table, tmp_path / "out", model=trained, options=options("real-mri", seeds=1)
+    )
+    assert "Nobody of the test split is AD: left out of AUROC." in result.table
+    scores = {
+        line["score"]: line["mean"] for line in read_table(tmp_path / "out/table2_scores.tsv")
+    }
+    assert 0 <= float(scores["auroc"]) <= 1
 
 
 @pytest.mark.slow

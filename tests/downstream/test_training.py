@@ -13,7 +13,15 @@ from mri2pet.cohort.parallel import one_thread
 from mri2pet.downstream import training
 from mri2pet.downstream.runs import AS_PAPER, HOUSE, Run, do
 from mri2pet.downstream.settings import SETTINGS, TASKS
-from mri2pet.downstream.training import Fit, Sample, class_weights, divide, learn, predict
+from mri2pet.downstream.training import (
+    Fit,
+    Sample,
+    class_weights,
+    divide,
+    learn,
+    permute_labels,
+    predict,
+)
 from mri2pet.errors import Mri2petError
 
 SHAPE = (8, 8, 8)
@@ -202,9 +210,28 @@ def test_a_separable_phantom_is_learnt(scans, tmp_path):
 
 
 def test_permuted_labels_stay_at_chance(scans, tmp_path):
-    found = []
-    for seed in range(8):
-        labels = np.random.default_rng(seed).permutation([s.label for s in scans[::2]])
-        mixed = [replace(s, label=int(labels[i // 2])) for i, s in enumerate(scans)]
-        found.append(auroc(mixed[:26], tmp_path, [seed], mixed[26:])[0])
+    """Those of the training set alone, as the control does it; the tested ones stay."""
+    found = [
+        auroc(permute_labels(scans[:26], seed), tmp_path, [seed], scans[26:])[0]
+        for seed in range(8)
+    ]
+    assert np.ptp(found) > 0
     assert abs(np.mean(found) - 0.5) < 3 * np.std(found, ddof=1) / np.sqrt(len(found))
+
+
+def test_labels_are_permuted_between_people_by_the_seed_alone(scans):
+    def labels(some, seed):
+        found = {}
+        for sample in permute_labels(some, seed):
+            found.setdefault(sample.subject, set()).add(sample.label)
+        assert all(len(own) == 1 for own in found.values())  # a person's scans keep together
+        return {person: own.pop() for person, own in found.items()}
+
+    own = {s.subject: s.label for s in scans}
+    mixed = labels(scans, 4)
+    assert sorted(mixed.values()) == sorted(own.values())
+    assert sum(mixed[person] != own[person] for person in own) > len(own) / 3
+    assert labels(scans[::-1], 4) == mixed
+    assert labels(scans, 8) != mixed
+    kept = [replace(s, label=0) for s in scans]
+    assert [replace(s, label=0) for s in permute_labels(scans, 4)] == kept

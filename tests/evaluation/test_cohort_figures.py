@@ -173,6 +173,9 @@ def test_what_does_not_fit_is_refused_in_one_sentence(people, evaluation, tmp_pa
     assert "is not the cohort" in refused("grid", other, "--evaluations", evaluation, "-o", path)
     assert "holds no evaluation" in refused("grid", people, "--evaluations", other, "-o", path)
     assert "ends in .png" in refused("grid", people, "--evaluations", evaluation, "-o", "x.pdf")
+    for kind in ("grid", "cases", "longitudinal"):
+        words = (kind, people, "--evaluations", evaluation, "-o", path, "--people", 0)
+        assert "--people is 0; it must be at least 1" in refused(*words)
     (people / "participants.tsv").unlink()
     sentence = refused("cases", people, "--evaluations", evaluation, "-o", path)
     assert "0 of 14 scans have a diagnosis" in sentence

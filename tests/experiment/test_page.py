@@ -18,6 +18,8 @@ PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 )
 
+DONE = {"table1", "figure:grid", "train:gan"}
+
 
 @pytest.fixture
 def study(write):
@@ -36,7 +38,7 @@ def study(write):
 
 
 def test_the_page_holds_all_and_asks_nobody(study):
-    write_page(study)
+    write_page(study, DONE)
     page = (study.out / "index.html").read_text()
     assert "<td><b>0.9 **▼</b></td>" in page
     assert "<td>a &lt;b&gt;</td>" in page
@@ -51,13 +53,29 @@ def test_the_page_holds_all_and_asks_nobody(study):
     assert str(study.out) not in page
 
 
+def test_what_was_made_with_other_settings_is_not_shown(study):
+    """Table 2 of an earlier run lies there; its step is not done, or not asked for any more."""
+    for name in ("table2.md", "table2_scores.tsv", "table2_binary.md"):
+        (study.out / "tables" / name).write_text("# Old\n\nold numbers\n")
+    write_page(study, {*DONE, "downstream:binary"} - {"figure:grid"})
+    page = (study.out / "index.html").read_text()
+    assert page.count("old numbers") == 1  # of the binary task
+    assert "<img" not in page
+    for step in ("downstream:diagnosis", "figure:grid"):
+        assert f"Not in it: {step} (what is there was made with other settings or steps)" in page
+    with zipfile.ZipFile(study.out / "sources.zip") as archive:
+        names = set(archive.namelist())
+    assert "tables/table2_binary.md" in names
+    assert not names & {"tables/table2.md", "tables/table2_scores.tsv", "figures/grid.png"}
+
+
 def test_the_sources_are_packed_to_the_same_bytes(study):
-    write_page(study)
+    write_page(study, DONE)
     first = (study.out / "sources.zip").read_bytes()
     with zipfile.ZipFile(study.out / "sources.zip") as archive:
         names = set(archive.namelist())
     assert {"tables/table1.md", "figures/grid.png", "failures.tsv", "index.html"} <= names
-    write_page(study)
+    write_page(study, DONE)
     assert (study.out / "sources.zip").read_bytes() == first
 
 
@@ -77,6 +95,9 @@ def test_what_is_not_shown_follows_from_the_settings(write):
     assert "no error bar" in said(uncertainty=None)
     assert "a generator that saw these people" in said(downstream={})
     assert "a generator that saw these people" not in said(downstream={"crossfit": 2})
+    other = {"test_cohort": {"phantom": {"pairs": 3}}}
+    assert "not those of `test_cohort`" in said(downstream={}, **other)
+    assert "test_cohort" not in said(downstream=None, **other)
 
 
 def test_markdown_as_this_package_writes_it():

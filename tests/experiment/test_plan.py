@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from mri2pet.baselines import FILES, find_baseline
+from mri2pet.cohort.manifest import load_manifest
+from mri2pet.downstream.run import Downstream
 from mri2pet.errors import UsageError
 from mri2pet.experiment.methods import METHODS, PAPER_METHODS
 from mri2pet.experiment.plan import plan, steps_needed
@@ -71,6 +73,110 @@ def test_a_change_makes_only_what_depends_on_it_anew(write):
     evaluated = changed_steps(write, both, {**both, "evaluate": {"samples": 4, "steps": 3}})
     assert {n.partition(":")[0] for n in evaluated} >= {"evaluate", "calibrate", "table1", "page"}
     assert not {n for n in evaluated if n.startswith(("train", "pretrain", "cache"))}
+
+
+def test_every_choice_that_changes_a_table_changes_its_step(write, tmp_path):
+    """How PETs are drawn, by which model, and the order of methods in Table 1."""
+    base = {"methods": ["vanilla", "gan"], "downstream": {"tasks": ["mmse"]}}
+    seed = changed_steps(write, base, {**base, "evaluate": {"samples": 4, "steps": 2, "seed": 1}})
+    assert {"downstream:mmse", "evaluate:vanilla", "page"} <= seed
+    turned = changed_steps(write, base, {**base, "methods": ["gan", "vanilla"]})
+    assert {"table1", "downstream:mmse", "page"} <= turned
+    assert not {name for name in turned if name.startswith(("train", "evaluate"))}
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "model.json").write_text("{}")
+    given = {**base, "methods": [{"name": "mine", "model": str(model)}, "gan"]}
+    before = hashes(steps_of(write, **given), lambda name, hash_: True)
+    (model / "model.json").write_text("{ }")
+    after = hashes(steps_of(write, **given), lambda name, hash_: True)
+    assert before["downstream:mmse"] != after["downstream:mmse"]
+    assert before["train:gan"] == after["train:gan"]
+
+
+def test_pet_like_mris_of_ones_own_change_what_reads_them_alone(write, tmp_path):
+    both = {"methods": ["mri2pet", "no-style", "gan", "vanilla"]}
+    own = {**both, "style": {"stylized": str(tmp_path)}}
+    found = changed_steps(write, both, own)
+    assert {"pretrain:mri2pet", "train:mri2pet", "evaluate:mri2pet"} <= found
+    assert not found & {"pretrain:no-style", "train:no-style", "train:gan", "train:vanilla"}
+
+
+def test_labels_that_come_later_train_nothing_anew(write, made_up, tmp_path):
+    """They reach the table, the people and their splits stay, and what they tell of is stale."""
+    root = made_up.write_cohort(tmp_path / "cohort")
+    people = (root / "participants.tsv").read_text()
+    (root / "participants.tsv").write_text(
+        "\n".join(line.rpartition("\t")[0] for line in people.splitlines()) + "\n"  # no MMSE
+    )
+    given = {"cohort": {"bids": str(root), "fractions": [0.4, 0.3, 0.3]}, "downstream": {}}
+
+    def steps():
+        return {step.name: step for step in steps_of(write, **given)}
+
+    before = hashes([*steps().values()], lambda name, hash_: True)
+    for name in ("cohort", "labels:cohort"):
+        steps()[name].run(lambda kind, facts: None)
+    without = load_manifest(tmp_path / "out" / "cohort.tsv")
+    assert {row.mmse for row in without} == {None}
+    (root / "participants.tsv").write_text(people)
+    steps()["labels:cohort"].run(lambda kind, facts: None)
+    known = load_manifest(tmp_path / "out" / "cohort.tsv")
+    assert {row.mmse for row in known} == {28, 29, 30}
+    assert [(row.name, row.split) for row in known] == [(row.name, row.split) for row in without]
+    after = hashes([*steps().values()], lambda name, hash_: True)
+    changed = {name for name in after if after[name] != before[name]}
+    assert changed == {
+        *("labels:cohort", "downstream:diagnosis", "downstream:mmse"),
+        *("figure:cases", "figure:longitudinal", "figure:decay", "tables45", "page"),
+    }
+
+
+def test_the_tasks_get_those_rows_that_they_have(write, monkeypatch):
+    """Also the control of permuted labels beside the table."""
+    asked = {}
+
+    def downstream(data, out, *, task, model, options, on_event):
+        asked[task] = options.settings
+        return Downstream("", [])
+
+    monkeypatch.setattr("mri2pet.downstream.run.downstream", downstream)
+    rows = ["table", "permuted-labels", "majority"]
+    for step in steps_of(write, downstream={"settings": rows}):
+        if step.name.startswith("downstream:"):
+            step.run(lambda kind, facts: None)
+    assert asked == {"diagnosis": tuple(rows), "mmse": ("table", "permuted-labels")}
+
+
+def test_without_scikit_learn_its_row_is_told_beforehand(write, monkeypatch):
+    monkeypatch.setattr("mri2pet.experiment.downstream.find_spec", lambda name: None)
+
+    def why(settings):
+        steps = {step.name: step for step in steps_of(write, downstream={"settings": settings})}
+        return steps["downstream:diagnosis"].why_not
+
+    assert "needs scikit-learn" in why("table")
+    assert why(["real-mri", "real-pet"]) is None
+
+
+def test_more_networks_take_longer(write):
+    def seconds(**changed):
+        of = {"tasks": ["diagnosis"], "settings": ["real-pet"], **changed}
+        return {s.name: s.seconds for s in steps_of(write, downstream=of)}["downstream:diagnosis"]
+
+    assert seconds(seeds=2) > seconds(seeds=1)
+    assert seconds(epochs=100) > seconds(epochs=50)
+    assert seconds(settings=["real-paired"]) > seconds()
+
+
+def test_an_unknown_setting_of_trainings_is_named_before_any_work(write):
+    for key, hint in (
+        ("model.mri_shap", "did you mean mri_shape"),
+        ("modle.mri_shape", "did you mean model"),
+        ("data.xyz", "there are "),
+    ):
+        with pytest.raises(UsageError, match=f"unknown key {key.partition('.')[0]}.*; {hint}"):
+            steps_of(write, train={"settings": {key: 1}})
 
 
 def test_only_takes_what_it_needs(write):

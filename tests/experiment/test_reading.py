@@ -38,6 +38,14 @@ def test_paths_are_relative_to_the_file(tmp_path):
     assert read_experiment(tmp_path / "study.yaml", tmp_path / "other").out == tmp_path / "other"
 
 
+def test_a_reference_region_is_a_file_beside_the_experiment(tmp_path):
+    (tmp_path / "voi.nii.gz").touch()
+    own = SMALL.replace("registration: truth", "reference: voi.nii.gz")
+    (tmp_path / "study.yaml").write_text(own)
+    assert read_experiment(tmp_path / "study.yaml").cohort.reference == f"{tmp_path}/voi.nii.gz"
+    assert "cohort.reference: " in refused(tmp_path, own.replace("voi", "other"))
+
+
 def test_json_is_the_same_tree(tmp_path):
     yaml = pytest.importorskip("yaml")
     (tmp_path / "study.yaml").write_text(SMALL)
@@ -66,6 +74,16 @@ def test_json_is_the_same_tree(tmp_path):
         ("methods: [{name: mine, like: gam, settings: {}}]", "unknown method 'gam'"),
         ("methods: [{name: gan, like: gan, settings: {}}]", "gan is a method already"),
         ("methods: [{name: mine, like: gan, setings: {}}]", "did you mean settings"),
+        ("evaluate: {sampler: dpmmp}", "evaluate.sampler: Input should be 'dpmpp', "),
+        ("evaluate: {steps: 1000}", "evaluate.steps: "),
+        (
+            "downstream: {settings: [real-mir]}",
+            "downstream.settings: unknown setting 'real-mir'; did you mean real-mri",
+        ),
+        ("downstream: {tasks: [mmse], settings: [majority]}", "no row that the task mmse has"),
+        ("downstream: {tasks: [mmse, mmse]}", "downstream.tasks: a task is named twice"),
+        ("downstream: {tasks: []}", "downstream.tasks: "),
+        ("downstream: {crossfit: 1}", "downstream.crossfit: must be 0, or at least 2"),
         ("preset: compakt", "preset: there are compact, paper"),
     ],
 )

@@ -153,6 +153,47 @@ def test_a_folder_of_something_else_is_refused(study, write, tmp_path):
         run_experiment(study.config.model_copy(update={"name": "other"}))
 
 
+def test_what_an_end_before_the_first_step_left_is_nothing(study, monkeypatch):
+    """A full disk, or a kill, when only the lock and a part of the settings are there."""
+
+    def full(path):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "written_whole", full)
+        with pytest.raises(OSError, match="No space left"):
+            study.run()
+    (study.config.out / ".part-0-1-x.json").touch()
+    assert study.made == []
+    assert study.run().failures == {}
+
+
+def test_a_refused_run_keeps_the_settings_of_what_is_there(study):
+    study.run()
+    kept = (study.config.out / "experiment.json").read_bytes()
+    study.inputs["b"] = 2
+    study.config = study.config.model_copy(update={"preset": "paper"})
+    with pytest.raises(UsageError, match="other settings"):
+        study.run()
+    assert (study.config.out / "experiment.json").read_bytes() == kept
+    study.run(replace=True)
+    assert json.loads((study.config.out / "experiment.json").read_text())["preset"] == "paper"
+
+
+def test_a_fault_of_the_plan_is_not_called_a_damaged_folder(study, monkeypatch):
+    def plan(config):
+        raise ValueError("a fault")
+
+    monkeypatch.setattr(module, "plan", plan)
+    with pytest.raises(ValueError, match="a fault"):
+        study.run()
+    monkeypatch.undo()
+    for text in ("{", "[]"):
+        (study.config.out / "experiment.json").write_text(text)
+        with pytest.raises(InputError, match=r"experiment\.json: is damaged"):
+            study.run()
+
+
 def test_two_processes_do_not_meet(study):
     study.run(only=["a"])
     with (study.config.out / ".lock").open("w") as lock:
@@ -173,10 +214,26 @@ def test_the_plan_says_times_and_changes_nothing(study, write, capsys):
     text = capsys.readouterr().out
     assert "0 of 4 steps are done; the others take about 15 s" in text
     assert not study.config.out.exists()
+    assert cli.main(["experiment", "run", str(write()), "--dry-run", "--only", "b"]) == 0
+    assert "0 of 2 steps are done; the others take about 10 s" in capsys.readouterr().out
     study.run()
     assert cli.main(["experiment", "status", str(write())]) == 0
     assert "4 of 4 steps are done" in capsys.readouterr().out
     assert "4 of 4" in plan_text(states(study.config))
+
+
+def test_no_processes_are_refused(study, write, capsys):
+    assert cli.main(["experiment", "run", str(write()), "--jobs", "0"]) == 2
+    assert "--jobs" in capsys.readouterr().err
+    assert not study.config.out.exists()
+
+
+def test_the_page_is_written_again_by_its_command(study, write, capsys):
+    assert cli.main(["experiment", "page", str(write())]) == 1
+    assert "holds no experiment" in capsys.readouterr().err
+    study.run()
+    assert cli.main(["experiment", "page", str(write())]) == 0
+    assert (study.config.out / "index.html").is_file()
 
 
 def test_the_configuration_is_kept_beside(study):

@@ -22,7 +22,8 @@ def downstream(
         str, typer.Option(metavar="diagnosis|binary|mmse", help="What is predicted.")
     ] = "diagnosis",
     settings: Annotated[
-        str, typer.Option(metavar="NAME,...", help="Rows; default: those of the paper's table.")
+        str,
+        typer.Option(metavar="NAME,...", help="Rows; default: table, those of the paper's table."),
     ] = "",
     seeds: Annotated[int, typer.Option(help="Networks of each setting.")] = 25,
     as_paper: Annotated[

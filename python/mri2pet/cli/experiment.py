@@ -28,7 +28,8 @@ def run(
         typer.Option(metavar="STEP", help="Only such steps and what they need; can be repeated."),
     ] = None,
     jobs: Annotated[
-        int | None, typer.Option("--jobs", "-j", help="Processes for the work on cohorts.")
+        int | None,
+        typer.Option("--jobs", "-j", min=1, help="Processes for the work on cohorts."),
     ] = None,
     ray: Annotated[
         str | None, typer.Option(metavar="local|ADDRESS", help="Cohorts on a Ray cluster.")
@@ -49,10 +50,10 @@ def run(
     config = read_experiment(file, out)
     config = config.model_copy(update={k: v for k, v in given.items() if v is not None})
     if dry_run:
-        typer.echo(plan_text(states(config)))
+        typer.echo(plan_text(states(config, only or ())))
         return
     if not quiet:
-        typer.echo(plan_text(states(config)).splitlines()[-1])
+        typer.echo(plan_text(states(config, only or ())).splitlines()[-1])
     with _Told(quiet) as told:
         result = run_experiment(config, only=only or (), replace=replace, on_event=told.event)
     if result.page is not None:
@@ -79,13 +80,15 @@ def page(file: File, out: Out = None) -> None:
     """Write the page again, of what is there."""
     from mri2pet.errors import InputError
     from mri2pet.experiment.page import write_page
+    from mri2pet.experiment.plan import plan
     from mri2pet.experiment.reading import read_experiment
     from mri2pet.experiment.run import EXPERIMENT
+    from mri2pet.experiment.steps import done_steps
 
     config = read_experiment(file, out)
     if not (config.out / EXPERIMENT).is_file():
         raise InputError(f"{config.out}: holds no experiment; make it by mri2pet experiment run.")
-    write_page(config)
+    write_page(config, done_steps(config.out, plan(config)))
     typer.echo(f"page: {config.out / 'index.html'}")
 
 

@@ -94,6 +94,8 @@ def _of_others(
     for number in range(PERMUTATIONS):
         other = others(people, sexes, number)
         kept = other >= 0
+        if not kept.any():
+            break
         each = [
             number_scores(one[kept], two[other[kept]], [people[i] for i in np.flatnonzero(kept)])
             for one, two in zip(measured, drawn, strict=True)

@@ -16,7 +16,7 @@ from mri2pet.downstream.generator import Generator
 from mri2pet.downstream.groups import Example, Groups
 from mri2pet.downstream.runs import AS_PAPER, HOUSE, Run
 from mri2pet.downstream.settings import MMSE_MIN, OF_PETS, Setting, Task, seeds_of
-from mri2pet.downstream.training import Fit, Sample
+from mri2pet.downstream.training import Fit, Sample, permute_labels
 from mri2pet.errors import InputError, UsageError
 from mri2pet.evaluation.settings import Sampling
 from mri2pet.files import written_whole
@@ -124,7 +124,7 @@ class Plan:
                 found += [
                     Run(
                         *(self.out, self.task, setting, seed, mode, self.options.fit),
-                        *(training, test, self.device),
+                        *(_labelled(training, setting, seed), test, self.device),
                     )
                     for seed in seeds_of(setting, self.options.seeds)
                 ]
@@ -213,3 +213,8 @@ class Plan:
         kept = {key: stored.get(key) if value is None else value for key, value in settings.items()}
         with written_whole(path) as part:
             part.write_text(json.dumps(kept, indent=2) + "\n")
+
+
+def _labelled(training: tuple[Sample, ...], setting: Setting, seed: int) -> tuple[Sample, ...]:
+    """Who trains, by a permutation of the seed's own where the setting asks for that."""
+    return tuple(permute_labels(training, seed)) if setting.permuted else training

@@ -68,6 +68,7 @@ class Setting:
         pairs, alone: the PET of labelled real pairs, and of labelled MRIs that have none; None
             where those do not train.
         control: stands under a rule.
+        permuted: every person who trains has the label of another, see `training.permute_labels`.
     """
 
     key: str
@@ -76,6 +77,7 @@ class Setting:
     pairs: Pet | None
     alone: Pet | None = None
     control: bool = False
+    permuted: bool = False
 
     @property
     def by_network(self) -> bool:
@@ -105,6 +107,11 @@ SETTINGS = {
             "Augmented Paired with the cohort-mean PET",
             *(_BOTH, "measured", "mean", True),
         ),
+        Setting(
+            "permuted-labels",
+            "Real Paired, labels permuted",
+            *(_BOTH, "measured", None, True, True),
+        ),
         Setting("majority", "commonest class", (), "none", "none", True),
         Setting("training-mean", "training mean", (), "none", "none", True),
         Setting("covariates", "age and sex", (), "none", "none", True),
@@ -112,22 +119,30 @@ SETTINGS = {
 }
 REFERENCE, MRI_ALONE, CONTROL = "real-paired", "real-mri", "control-paired"
 OF_PETS = "real-pet"
-_OFFERED = ("augmented-pet", "generated-paired")
+TABLE = "table"  # among names, the rows of the table
+_OFFERED = ("augmented-pet", "generated-paired", "permuted-labels")
 _ONE_TASK = {"majority": False, "training-mean": True}  # whether of MMSE
 
 
+def settings_of(task: Task) -> list[str]:
+    """The keys of the settings that a task has."""
+    return [k for k in SETTINGS if _ONE_TASK.get(k, not task.classes) is not bool(task.classes)]
+
+
 def chosen_settings(task: Task, names: list[str]) -> list[Setting]:
-    """The settings of these names, or those of the table, in its order.
+    """The settings of these names, or those of the table, in its order; `table` stands for these.
 
     Raises:
         UsageError: an unknown name, or one that is not of this task.
     """
-    of_task = [k for k in SETTINGS if _ONE_TASK.get(k, not task.classes) is not bool(task.classes)]
-    if unknown := [name for name in names if name not in of_task]:
+    of_task = settings_of(task)
+    if unknown := [name for name in names if name not in (*of_task, TABLE)]:
         raise UsageError(
             f"--settings {','.join(unknown)}: the task {task.key} has {', '.join(of_task)}"
         )
-    wanted = names or [key for key in of_task if key not in _OFFERED]
+    wanted = set(names)
+    if not names or TABLE in names:
+        wanted |= {key for key in of_task if key not in _OFFERED}
     return [SETTINGS[key] for key in of_task if key in wanted]
 
 

@@ -192,6 +192,12 @@ def _notes(plan: Plan, scored: dict[str, Any], starred: bool) -> list[str]:
         )
     notes += _gain(scored[HOUSE], "auroc" if plan.task.classes else "pearson")
     notes += _generator_notes(plan)
+    if any(setting.permuted for setting in plan.settings):
+        chance = "AUROC should be about 0.5" if plan.task.classes else "r should be about 0"
+        notes.append(
+            "Labels permuted: each seed gives everybody who trains the label of a person "
+            f"drawn at random, so {chance}; an interval far from that tells of a leak."
+        )
     if options.fit.class_weights != "none":
         notes.append("Classes weigh alike in the loss, by their shares in each training part.")
     there = {groups.labels[row.name] for row in groups.test}

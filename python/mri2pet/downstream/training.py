@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -93,6 +93,21 @@ def divide(samples: Sequence[Sample], seed: int) -> tuple[list[Sample], list[Sam
         [s for s in samples if s.subject not in held],
         [s for s in samples if s.subject in held],
     )
+
+
+def permute_labels(samples: Sequence[Sample], seed: int) -> list[Sample]:
+    """Every person with the label of a person drawn at random, so that none tells of its scans.
+
+    People keep together: all scans of one have the label of the other's first. As many people
+    have each label as before.
+    """
+    labels: dict[str, float] = {}
+    for sample in samples:
+        labels.setdefault(sample.subject, sample.label)
+    people = sorted(labels)
+    order = random_of("permuted labels", seed).permutation(len(people))
+    given = {person: labels[people[i]] for person, i in zip(people, order, strict=True)}
+    return [replace(sample, label=given[sample.subject]) for sample in samples]
 
 
 def _place(seed: int, name: str) -> float:

@@ -148,6 +148,7 @@ def draw_longitudinal(
     Raises:
         NobodyToShowError: nobody with two pairs at least 1.5 years apart.
     """
+    _check_count(people)
     shown = open_shown(data, evaluations, cache=cache, as_paper=as_paper)
     rows = _named(shown.rows, subjects) if subjects else shown.rows
     by_person: dict[str, list[ManifestRow]] = {}
@@ -302,7 +303,7 @@ def _people(rows: Sequence[ManifestRow]) -> str:
 
 def _check_count(people: int) -> None:
     if people < 1:
-        raise UsageError(f"people must be at least 1, not {people}")
+        raise UsageError(f"--people is {people}; it must be at least 1")
 
 
 def _name(row: ManifestRow, atrophy: Atrophy | None = None) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from mri2pet.cohort.splits import FRACTIONS
+from mri2pet.downstream.settings import TABLE, TASKS, settings_of
 from mri2pet.experiment.methods import METHODS, PAPER_METHODS, Method
 
 Registration = Literal["estimate", "truth"]
@@ -132,8 +134,8 @@ class EvaluateConfig(_Frozen):
     """How PETs are drawn and compared, see `mri2pet.evaluation.evaluate`."""
 
     samples: int = Field(8, ge=1)
-    sampler: str = "dpmpp"
-    steps: int = Field(25, ge=1)
+    sampler: Literal["dpmpp", "ddim", "ddpm"] = "dpmpp"
+    steps: int = Field(25, ge=1, le=999)
     seed: int = Field(0, ge=0)
     split: Literal["val", "test"] = "test"
     limit: int | None = Field(None, ge=1)
@@ -142,9 +144,12 @@ class EvaluateConfig(_Frozen):
 
 
 class DownstreamConfig(_Frozen):
-    """The paper's Tables 2 and 3, see `mri2pet.downstream`."""
+    """The paper's Tables 2 and 3, see `mri2pet.downstream`.
 
-    tasks: list[Literal["diagnosis", "binary", "mmse"]] = ["diagnosis", "mmse"]
+    `settings` names rows; `table`, alone or among them, stands for those of the table.
+    """
+
+    tasks: list[Literal["diagnosis", "binary", "mmse"]] = Field(["diagnosis", "mmse"], min_length=1)
     settings: Literal["table"] | list[str] = "table"
     seeds: int = Field(25, ge=1)
     epochs: int = Field(100, ge=1)
@@ -154,6 +159,43 @@ class DownstreamConfig(_Frozen):
     crossfit: int = Field(0, ge=0)
     class_weights: Literal["none", "balanced"] = "none"
     mmse_min: float = Field(20, ge=0, le=30)
+
+    @field_validator("tasks")
+    @classmethod
+    def _once(cls, tasks: list[str]) -> list[str]:
+        if len(set(tasks)) < len(tasks):
+            raise ValueError("a task is named twice")
+        return tasks
+
+    @field_validator("crossfit")
+    @classmethod
+    def _several_folds(cls, folds: int) -> int:
+        if folds == 1:
+            raise ValueError("must be 0, or at least 2")
+        return folds
+
+    @field_validator("settings")
+    @classmethod
+    def _known(cls, settings: str | list[str]) -> str | list[str]:
+        known = [TABLE, *dict.fromkeys(k for task in TASKS.values() for k in settings_of(task))]
+        for name in [settings] if isinstance(settings, str) else settings:
+            if name not in known:
+                near = difflib.get_close_matches(name, known, 1)
+                hint = f"did you mean {near[0]}" if near else f"there are {', '.join(known)}"
+                raise ValueError(f"unknown setting {name!r}; {hint}")
+        return settings
+
+    @model_validator(mode="after")
+    def _each_task_has_rows(self) -> DownstreamConfig:
+        for task in self.tasks:
+            if not self.settings_of(task):
+                raise ValueError(f"settings names no row that the task {task} has")
+        return self
+
+    def settings_of(self, task: str) -> tuple[str, ...]:
+        """The names of `settings` that a task has."""
+        names = [self.settings] if isinstance(self.settings, str) else self.settings
+        return tuple(name for name in names if name in (TABLE, *settings_of(TASKS[task])))
 
 
 class PeopleConfig(_Frozen):

@@ -17,6 +17,7 @@ EVALUATIONS_PER_S = {"cpu": 25.0, "cuda": 2200.0}  # of the network, of GRID
 SLICE_S = {"cpu": 0.15, "cuda": 0.005}  # through Inception
 START_S = 8.0
 WARP_S = 4.0  # the cohort mean, warped to a scan
+LEARNT_S = {"cpu": 0.015, "cuda": 0.0005}  # an epoch of a volume of GRID; on CUDA not measured
 
 
 def training_s(device: str, volumes: int, voxels: int) -> float:
@@ -35,6 +36,15 @@ def evaluation_s(
     drawing = evaluations * voxels / GRID / EVALUATIONS_PER_S[device]
     shared = WARP_S + 5 * slices * SLICE_S[device] if first else 0.0
     return START_S + scans * (drawing + slices * SLICE_S[device] + shared)
+
+
+def downstream_s(device: str, voxels: int, patience: int, epochs: int) -> float:
+    """Seconds of networks of Tables 2 and 3 that read so many voxels an epoch, all together.
+
+    Between the fewest epochs, with which a network that gets no better stops, and the most.
+    """
+    typical = (min(patience + 1, epochs) + epochs) / 2
+    return START_S + typical * voxels / GRID * LEARNT_S[device]
 
 
 def style_s(device: str, mris: int, steps: int, voxels: int) -> float:

@@ -93,6 +93,11 @@ def _of_measures(config: ExperimentConfig) -> list[str]:
         found.append("The spread of the samples is not calibrated, so it is no error bar.")
     if config.evaluate.samples < 4:
         found.append("Fewer than 4 samples a person say nothing of uncertainty.")
+    if config.downstream is not None and config.test_cohort is not None:
+        found.append(
+            "Tables 2 and 3 test the people of the test split of `cohort`, not those of "
+            "`test_cohort`."
+        )
     if config.downstream is not None and config.downstream.crossfit == 0:
         found.append(
             "Synthetic PETs of the training people come from a generator that saw these people."

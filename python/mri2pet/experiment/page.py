@@ -6,7 +6,7 @@ import base64
 import json
 import platform
 import zipfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from html import escape
 from pathlib import Path
 
@@ -36,6 +36,16 @@ SECTIONS = (
     ("Tables 4 and 5: people", ("table4", "table5*"), ()),
     ("How sure the numbers are", ("uncertainty",), ("uncertainty",)),
 )
+# The step of a table or figure, by the first of these with which its name begins.
+OWNERS = (
+    ("table1", "table1"),
+    ("table2_binary", "downstream:binary"),
+    ("table2", "downstream:diagnosis"),
+    ("table3", "downstream:mmse"),
+    ("table", "tables45"),
+    ("uncertainty", "uncertainty"),
+    *((kind, f"figure:{kind}") for kind in ("grid", "cases", "longitudinal", "decay")),
+)
 _STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;max-width:70rem;margin:0 auto;padding:1rem;color:#1b1f24}
 h1{font-size:1.6rem}h2{margin-top:2.2rem;border-bottom:1px solid #d5d9de}h3{font-size:1rem}
@@ -47,8 +57,12 @@ p{max-width:60rem}code{font-size:.9em}
 """
 
 
-def write_page(config: ExperimentConfig) -> list[str]:
+def write_page(config: ExperimentConfig, done: Collection[str]) -> list[str]:
     """Writes `OUT/index.html` and `OUT/sources.zip` of what is there.
+
+    Args:
+        done: steps whose results were made with these settings; a table of another step, which
+            was made with others and lies there still, is not shown.
 
     Raises:
         Mri2petError: they cannot be written.
@@ -56,26 +70,45 @@ def write_page(config: ExperimentConfig) -> list[str]:
     out = config.out
     try:
         with written_whole(out / PAGE) as part:
-            part.write_text(_html(config), encoding="utf-8")
-        _zip(out)
+            part.write_text(_html(config, done), encoding="utf-8")
+        _zip(out, done)
     except OSError as error:
         raise Mri2petError(f"{out}: the page cannot be written ({error.strerror}).") from error
     return []
 
 
-def _html(config: ExperimentConfig) -> str:
+def _owner(path: Path) -> str:
+    return next((step for name, step in OWNERS if path.name.startswith(name)), "")
+
+
+def _is_current(path: Path, done: Collection[str]) -> bool:
+    return _owner(path) in ("", *done)
+
+
+def _not_current(out: Path, done: Collection[str]) -> dict[str, str]:
+    """The steps whose tables and figures are there and not shown."""
+    files = [*(out / "tables").glob("*.*"), *(out / "figures").glob("*.*")]
+    owners = {_owner(path) for path in files if not _is_current(path, done)}
+    return dict.fromkeys(sorted(owners), "what is there was made with other settings or steps")
+
+
+def _html(config: ExperimentConfig, done: Collection[str]) -> str:
     markers = _markers(config.out)
     failures = {line["step"]: line["error"] for line in read_table(config.out / "failures.tsv")}
+    left_out = {**_not_current(config.out, done), **failures}
     body = [
         f"<h1>{escape(config.name)}</h1>",
         f'<p class="warning">{escape(WARNING)}</p>',
         f"<h2>The question</h2><p>{QUESTION}</p>",
     ]
     for title, tables, figures in SECTIONS:
-        content = [*_tables(config.out, tables), *_figures(config.out, figures, markers)]
+        content = [
+            *_tables(config.out, tables, done),
+            *_figures(config.out, figures, markers, done),
+        ]
         if content:
             body.append(f"<h2>{title}</h2>" + "".join(content))
-    body.append("<h2>What this does not show</h2>" + _list(_limits(config, failures)))
+    body.append("<h2>What this does not show</h2>" + _list(_limits(config, left_out)))
     body.append("<h2>What ran</h2>" + _what_ran(config, markers, failures))
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
@@ -86,28 +119,36 @@ def _html(config: ExperimentConfig) -> str:
     )
 
 
-def _tables(out: Path, names: Sequence[str]) -> Iterator[str]:
+def _tables(out: Path, names: Sequence[str], done: Collection[str]) -> Iterator[str]:
     for name in names:
         for path in sorted((out / "tables").glob(f"{name}.md")):
+            if not _is_current(path, done):
+                continue
             yield to_html(path.read_text(encoding="utf-8"), title="*" in name or name == "table4")
             forms = [path.with_suffix(s) for s in (".md", ".tex", ".csv", ".tsv")]
             links = [f'<a href="tables/{p.name}">{p.name}</a>' for p in forms if p.is_file()]
             yield f"<p>{' · '.join(links)}</p>"
 
 
-def _figures(out: Path, names: Sequence[str], markers: dict[str, dict]) -> Iterator[str]:  # type: ignore[type-arg]
+def _figures(
+    out: Path,
+    names: Sequence[str],
+    markers: dict[str, dict],  # type: ignore[type-arg]
+    done: Collection[str],
+) -> Iterator[str]:
     for name in names:
         path = out / "figures" / f"{name}.png"
-        notes = markers.get(f"figure.{name}", {}).get("notes", [])
+        if not _is_current(path, done):
+            continue
         if path.is_file():
             data = base64.b64encode(path.read_bytes()).decode()
             yield f'<p><img alt="{name}" src="data:image/png;base64,{data}"></p>'
-        for note in notes:
+        for note in markers.get(f"figure.{name}", {}).get("notes", []):
             yield f"<p>{escape(note)}</p>"
 
 
-def _limits(config: ExperimentConfig, failures: dict[str, str]) -> list[str]:
-    left_out = [f"{name} ({why.rstrip('.')})" for name, why in failures.items()]
+def _limits(config: ExperimentConfig, missing: dict[str, str]) -> list[str]:
+    left_out = [f"{name} ({why.rstrip('.')})" for name, why in missing.items()]
     return limits(config, _manifest(config, config.cohort), _manifest(config, config.evaluated),
                   left_out)  # fmt: skip
 
@@ -144,8 +185,7 @@ def _what_ran(
             rows.append(f"| {' | '.join(cells)} |")
     notes = [note for name, marker in markers.items() for note in marker["notes"]
              if not name.startswith("figure.")]  # fmt: skip
-    settings = config.model_dump(mode="json", exclude={"out"})
-    shown = json.dumps(_without_folders(settings), indent=1)
+    shown = json.dumps(_without_folders(config.model_dump(mode="json", exclude={"out"})), indent=1)
     return (
         _list(facts)
         + to_html("\n".join(rows))
@@ -154,6 +194,11 @@ def _what_ran(
         + f'<details><summary>Settings</summary><pre>{escape(shown)}</pre></details><p><a href="'
         f'{SOURCES}">{SOURCES}</a>: tables, figures, settings and the marks of all steps</p>'
     )
+
+
+def settings_shown(config: ExperimentConfig) -> dict[str, object]:
+    """What the page tells of the settings and that changes a result."""
+    return config.model_dump(mode="json", exclude={"out", "jobs", "ray", "device"})
 
 
 def _without_folders(tree: object) -> object:
@@ -175,11 +220,11 @@ def _list(lines: Iterable[str]) -> str:
     return f"<ul>{items}</ul>" if items else ""
 
 
-def _zip(out: Path) -> None:
+def _zip(out: Path, done: Collection[str]) -> None:
     """Tables, figures, settings and marks: the same content gives the same bytes."""
     wanted = [
-        *sorted((out / "tables").glob("*.*")),
-        *sorted((out / "figures").glob("*.*")),
+        *(path for path in sorted((out / "tables").glob("*.*")) if _is_current(path, done)),
+        *(path for path in sorted((out / "figures").glob("*.*")) if _is_current(path, done)),
         *sorted((out / "steps").glob("*.json")),
         *(
             path

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -12,10 +11,11 @@ from typing import Any
 from mri2pet.config import Config
 from mri2pet.errors import UsageError
 from mri2pet.experiment import downstream, estimate
-from mri2pet.experiment.config import CohortConfig, ExperimentConfig, TrainedElsewhere
+from mri2pet.experiment.config import ExperimentConfig, TrainedElsewhere
 from mri2pet.experiment.methods import METHODS, pretrained_by
-from mri2pet.experiment.page import write_page
-from mri2pet.experiment.steps import Step
+from mri2pet.experiment.page import settings_shown, write_page
+from mri2pet.experiment.sizes import device_of, evaluated_scans, visits_of, voxels_of
+from mri2pet.experiment.steps import Step, content_of, done_steps, tables_of
 from mri2pet.experiment.work import MIN_SAMPLES, STYLED, Work
 from mri2pet.stages import load_config
 
@@ -32,6 +32,18 @@ def plan(config: ExperimentConfig) -> list[Step]:
     steps = [*_cohorts(work), *_trainings(work), *_evaluations(work)]
     steps += downstream.steps(work, [step.name for step in steps])
     steps += _drawn_up(work, [step.name for step in steps])
+    everything = tuple(step.name for step in steps)
+    shown = {"settings": settings_shown(config)}
+    steps.append(
+        Step(
+            "page",
+            lambda tell: write_page(config, done_steps(config.out, steps)),
+            shown,
+            after=everything,
+            seconds=3.0,
+            derived=True,
+        )
+    )
     return steps
 
 
@@ -62,7 +74,7 @@ def _cohorts(work: Work) -> Iterator[Step]:
         cohorts["test-cohort"] = config.test_cohort
     for name, cohort in cohorts.items():
         needs: tuple[str, ...] = ()
-        visits = _visits(cohort)
+        visits = visits_of(cohort)
         if cohort.phantom is not None:
             folder = work.data(cohort).with_suffix("").name
             yield Step(
@@ -89,11 +101,20 @@ def _cohorts(work: Work) -> Iterator[Step]:
         yield Step(
             f"cache:{name}",
             partial(work.cache, cohort),
-            {"table": _content(cohort.table), "registration": cohort.registration,
+            {"table": content_of(cohort.table), "registration": cohort.registration,
              "reference": cohort.reference, "mri": model.mri_shape, "pet": model.pet_shape},
             needs,
             seconds=visits * estimate.PREPARE_S[cohort.registration] / config.jobs,
         )  # fmt: skip
+        if cohort.bids is not None:
+            yield Step(
+                f"labels:{name}",
+                partial(work.labels, cohort),
+                {"tables": tables_of(cohort.bids)},
+                (f"cache:{name}",),
+                seconds=2.0,
+                derived=True,
+            )
 
 
 def _trainings(work: Work) -> Iterator[Step]:
@@ -115,7 +136,7 @@ def _trainings(work: Work) -> Iterator[Step]:
             ready,
             paths=(STYLED,),
             seconds=estimate.style_s(
-                _device(work), _visits(config.cohort), config.style.steps, _voxels(settings)
+                device_of(work), visits_of(config.cohort), config.style.steps, voxels_of(settings)
             ),
         )
     for name in owners:
@@ -136,19 +157,21 @@ def _training(work: Work, name: str, stage: str, needs: tuple[str, ...]) -> Step
         del tree[section][key]
     tree["training"].pop("micro_batch")
     tree["training"].pop("init")
-    if work.config.style is not None:
-        tree["data"]["stylized"] = str(work.config.style.stylized)
+    style = work.config.style
+    if style is not None:
+        reads = stage == "pretrain" and work.method(name).is_styled
+        tree["data"]["stylized"] = str(style.stylized if reads else None)
     kind = "train" if stage == "finetune" else stage
     volumes = settings.training.volumes
     if settings.training.epochs is not None:
-        volumes = settings.training.epochs * _visits(work.config.cohort)
+        volumes = settings.training.epochs * visits_of(work.config.cohort)
     return Step(
         f"{kind}:{name}",
         partial(work.train, name, stage),
         tree,
         needs,
         paths=(f"runs/{name}/{stage}",),
-        seconds=estimate.training_s(_device(work), volumes, _voxels(settings)),
+        seconds=estimate.training_s(device_of(work), volumes, voxels_of(settings)),
     )
 
 
@@ -159,7 +182,7 @@ def _evaluations(work: Work) -> Iterator[Step]:
     inputs = {**drawing, "split": of.split, "limit": of.limit, "as_paper": of.as_paper,
               "inception": _plain(of.inception)}  # fmt: skip
     settings = _of(work, "mri2pet", "finetune")
-    scans = min(of.limit or 10**9, _evaluated_scans(work))
+    scans = min(of.limit or 10**9, evaluated_scans(work))
     every = of.inception.every if of.inception is not None else 10**9
     slices = (1 + of.as_paper) * settings.model.pet_shape[0] // every
     missing = [name for name, module in EXTRAS.items() if not _is_there(module)]
@@ -173,11 +196,11 @@ def _evaluations(work: Work) -> Iterator[Step]:
         yield Step(
             f"evaluate:{name}",
             partial(work.evaluate, name),
-            {**inputs, "model": _content(work.model(name)) if elsewhere else None},
+            {**inputs, "model": content_of(work.model(name)) if elsewhere else None},
             ready if elsewhere else (*ready, f"train:{name}"),
             paths=(f"evaluation/{name}",),
             seconds=estimate.evaluation_s(
-                _device(work), scans, of.samples * (1 if gan else of.steps), _voxels(settings),
+                device_of(work), scans, of.samples * (1 if gan else of.steps), voxels_of(settings),
                 slices,
                 first=name == config.method_names[0],
             ),
@@ -195,7 +218,7 @@ def _evaluations(work: Work) -> Iterator[Step]:
             (f"evaluate:{first}",),
             paths=("calibration",),
             seconds=estimate.evaluation_s(
-                _device(work), scans, of.samples * of.steps, _voxels(settings), 0, first=True
+                device_of(work), scans, of.samples * of.steps, voxels_of(settings), 0, first=True
             ),
         )
         after = ("calibrate",)
@@ -211,9 +234,10 @@ def _evaluations(work: Work) -> Iterator[Step]:
 
 
 def _drawn_up(work: Work, made: list[str]) -> Iterator[Step]:
-    """Figures, tables and the page, of whatever is there."""
+    """Figures and tables, of whatever is there."""
     config = work.config
     evaluations = tuple(name for name in made if name.startswith("evaluate:"))
+    labels = tuple(name for name in made if name.startswith("labels:"))
     if config.figures is not None:
         for kind in ("grid", "cases", "longitudinal", "decay"):
             wanted = getattr(config.figures, kind)
@@ -222,18 +246,22 @@ def _drawn_up(work: Work, made: list[str]) -> Iterator[Step]:
                     f"figure:{kind}",
                     partial(work.figure, kind),
                     {"figure": _plain(wanted)},
-                    ("cache:cohort",) if kind == "grid" else evaluations[:1],
+                    ("cache:cohort",) if kind == "grid" else (*evaluations[:1], *labels),
                     evaluations if kind == "grid" else (),
                     seconds=6.0,
                     derived=True,
                 )
-    yield Step("table1", work.table1, {}, (), evaluations, seconds=10.0, derived=True)
+    yield Step(
+        "table1",
+        work.table1,
+        {"methods": config.method_names},
+        (),
+        evaluations,
+        seconds=10.0,
+        derived=True,
+    )
     cohorts = tuple(name for name in made if name.startswith("cache:"))
-    yield Step("tables45", work.tables45, {}, cohorts, seconds=5.0, derived=True)
-    figures = tuple(f"figure:{k}" for k in ("grid", "cases", "longitudinal", "decay"))
-    everything = (*made, *figures, "table1", "tables45")
-    page = Step("page", lambda tell: write_page(config), {}, (), everything, seconds=3.0)
-    yield Step(**{**vars(page), "derived": True})
+    yield Step("tables45", work.tables45, {}, (*cohorts, *labels), seconds=5.0, derived=True)
 
 
 def _of(work: Work, name: str, stage: str) -> Config:
@@ -260,54 +288,8 @@ def _plain(of: Any) -> Any:
     tree = of.model_dump(mode="json")
     for key, value in of:
         if isinstance(value, Path):
-            tree[key] = _content(value)
+            tree[key] = content_of(value)
     return tree
-
-
-def _content(path: Path | None) -> str | None:
-    """What a file or a model's folder is: name, size and for a small file or a description its
-    hash."""
-    if path is None:
-        return None
-    for candidate in (path / "model.json", path / "model" / "model.json", path):
-        if candidate.is_file():
-            size = candidate.stat().st_size
-            small = candidate.read_bytes() if size < 10_000_000 else str(size).encode()
-            return f"{path.name}:{hashlib.sha256(small).hexdigest()}"
-    return str(path)
-
-
-def _device(work: Work) -> str:
-    device = work.config.device
-    if device == "auto":
-        import torch
-
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    return device
-
-
-def _voxels(config: Config) -> int:
-    k, i, j = config.model.pet_shape
-    return k * i * j
-
-
-def _visits(cohort: CohortConfig) -> int:
-    """MRIs, about: of a simulated cohort 1.46 a person, of a table its rows."""
-    if cohort.phantom is not None:
-        return round(1.46 * (cohort.phantom.pairs + cohort.phantom.unpaired))
-    if cohort.table is not None and cohort.table.is_file():
-        return max(cohort.table.read_bytes().count(b"\n") - 1, 1)
-    if cohort.bids is not None:
-        return sum(1 for _ in cohort.bids.glob("sub-*/**/*_T1w.nii*"))
-    return 1
-
-
-def _evaluated_scans(work: Work) -> int:
-    cohort = work.config.evaluated
-    share = 1.0 if cohort is not work.config.cohort else cohort.fractions[2]
-    if cohort.phantom is not None:
-        return max(round(1.2 * share * cohort.phantom.pairs), 1)
-    return max(round(share * _visits(cohort) / 5), 1)
 
 
 def _is_there(module: str) -> bool:

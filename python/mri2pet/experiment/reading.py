@@ -18,6 +18,7 @@ from mri2pet.experiment.config import CohortConfig, ExperimentConfig, TrainedEls
 
 UNKNOWN = "extra_forbidden"
 PRESETS = ("tiny", "phantom", "paper")
+NOT_FILES = ("cerebellum", "minmax")  # of the reference region
 
 
 def read_experiment(file: str | Path, out: str | Path | None = None) -> ExperimentConfig:
@@ -140,6 +141,8 @@ def _with_paths(config: ExperimentConfig, folder: Path) -> ExperimentConfig:
             return (folder / value).absolute()
         if isinstance(value, BaseModel):
             named = {name: getattr(value, name) for name in type(value).model_fields}
+            if isinstance(value, CohortConfig) and value.reference not in NOT_FILES:
+                named["reference"] = str(placed(Path(value.reference)))
             return value.model_copy(update={name: placed(v) for name, v in named.items()})
         return [placed(item) for item in value] if isinstance(value, list) else value
 
@@ -155,7 +158,7 @@ def _check(name: str, config: ExperimentConfig) -> None:
     for key, cohort in (("cohort", config.cohort), ("test_cohort", config.test_cohort)):
         if isinstance(cohort, CohortConfig):
             wanted |= {f"{key}.bids": cohort.bids, f"{key}.table": cohort.table}
-            if cohort.reference not in ("cerebellum", "minmax"):
+            if cohort.reference not in NOT_FILES:
                 wanted[f"{key}.reference"] = Path(cohort.reference)
     if config.style is not None:
         wanted["style.vgg_weights"] = config.style.vgg_weights

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +23,16 @@ from mri2pet.experiment.steps import (
     Marker,
     Step,
     hashes,
+    is_done,
     move_aside,
     read_marker,
     write_marker,
 )
-from mri2pet.files import written_whole
+from mri2pet.files import is_leftover, written_whole
 from mri2pet.tables import write_tsv
 
 EXPERIMENT = "experiment.json"
+LOCK = ".lock"
 FAILURES = "failures.tsv"
 OnEvent = Callable[[str, dict[str, Any]], None]
 
@@ -87,6 +90,9 @@ def run_experiment(
         steps = plan(config)
         chosen = steps_needed(steps, only) if only else steps
         _refuse_stale(out, steps, chosen, replace)
+        # Not before: a run that is refused must not change what says how the results were made.
+        with written_whole(out / EXPERIMENT) as part:
+            part.write_text(config.model_dump_json(indent=1) + "\n")
         failures: dict[str, str] = {}
         for number, step in enumerate(chosen, start=1):
             facts: dict[str, Any] = {"step": step.name, "number": number, "of": len(chosen)}
@@ -96,8 +102,8 @@ def run_experiment(
                 notify("left out", {**facts, "why": why})
                 _write_failures(out, failures)
                 continue
-            wanted = hashes(steps, lambda name, hash_: _is_done(out, name, hash_))[step.name]
-            if _is_done(out, step.name, wanted):
+            wanted = hashes(steps, partial(is_done, out))[step.name]
+            if is_done(out, step.name, wanted):
                 continue
             notify("begin", facts)
             error = _make(out, step, wanted, notify)
@@ -113,14 +119,17 @@ def run_experiment(
     return Result(out, page if page.is_file() else None, failures)
 
 
-def states(config: ExperimentConfig) -> list[StepState]:
-    """The plan of an experiment, and how far each step is; changes nothing."""
+def states(config: ExperimentConfig, only: Sequence[str] = ()) -> list[StepState]:
+    """The plan of an experiment, and how far each step is; changes nothing.
+
+    `only`: as of `run_experiment`.
+    """
     steps = plan(config)
     out = config.out
-    wanted = hashes(steps, lambda name, hash_: _is_done(out, name, hash_))
+    wanted = hashes(steps, partial(is_done, out))
     running = _running(out)
     found = []
-    for step in steps:
+    for step in steps_needed(steps, only) if only else steps:
         marker = read_marker(out, step.name)
         if step.why_not is not None:
             state = "not available"
@@ -194,13 +203,8 @@ def _why_not(step: Step, failures: dict[str, str]) -> str | None:
     return f"needs {missing[0]}, which is not there" if missing else None
 
 
-def _is_done(out: Path, name: str, wanted: str) -> bool:
-    marker = read_marker(out, name)
-    return marker is not None and marker.done and marker.hash == wanted
-
-
 def _refuse_stale(out: Path, steps: Sequence[Step], chosen: Sequence[Step], replace: bool) -> None:
-    wanted = hashes(steps, lambda name, hash_: _is_done(out, name, hash_))
+    wanted = hashes(steps, partial(is_done, out))
     stale = []
     for step in chosen:
         marker = read_marker(out, step.name)
@@ -218,39 +222,46 @@ def _refuse_stale(out: Path, steps: Sequence[Step], chosen: Sequence[Step], repl
 
 @contextmanager
 def _claimed(config: ExperimentConfig) -> Iterator[None]:
-    """The folder is this experiment's, and no other process is at it."""
-    out, path = config.out, config.out / EXPERIMENT
+    """The folder is this experiment's or empty, and no other process is at it."""
+    out = config.out
     try:
-        if path.is_file():
-            found = json.loads(path.read_text()).get("name")
-            if found != config.name:
-                raise UsageError(
-                    f"{out}: holds the experiment {found}, not {config.name}; give another --out"
-                )
-        elif out.exists() and (not out.is_dir() or any(out.iterdir())):
-            raise UsageError(f"{out}: is not empty and holds no experiment; give another --out")
+        _refuse_other(config)
         out.mkdir(parents=True, exist_ok=True)
-        with (out / ".lock").open("w") as lock:
+        with (out / LOCK).open("w") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise Mri2petError(
                     f"{out}: another process is at this experiment; let it come to its end."
                 ) from None
-            with written_whole(path) as part:
-                part.write_text(config.model_dump_json(indent=1) + "\n")
             yield
-    except ValueError as error:
-        raise InputError(f"{path}: is damaged ({error}); give another --out.") from None
     except OSError as error:
         if error.errno == errno.ENOSPC:
             raise
         raise Mri2petError(f"{out}: cannot be written ({error.strerror}).") from error
 
 
+def _refuse_other(config: ExperimentConfig) -> None:
+    """What an end before the first step left, the lock or a part of a file, is nothing."""
+    out, path = config.out, config.out / EXPERIMENT
+    if path.is_file():
+        try:
+            found = json.loads(path.read_text())["name"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{path}: is damaged ({error}); give another --out.") from None
+        if found != config.name:
+            raise UsageError(
+                f"{out}: holds the experiment {found}, not {config.name}; give another --out"
+            )
+    elif out.exists() and (
+        not out.is_dir() or any(p.name != LOCK and not is_leftover(p) for p in out.iterdir())
+    ):
+        raise UsageError(f"{out}: is not empty and holds no experiment; give another --out")
+
+
 def _running(out: Path) -> bool:
     try:
-        with (out / ".lock").open("r+") as lock:
+        with (out / LOCK).open("r+") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return True

@@ -14,6 +14,7 @@ import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,18 @@ def write_marker(out: Path, name: str, marker: Marker) -> None:
         os.fsync(file.fileno())
 
 
+def is_done(out: Path, name: str, wanted: str) -> bool:
+    """Whether the results of a step are there, made of the inputs of this hash."""
+    marker = read_marker(out, name)
+    return marker is not None and marker.done and marker.hash == wanted
+
+
+def done_steps(out: Path, steps: Sequence[Step]) -> set[str]:
+    """Names of the steps whose results are there, made with the settings as they are."""
+    wanted = hashes(steps, partial(is_done, out))
+    return {name for name, hash_ in wanted.items() if is_done(out, name, hash_)}
+
+
 def hashes(steps: Sequence[Step], done: Callable[[str, str], bool]) -> dict[str, str]:
     """Step → hash of its inputs, with those of all that it needs, and of `after` what is done.
 
@@ -134,3 +147,25 @@ def move_aside(out: Path, step: Step, marker: Marker) -> None:
                 shutil.rmtree(place)
             os.replace(source, place)
     marker_path(out, step.name).unlink(missing_ok=True)
+
+
+def content_of(path: Path | None) -> str | None:
+    """What a file or a model's folder is: name, size and for a small file or a description its
+    hash."""
+    if path is None:
+        return None
+    for candidate in (path / "model.json", path / "model" / "model.json", path):
+        if candidate.is_file():
+            size = candidate.stat().st_size
+            small = candidate.read_bytes() if size < 10_000_000 else str(size).encode()
+            return f"{path.name}:{hashlib.sha256(small).hexdigest()}"
+    return str(path)
+
+
+def tables_of(root: Path) -> str:
+    """What the tables of a BIDS folder are that labels come from: a hash of their content."""
+    found = hashlib.sha256()
+    for pattern in ("*.tsv", "phenotype/*.tsv", "sub-*/**/*.tsv"):
+        for path in sorted(root.glob(pattern)):
+            found.update(f"{path.relative_to(root)}:".encode() + path.read_bytes())
+    return found.hexdigest()

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from mri2pet.cohort.cache import build_cache
-from mri2pet.cohort.manifest import build_manifest, write_cohort
+from mri2pet.cohort.manifest import build_manifest, load_manifest, write_cohort
 from mri2pet.cohort.passed_over import counted
 from mri2pet.errors import InputError
 from mri2pet.evaluation.cohort_figures import (
@@ -33,6 +33,7 @@ from mri2pet.stages import load_config
 
 MIN_SAMPLES = 4  # of a calibration and of the figures of uncertainty
 STYLED = "styled"
+LABELS = ("diagnosis", "diagnosis_days", "mmse", "mmse_days", "age", "sex")
 #: Settings of a diffusion model in `train.settings`, which a GAN's own recipe decides.
 NOT_OF_A_GAN = (
     "model.prediction",
@@ -123,6 +124,25 @@ class Work:
         manifest = build_manifest(root, split_by=cohort.split_by, **options)
         write_cohort(manifest, path, **options)
         return [] if manifest.found is None else manifest.found.notes
+
+    def labels(self, cohort: CohortConfig, tell: Tell) -> Sequence[str]:
+        """Brings what is known of people, and may come later, up to date in a cohort's table.
+
+        Who is in it and in which split stays, so that no training depends on it.
+        """
+        assert cohort.bids is not None
+        path = self.data(cohort)
+        old = load_manifest(path)
+        new = {row.name: row for row in build_manifest(cohort.bids, split_by=cohort.split_by)}
+        rows = tuple(
+            replace(row, **{key: getattr(new[row.name], key) for key in LABELS})
+            if row.name in new
+            else row
+            for row in old.rows
+        )
+        if rows != old.rows:
+            replace(old, rows=rows).write(path)
+        return ()
 
     def cache(self, cohort: CohortConfig, tell: Tell) -> Sequence[str]:
         """Brings a cohort into model space."""
@@ -304,6 +324,8 @@ class Work:
         cohorts = [self.data(self.config.cohort)]
         if self.config.test_cohort is not None:
             cohorts.append(self.data(self.config.test_cohort))
+        for stale in (self.out / "tables").glob("table5*"):  # of one cohort, where there are two
+            stale.unlink()
         cohort_tables(cohorts, self.out / "tables")
         return ()
 
