@@ -231,7 +231,10 @@ def _nearest(place: Sequence[int | str]) -> str:
     """The key that may have been meant, in words, or those that there are."""
     model: type[BaseModel] = Config
     for part in place[:-1]:
-        model = model.model_fields[str(part)].annotation or Config
+        section = model.model_fields[str(part)].annotation
+        assert isinstance(section, type)
+        assert issubclass(section, BaseModel)
+        model = section
     known = sorted(model.model_fields)
     near = difflib.get_close_matches(str(place[-1]), known, 1)
     return f"did you mean {near[0]}" if near else f"there are {', '.join(known)}"
