@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import os
 import zipfile
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
 
+from mri2pet.cohort.importing.zips import ZipDirectory, kept_directory
 from mri2pet.errors import InputError, UsageError
 from mri2pet.files import is_leftover
 
@@ -127,15 +125,14 @@ class Sources:
                 yield from self._in_zip(number, archive, folder / name)
 
     def _in_zip(self, number: int, archive: str, path: Path) -> Iterator[Folder]:
-        held: dict[str, list[str]] = defaultdict(list)
-        with opened_zip(path, self.shown(number, archive, "")) as file:
-            for info in file.infolist():
-                parts = PurePosixPath(info.filename).parts
-                hidden = any(part.startswith(".") or part == "__MACOSX" for part in parts)
-                if not info.is_dir() and parts and not hidden:
-                    held["/".join(parts[:-1])].append(parts[-1])
-        for folder in sorted(held):
-            yield Folder(number, archive, folder, tuple(sorted(held[folder])))
+        directory = opened_zip(path, self.shown(number, archive, ""))
+        for folder in directory.folders():
+            parts = PurePosixPath(folder).parts
+            if any(part.startswith(".") or part == "__MACOSX" for part in parts):
+                continue
+            names = sorted(n for n in directory.members(folder) if not n.startswith("."))
+            if names:
+                yield Folder(number, archive, folder, tuple(names))
 
     def _watch(
         self, watched: list[tuple[str, int, int]] | None, number: int, name: str, path: Path
@@ -159,7 +156,7 @@ class Reader:
             OSError, KeyError, zipfile.BadZipFile: it is not there.
         """
         if self._sources.is_in_zip(source, archive):
-            return self._directory(source, archive).file.getinfo(path).file_size
+            return self._directory(source, archive).member(path).file_size
         return (self._sources.paths[source] / path).stat().st_size
 
     def read(self, source: int, archive: str, path: str, limit: int = MAX_MEMBER_BYTES) -> bytes:
@@ -169,8 +166,7 @@ class Reader:
             OSError, KeyError, EOFError, zlib.error, zipfile.BadZipFile: it cannot be read.
         """
         if self._sources.is_in_zip(source, archive):
-            with self._directory(source, archive).file.open(path) as file:
-                return file.read(limit)
+            return self._directory(source, archive).read(path, limit)
         with (self._sources.paths[source] / path).open("rb") as file:
             return file.read(limit)
 
@@ -181,42 +177,28 @@ class Reader:
             OSError, zipfile.BadZipFile: it is not there.
         """
         if self._sources.is_in_zip(source, archive):
-            return self._directory(source, archive).names.get(folder, [])
+            return list(self._directory(source, archive).members(folder))
         return [path.name for path in (self._sources.paths[source] / folder).iterdir()]
 
-    def _directory(self, source: int, archive: str) -> _Directory:
-        path = self._sources.real(source, archive)
-        state = path.stat()
-        return _directory(str(path), state.st_size, state.st_mtime_ns)
+    def _directory(self, source: int, archive: str) -> ZipDirectory:
+        return _kept(self._sources.real(source, archive))
 
 
-class _Directory(NamedTuple):
-    """An open zip, and folder → names of its files."""
-
-    file: zipfile.ZipFile
-    names: dict[str, list[str]]
-
-
-@lru_cache(maxsize=1)
-def _directory(path: str, size: int, time: int) -> _Directory:
-    file = zipfile.ZipFile(path)
-    names: dict[str, list[str]] = defaultdict(list)
-    for name in file.namelist():
-        folder, _, own = name.rpartition("/")
-        names[folder].append(own)
-    return _Directory(file, dict(names))
-
-
-def opened_zip(path: Path, shown: str) -> zipfile.ZipFile:
+def opened_zip(path: Path, shown: str) -> ZipDirectory:
     """A zip, of which only the directory is read.
 
     Raises:
         InputError: it ends early or is no zip; the message names it as `shown`.
     """
     try:
-        return zipfile.ZipFile(path)
-    except (OSError, zipfile.BadZipFile, EOFError, NotImplementedError):
+        return _kept(path)
+    except (OSError, zipfile.BadZipFile):
         raise InputError(f"{shown}: ends early or is no zip; download it again.") from None
+
+
+def _kept(path: Path) -> ZipDirectory:
+    state = path.stat()
+    return kept_directory(str(path), state.st_size, state.st_mtime_ns)
 
 
 def _is_zip(name: str) -> bool:

@@ -145,8 +145,12 @@ class Source:
     ) -> dict[str, int]:
         if shown.lower().endswith(".zip"):
             real = self._sources.real(source, archive)
-            with opened_zip(real, shown) as file:
-                return {info.filename: info.file_size for info in file.infolist()}
+            directory = opened_zip(real, shown)
+            return {
+                info.filename: info.file_size
+                for folder in directory.folders()
+                for info in directory.members(folder).values()
+            }
         root = self._sources.paths[source]
         return {path: (root / path).stat().st_size for path in self._held[item]}
 
