@@ -100,11 +100,8 @@ def convert(task: Task) -> Done:
         seconds = facts.get("FrameDuration", ())
         return Done(frames=frames, seconds=tuple(seconds) if isinstance(seconds, list) else ())
     except _UnusableError as error:
-        if error.args[1] == NOT_NOW and (gone := [p for p in task.paths if not Path(p).exists()]):
-            raise InputError(
-                f"{Path(gone[0]).name}: is not there any more; when it is, run the same command "
-                "again, it goes on where it was."
-            ) from None
+        if error.args[1] == NOT_NOW:
+            _refuse_vanished(task.paths)
         return Done(*error.args)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -308,7 +305,17 @@ def _unreadable(error: BaseException) -> Exception:
 @lru_cache(maxsize=1)
 def _reader(paths: tuple[str, ...]) -> Reader:
     """Of this process, so that a folder or zip is listed once for all its images."""
+    _refuse_vanished(paths)
     return Reader(Sources(paths))
+
+
+def _refuse_vanished(paths: Sequence[str]) -> None:
+    gone = [Path(path).name for path in paths if not os.path.exists(path)]
+    if gone:
+        raise InputError(
+            f"{gone[0]}: is not there any more; when it is, run the same command again, it goes on "
+            "where it was."
+        )
 
 
 def _check(made: Path, kind: str) -> int:

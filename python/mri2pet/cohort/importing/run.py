@@ -283,8 +283,11 @@ def _task(
     names: Names,
 ) -> Task:
     assert decision.copy is not None
+    own = {key: value for key, value in decision.sidecar.items() if key != "Sources"}
+    if not names.hidden and _are_relative(told := decision.sidecar.get("Sources")):
+        own["Sources"] = told
     sidecar: dict[str, Any] = {
-        **decision.sidecar,
+        **own,
         "Description": decision.description,
         "SourceImageID": names.of(decision.image),
         "SkullStripped": decision.sidecar.get("SkullStripped", False),
@@ -301,6 +304,16 @@ def _task(
         decision.kind,
         sidecar,
         options.link,
+    )
+
+
+def _are_relative(sources: Any) -> bool:
+    """Whether a sidecar's `Sources` are BIDS URIs or paths in the tree."""
+    return isinstance(sources, list) and all(
+        isinstance(s, str)
+        and not s.startswith(("/", "file:", "\\\\"))
+        and s[1:3] not in (":\\", ":/")
+        for s in sources
     )
 
 
@@ -367,7 +380,8 @@ def _write_record(
         "sources": sources.names,
         "counts": counts(plan.decisions),
         "people": len({decision.subject for decision in plan.taken}),
-        "withdrawn_people": len({d.subject for d in plan.decisions if d.reason == "withdrawn"}),
+        "withdrawn_people": plan.withdrawn
+        or len({d.subject for d in plan.decisions if d.reason == "withdrawn"}),
         "notes": plan.notes,
         "versions": {"mri2pet": __version__, "nibabel": nibabel.__version__},
         "tables": {path.name: _sha256(path) for path in sorted(tables)},
