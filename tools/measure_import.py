@@ -183,9 +183,8 @@ def main() -> None:
         folder = arguments.folder / f"empty_{layout}"
         make_empty(folder, layout, arguments.empty)
         own = [sys.executable, __file__, str(folder), "--walk"]
-        print(
-            layout, subprocess.run(own, capture_output=True, text=True, check=True).stdout.strip()
-        )
+        walked = subprocess.run(own, capture_output=True, text=True, check=True).stdout
+        print(json.dumps({"layout": layout, **json.loads(walked)}))
 
 
 if __name__ == "__main__":
