@@ -1,10 +1,13 @@
 """How long an import of many images takes, on a made-up download.
 
     python tools/measure_import.py FOLDER [--images 20000] [--series 200] [--slices 60]
+                                          [--empty 20000]
 
 Writes an index of `--images` images and tables for their people into FOLDER, and times reading and
 deciding on them in a process of its own; then makes `--series` small DICOM series, and times the
-walk through them and their conversion.
+walk through them and their conversion; then the walk through `--empty` empty files, a hundred an
+image, in folders of their own, in one zip and in one folder, each in a process of its own: its
+memory by file and by image.
 """
 
 from __future__ import annotations
@@ -16,17 +19,19 @@ import resource
 import subprocess
 import sys
 import time
+import zipfile
 from datetime import date, timedelta
 from pathlib import Path
 
 from mri2pet.cohort.importing.archive import Source
-from mri2pet.cohort.importing.heads import Head
+from mri2pet.cohort.importing.heads import Head, dicom_dataset
 from mri2pet.cohort.importing.images import Wishes
-from mri2pet.cohort.importing.index import Copy, Index, write_index
+from mri2pet.cohort.importing.index import Copy, Index, build_index, write_index
 from mri2pet.cohort.importing.names import Names
 from mri2pet.cohort.importing.output import Writer
 from mri2pet.cohort.importing.run import ImportOptions, import_cohort
 from mri2pet.cohort.importing.sources import Sources
+from mri2pet.cohort.importing.study import ADNI
 from mri2pet.cohort.importing.xml_facts import XmlFacts
 
 DESCRIPTIONS = (
@@ -109,6 +114,46 @@ def convert(folder: Path, series: int, slices: int) -> dict[str, float]:
     return {"series": series, "files": series * slices, "taken": len(done.plan.taken), **times}
 
 
+LAYOUTS = ("folders", "zip", "flat")
+FILES_AN_IMAGE = 100
+
+
+def make_empty(folder: Path, layout: str, count: int) -> None:
+    """`count` empty files under names of the archive."""
+    folder.mkdir()
+    archive = zipfile.ZipFile(folder / "part1.zip", "w") if layout == "zip" else None
+    for number in range(count):
+        image, k = divmod(number, FILES_AN_IMAGE)
+        person = f"{image % 999:03d}_S_{image:04d}"
+        place = f"ADNI/{person}/MPRAGE/2012-03-05_10_11_12.0/I{5000 + image}"
+        name = f"ADNI_{person}_MR_MPRAGE_br_raw_20120305101112345_{k + 1}_S1_I{5000 + image}.dcm"
+        if archive is not None:
+            archive.writestr(f"{place}/{name}", b"")
+            continue
+        inside = folder / (place if layout == "folders" else "all")
+        inside.mkdir(parents=True, exist_ok=True)
+        (inside / name).touch()
+    if archive is not None:
+        archive.close()
+
+
+def walk(folder: Path) -> dict[str, float]:
+    """µs of a core a file, and bytes of peak memory a file and an image."""
+    sources = Sources([folder])
+    dicom_dataset(b"")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    begin = time.process_time()
+    index = build_index(sources, ADNI.subject, header_person=True, watched=[])
+    seconds = time.process_time() - begin
+    held = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
+    return {
+        "files": index.files,
+        "us_a_file": round(1e6 * seconds / index.files, 1),
+        "bytes_a_file": round(held / index.files),
+        "bytes_an_image": round(held / len(index.copies)),
+    }
+
+
 def _csv(path: Path, header: str, rows: list[list[str]]) -> None:
     with path.open("w", newline="") as file:
         csv.writer(file).writerows([header.split(","), *rows])
@@ -120,15 +165,26 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=20000)
     parser.add_argument("--series", type=int, default=200)
     parser.add_argument("--slices", type=int, default=60)
+    parser.add_argument("--empty", type=int, default=20000)
+    parser.add_argument("--walk", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--decide", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.decide:
         print(json.dumps(decide(arguments.folder)))
         return
+    if arguments.walk:
+        print(json.dumps(walk(arguments.folder)))
+        return
     make_index(arguments.folder, arguments.images)
     own = [sys.executable, __file__, str(arguments.folder), "--decide"]
     print(subprocess.run(own, capture_output=True, text=True, check=True).stdout.strip())
     print(json.dumps(convert(arguments.folder, arguments.series, arguments.slices)))
+    for layout in LAYOUTS:
+        folder = arguments.folder / f"empty_{layout}"
+        make_empty(folder, layout, arguments.empty)
+        own = [sys.executable, __file__, str(folder), "--walk"]
+        walked = subprocess.run(own, capture_output=True, text=True, check=True).stdout
+        print(json.dumps({"layout": layout, **json.loads(walked)}))
 
 
 if __name__ == "__main__":

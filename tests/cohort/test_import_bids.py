@@ -103,3 +103,38 @@ def test_contrast_is_imported_on_request_and_keeps_its_name(tmp_path, capsys):
     adni = ["cohort", "import", "adni", str(a), "-o", str(tmp_path / "x"), "--use-contrast"]
     assert main(adni) == 2
     assert "for BIDS trees" in capsys.readouterr().err
+
+
+def test_a_withdrawn_person_is_named_nowhere_even_if_misplaced(tmp_path):
+    a, out = tree(tmp_path / "a"), tmp_path / "out"
+    put(
+        a,
+        "sub-02/ses-1/anat/sub-02_ses-1_T1w.nii.gz",
+        "sub-02/ses-1/pet/sub-02_ses-1_T1w.nii.gz",
+        "sub-01/ses-1/anat/sub-02_ses-1_T1w.nii.gz",
+    )
+    (tmp_path / "w.csv").write_text("02\n")
+    arguments = ["cohort", "import", "bids", str(a), "-o", str(out), "-q"]
+    assert main([*arguments, "--withdrawn", str(tmp_path / "w.csv")]) == 0
+    assert [r["reason"] for r in left_out(out)].count("withdrawn") == 3
+    assert not any(b"sub-02" in content for content in contents(out).values())
+
+
+def test_pseudonyms_and_sources_name_no_one(tmp_path):
+    import json
+
+    a = tree(tmp_path / "a")
+    put(a, "sub-01/ses-1/anat/sub-03_ses-1_T1w.nii.gz")
+    sidecar = a / "sub-01" / "ses-1" / "anat" / "sub-01_ses-1_T1w.json"
+    sidecar.write_text(json.dumps({"Sources": ["bids::sub-01/x.nii.gz"]}))
+    arguments = ["cohort", "import", "bids", str(a), "-q", "-o"]
+    assert main([*arguments, str(tmp_path / "open")]) == 3
+    made = next((tmp_path / "open").rglob("*_T1w.json"))
+    assert json.loads(made.read_text())["Sources"] == ["bids::sub-01/x.nii.gz"]
+    hidden = tmp_path / "hidden"
+    assert main([*arguments, str(hidden), "--pseudonyms", str(tmp_path / "key.tsv")]) == 3
+    found = contents(hidden)
+    assert not any(b"sub-01" in content or b"sub-03" in content for content in found.values())
+    sidecar.write_text(json.dumps({"Sources": ["/home/someone/sub-01.nii.gz"]}))
+    assert main([*arguments, str(tmp_path / "path")]) == 3
+    assert not any(b"/home" in content for content in contents(tmp_path / "path").values())

@@ -167,7 +167,8 @@ def check_suvr(
         step: agreement([s for s in scans if s["step"] == step])
         for step in sorted({str(s["step"]) for s in scans})
     }
-    checked = Checked(steps, dict(sorted(left_out.items())), failures, [])
+    counts = {reason: count for reason, count in sorted(left_out.items()) if count}
+    checked = Checked(steps, counts, failures, [])
     checked.lines.extend(_lines(checked, published))
     with written_whole(out / "agreement.json") as part:
         tree = {"steps": {k: asdict(v) for k, v in steps.items()}, "left_out": checked.left_out}

@@ -48,19 +48,19 @@ class Source:
         self._sources = sources
         self._notes: list[str] = []
         near = csv_files([tables] if tables else [])
-        lists = list(collection)
-        if not lists:
-            folders = [path for path in sources.paths if path.is_dir()]
-            lists = [path for path in [*csv_files(folders), *near] if is_image_list(path)]
-        for path in lists:
+        for path in collection:
             if not path.is_file():
                 raise UsageError(f"{path}: there is no such list of images; check --collection")
+        self.index = self._index(keep, withdrawn, progress)
+        lists = list(collection)
+        if not lists:
+            inside = [sources.paths[source] / file for source, file in self.index.tables]
+            lists = [path for path in [*sorted(inside), *near] if is_image_list(path)]
         self._lists = read_lists(lists, self._notes)
         clinical = [path for path in near if table_name(path) and path not in lists]
         adni = self.study is ADNI
         self._clinical = read_clinical(clinical) if adni else Clinical()
         self.read = [*lists, *self._clinical.read]
-        self.index = self._index(keep, withdrawn, progress)
 
     def decide(self, wishes: Wishes, faults: dict[str, tuple[str, str, str]]) -> Plan:
         """The plan, after some images proved unusable in the state that they still have."""
@@ -94,7 +94,7 @@ class Source:
             watched=watched,
             report=lambda what, count: progress(what, count, 0),
         )
-        if keep is not None and not self._names_any(index, withdrawn):
+        if keep is not None and index.settled and not self._names_any(index, withdrawn):
             write_index(index, keep, self._sources, watched)
         elif keep is not None:
             for path in keep.glob("index*.tsv"):

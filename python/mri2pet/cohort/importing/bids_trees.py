@@ -96,6 +96,9 @@ class Source:
         for tree, image in self._misplaced:
             decision = Decision(self._sources.shown(tree.number, "", image.file))
             decision.leave_out(_REASON.get(image.reason, image.reason), image.sentence)
+            if wishes.withdrawn & _people(tree, image.file):
+                decision = Decision(f"withdrawn-{len(plan.decisions) + 1:06d}")
+                decision.leave_out("withdrawn")
             plan.decisions.append(decision)
         plan.decisions.sort(key=lambda decision: decision.image)
         return plan
@@ -248,6 +251,12 @@ class Source:
             if code in self._relative:
                 plan.baselines[code] = _ORIGIN
             plan.baselines.setdefault(code, _ORIGIN)
+
+
+def _people(tree: _Tree, file: str) -> set[str]:
+    """Whoever the folders and the name of a misplaced image name, as lists may call them."""
+    named = set(re.findall(r"sub-([A-Za-z0-9]+)", file))
+    return named | {tree.participants.get(f"sub-{name}", "")[4:] for name in named}
 
 
 def _day(moment: When) -> date:

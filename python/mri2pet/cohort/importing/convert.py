@@ -13,17 +13,21 @@ import tempfile
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mri2pet.cohort.headers import why_no_t1, why_unusable
-from mri2pet.cohort.importing.index import UNREADABLE, Copy, names_of
+from mri2pet.cohort.importing.index import NOT_NOW, UNREADABLE, Copy, names_of
 from mri2pet.cohort.importing.sources import Reader, Sources
-from mri2pet.errors import UsageError
+from mri2pet.errors import InputError, UsageError
 from mri2pet.files import written_whole
 
+TOO_SLOW = "dcm2niix did not end in time"
+#: Notes of faults that may be gone the next time: such an image is tried again by the next run.
+PASSING = frozenset({NOT_NOW, TOO_SLOW})
 SECONDS = 900.0  # for one series; a whole head takes 2 s
 #: What a sidecar may hold. All else that converters write is dropped: some of it names people.
 ALLOWED = frozenset({
@@ -76,12 +80,13 @@ def convert(task: Task) -> Done:
 
     Raises:
         UsageError: DICOM, and dcm2niix is not installed. OSError: the disk is full.
+        InputError: a source vanished.
     """
     target = Path(task.target)
     scratch = Path(tempfile.mkdtemp(dir=task.scratch))
     try:
         made = scratch / "made.nii.gz"
-        sources = Sources(task.paths)
+        sources = _reader(task.paths).sources
         facts = _MAKE[task.copy.form](task, sources, scratch, made)
         frames = _check(made, task.kind)
         sidecar = {key: value for key, value in facts.items() if key in ALLOWED} | task.sidecar
@@ -95,17 +100,21 @@ def convert(task: Task) -> Done:
         seconds = facts.get("FrameDuration", ())
         return Done(frames=frames, seconds=tuple(seconds) if isinstance(seconds, list) else ())
     except _UnusableError as error:
+        if error.args[1] == NOT_NOW:
+            _refuse_vanished(task.paths)
         return Done(*error.args)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _nifti(task: Task, sources: Sources, scratch: Path, made: Path) -> dict[str, Any]:
-    reader, copy = Reader(sources), task.copy
+    reader, copy = _reader(task.paths), task.copy
     try:
         names = names_of(copy, reader) if copy.count > 1 else [copy.first]
     except UNREADABLE as error:
         raise _unreadable(error) from None
+    if copy.count != len(names):
+        raise _UnusableError("unreadable", NOT_NOW)
     frames = [_without_texts(_unpacked(_bytes(task, reader, name))) for name in names]
     if len(frames) == 1:
         _write_gz(frames[0], made)
@@ -177,7 +186,7 @@ def _ecat(task: Task, sources: Sources, scratch: Path, made: Path) -> dict[str, 
     import nibabel
 
     path = scratch / "in.v"
-    path.write_bytes(_bytes(task, Reader(sources), task.copy.first))
+    path.write_bytes(_bytes(task, _reader(task.paths), task.copy.first))
     try:
         image = nibabel.ecat.load(path)
         data = np.asarray(image.dataobj, dtype=np.float32)
@@ -205,7 +214,7 @@ def _dicom(task: Task, sources: Sources, scratch: Path, made: Path) -> dict[str,
     if head.fault:
         raise _UnusableError(head.fault, head.note)
     if len(files) < task.copy.count:
-        raise _UnusableError("unreadable", "files of it went away")
+        raise _UnusableError("unreadable", NOT_NOW)
     content, facts = _dcm2niix(scratch / "in", scratch / "out")
     _write_gz(_without_texts(content), made)
     return facts
@@ -215,7 +224,7 @@ def _dicom_files(task: Task, sources: Sources, folder: Path) -> list[Path]:
     """The files of the series under names of our own: links, or what a zip holds."""
     folder.mkdir()
     copy, made = task.copy, []
-    reader = Reader(sources)
+    reader = _reader(task.paths)
     try:
         in_zip = sources.is_in_zip(copy.source, copy.archive)
         for number, name in enumerate(names_of(copy, reader)):
@@ -241,7 +250,7 @@ def _dcm2niix(series: Path, out: Path) -> tuple[bytes, dict[str, Any]]:
             timeout=SECONDS, check=False, stdin=subprocess.DEVNULL,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
-        raise _UnusableError("unreadable", "dcm2niix did not end in time") from None
+        raise _UnusableError("unreadable", TOO_SLOW) from None
     made = sorted(path.name for path in out.glob("*.nii"))
     if not made:
         raise _UnusableError("unreadable", "dcm2niix makes no image of it")
@@ -288,9 +297,25 @@ def _bytes(task: Task, reader: Reader, name: str) -> bytes:
 
 def _unreadable(error: BaseException) -> Exception:
     """The fault for what the source does; a full disk stays what it is."""
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return error
-    return _UnusableError("unreadable", "cannot be read from its source")
+    if isinstance(error, OSError):
+        return error if error.errno == errno.ENOSPC else _UnusableError("unreadable", NOT_NOW)
+    return _UnusableError("unreadable", "is damaged in its source")
+
+
+@lru_cache(maxsize=1)
+def _reader(paths: tuple[str, ...]) -> Reader:
+    """Of this process, so that a folder or zip is listed once for all its images."""
+    _refuse_vanished(paths)
+    return Reader(Sources(paths))
+
+
+def _refuse_vanished(paths: Sequence[str]) -> None:
+    gone = [Path(path).name for path in paths if not os.path.exists(path)]
+    if gone:
+        raise InputError(
+            f"{gone[0]}: is not there any more; when it is, run the same command again, it goes on "
+            "where it was."
+        )
 
 
 def _check(made: Path, kind: str) -> int:

@@ -107,7 +107,8 @@ class Plan:
     """All decisions on a source, and what the output's tables hold besides.
 
     `people`: code → facts for `participants.tsv`; `baselines`: code → day that sessions and
-    `--dates days` count from; `ages`: (code, session) → years.
+    `--dates days` count from; `ages`: (code, session) → years; `withdrawn`: how many people, where
+    the decisions do not tell.
     """
 
     decisions: list[Decision]
@@ -116,6 +117,7 @@ class Plan:
     baselines: dict[str, date]
     ages: dict[tuple[str, str], str]
     notes: list[str]
+    withdrawn: int = 0
 
     @property
     def taken(self) -> list[Decision]:

@@ -13,17 +13,26 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, fields, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from mri2pet.cohort.importing.heads import Head, dicom_dataset, dicom_head, head_bytes, nifti_head
-from mri2pet.cohort.importing.loni import ImageId, form_of, id_of, natural, place
+from mri2pet.cohort.importing.loni import (
+    ImageId,
+    folder_id_of,
+    form_of,
+    id_of,
+    natural,
+    place,
+)
 from mri2pet.cohort.importing.sources import Folder, Reader, Sources
 from mri2pet.cohort.importing.xml_facts import MAX_BYTES, XmlFacts, read_xml
 from mri2pet.errors import InputError
 from mri2pet.tables import read_table, write_tsv
 
-FORMAT = "1"
+FORMAT = "2"
+NOT_NOW = "could not be read"  # of a file that the disk or network did not give this time
 UNREADABLE = (OSError, KeyError, EOFError, zlib.error, zipfile.BadZipFile, RuntimeError)
 Report = Callable[[str, int], None]
 
@@ -57,11 +66,20 @@ class Copy:
 
 @dataclass
 class Index:
-    """What the sources hold. `conflicts`: keys of images whose copies differ, with a sentence."""
+    """What the sources hold.
+
+    Attributes:
+        conflicts: keys of images whose copies differ, with a sentence.
+        tables: the CSV files, each as the number of its source and its path in it.
+        settled: every file could be read; what holds only until the disk is there again is not
+            kept.
+    """
 
     copies: dict[str, list[Copy]] = field(default_factory=dict)
     xml: dict[str, XmlFacts] = field(default_factory=dict)
     conflicts: dict[str, str] = field(default_factory=dict)
+    tables: list[tuple[int, str]] = field(default_factory=list)
+    settled: bool = True
     files: int = 0
 
 
@@ -89,15 +107,18 @@ def build_index(
         index.files += len(folder.names)
         for copy in _copies(folder, reader, subject, header_person):
             index.copies.setdefault(copy.key, []).append(copy)
+            index.settled &= copy.head.note != NOT_NOW
             if watched is not None and copy.count == 1 and not copy.archive:
                 _watch_file(sources, copy, watched)
         for name in folder.names:
             if name.lower().endswith(".xml"):
                 _add_xml(index, reader, folder, name)
+            elif name.lower().endswith(".csv") and not sources.is_in_zip(
+                folder.source, folder.archive
+            ):
+                index.tables.append((folder.source, f"{folder.path}/{name}".lstrip("/")))
         report("index", len(index.copies))
-    for key, copies in index.copies.items():
-        if len(copies) > 1:
-            index.copies[key] = _one_content(index, key, copies, reader)
+    _compare(index, reader)
     return index
 
 
@@ -111,6 +132,7 @@ def read_index(folder: Path, sources: Sources) -> Index | None:
         rows = read_table(folder / "index.tsv")
         xml = read_table(folder / "index_xml.tsv")
         conflicts = read_table(folder / "index_conflicts.tsv")
+        tables = read_table(folder / "index_tables.tsv")
         known = [name.rpartition(":")[2] for name, *_ in watched if name.startswith("sources:")]
         if known != [*sources.names, FORMAT]:
             return None
@@ -122,6 +144,7 @@ def read_index(folder: Path, sources: Sources) -> Index | None:
             index.copies.setdefault(copy.key, []).append(copy)
         index.xml = {row["key"]: XmlFacts(**_without(row, "key")) for row in xml}
         index.conflicts = {row["key"]: row["sentence"] for row in conflicts}
+        index.tables = [(int(row["source"]), row["file"]) for row in tables]
         return index
     except (InputError, KeyError, ValueError, TypeError):
         return None
@@ -130,46 +153,29 @@ def read_index(folder: Path, sources: Sources) -> Index | None:
 def write_index(
     index: Index, folder: Path, sources: Sources, watched: Sequence[tuple[str, int, int]]
 ) -> None:
-    """Keeps an index: three tables of what was found, and one of what must not change."""
+    """Keeps an index: four tables of what was found, and one of what must not change."""
     rows = (_row_of(copy) for copies in index.copies.values() for copy in copies)
     write_tsv(folder / "index.tsv", _COLUMNS, rows)
     xml = ({"key": key, **_record(facts)} for key, facts in index.xml.items())
     write_tsv(folder / "index_xml.tsv", ("key", *_names(XmlFacts)), xml)
     conflicts = ({"key": k, "sentence": s} for k, s in index.conflicts.items())
     write_tsv(folder / "index_conflicts.tsv", ("key", "sentence"), conflicts)
+    tables = ({"source": str(source), "file": file} for source, file in index.tables)
+    write_tsv(folder / "index_tables.tsv", ("source", "file"), tables)
     own = [(f"sources:{name}", 0, 0) for name in (*sources.names, FORMAT)]
     places = ({"place": p, "bytes": str(b), "time": str(t)} for p, b, t in [*own, *watched])
     write_tsv(folder / "index_places.tsv", ("place", "bytes", "time"), places)
 
 
-def files_of(copy: Copy, names: Iterable[str]) -> list[str]:
-    """The files of a copy among those of its folder, in natural order."""
-    own = ImageId.of(copy.image)
-    folder_id = ImageId("S", int(copy.image[1:])) if copy.image.startswith("S") else own
-    mine = [
-        name
-        for name in names
-        if form_of(name) == copy.form
-        and (found := id_of(name, folder_id)) is not None
-        and found.key == copy.key
-    ]
-    return sorted(mine, key=natural)
-
-
 def _copies(
     folder: Folder, reader: Reader, subject: re.Pattern[str], header_person: bool
 ) -> list[Copy]:
-    images = [name for name in folder.names if form_of(name)]
-    if not images:
-        return []
     where = place(folder.path, subject)
-    groups: dict[tuple[str, str], tuple[ImageId, list[str]]] = {}
-    for name in images:
-        if (image := id_of(name, where.folder_id)) is not None:
-            groups.setdefault((image.key, form_of(name)), (image, []))[1].append(name)
     found = []
-    for (_, form), (image, names) in groups.items():
+    for (_, form), names in _grouped(folder.names, where.folder_id).items():
         names.sort(key=natural)
+        image = id_of(names[0], where.folder_id)
+        assert image is not None
         size, head = _head(folder, form, names, reader)
         person = where.subject or _subject_in(names[0], subject)
         known = head.person if header_person and subject.fullmatch(head.person) else ""
@@ -207,6 +213,8 @@ def _head(folder: Folder, form: str, names: Sequence[str], reader: Reader) -> tu
         if form == "ecat":
             return sizes[0], Head("PT")  # a format of PET scanners
         return sizes[0], Head(fault="unreadable", note="is of a form that is not read")
+    except OSError:
+        return 0, Head(fault="unreadable", note=NOT_NOW)
     except UNREADABLE:
         return 0, Head(fault="unreadable", note="cannot be read")
 
@@ -231,7 +239,8 @@ def _add_xml(index: Index, reader: Reader, folder: Folder, name: str) -> None:
     path = f"{folder.path}/{name}" if folder.path else name
     try:
         content = reader.read(folder.source, folder.archive, path, MAX_BYTES + 1)
-    except UNREADABLE:
+    except UNREADABLE as error:
+        index.settled &= not isinstance(error, OSError)
         return
     for facts in read_xml(content):
         if (image := ImageId.of(facts.image)) is not None:
@@ -246,38 +255,58 @@ def _watch_file(sources: Sources, copy: Copy, watched: list[tuple[str, int, int]
     watched.append((f"{copy.source}:{relative}", state.st_size, state.st_mtime_ns))
 
 
-def _one_content(index: Index, key: str, copies: list[Copy], reader: Reader) -> list[Copy]:
-    """The copies, the fullest first; a conflict is noted if two of them differ."""
-    copies = sorted(copies, key=lambda c: (-c.count, c.source, c.archive, c.folder, c.form))
-    people = {copy.subject for copy in copies}
-    if len(people) > 1:
-        index.conflicts[key] = f"lies in the folders of {len(people)} people"
-        return copies
-    try:
-        contents = [_content(copy, reader) for copy in copies]
-    except UNREADABLE:
-        index.conflicts[key] = "lies in two places, of which one cannot be read"
-        return copies
-    if any(not content.items() <= contents[0].items() for content in contents[1:]):
-        index.conflicts[key] = f"lies in {len(copies)} places with different contents"
-    return copies
+def _compare(index: Index, reader: Reader) -> None:
+    """Puts the fullest copy of each image first, and notes a conflict where two differ.
+
+    Copies are read in the order of their places, so that each zip is opened once.
+    """
+    several: dict[str, list[bytes | None]] = {}
+    for key, copies in index.copies.items():
+        if len(copies) > 1:
+            copies.sort(key=lambda c: (-c.count, c.source, c.archive, c.folder, c.form))
+            people = {copy.subject for copy in copies}
+            if len(people) > 1:
+                index.conflicts[key] = f"lies in the folders of {len(people)} people"
+            else:
+                several[key] = [None] * len(copies)
+    places = [
+        (index.copies[key][n], key, n) for key, found in several.items() for n in range(len(found))
+    ]
+    places.sort(key=lambda item: (item[0].source, item[0].archive, item[0].folder, item[1]))
+    for copy, key, n in places:
+        try:
+            several[key][n] = _content(copy, reader)
+        except UNREADABLE as error:
+            index.settled &= not isinstance(error, OSError)
+    for key, contents in several.items():
+        known = [_digests(content) for content in contents if content is not None]
+        if len(known) < len(contents):
+            index.conflicts[key] = "lies in two places, of which one cannot be read"
+        elif any(not content <= known[0] for content in known[1:]):
+            index.conflicts[key] = f"lies in {len(known)} places with different contents"
 
 
-def _content(copy: Copy, reader: Reader) -> dict[str, str]:
-    """SHA-256 of the file, or of the voxels of each slice of a DICOM series, by its number."""
-    found: dict[str, str] = {}
+def _content(copy: Copy, reader: Reader) -> bytes:
+    """Digests of the file, or of number and voxels of each slice of a DICOM series, one by one."""
+    found = []
     for name in names_of(copy, reader):
         path = f"{copy.folder}/{name}" if copy.folder else name
         content = reader.read(copy.source, copy.archive, path)
-        if copy.form != "dicom":
-            found[copy.form] = hashlib.sha256(content).hexdigest()
-            continue
-        dataset = dicom_dataset(content, pixels=True)
-        if dataset is None or "PixelData" not in dataset:
-            raise EOFError
-        number = str(dataset.get("InstanceNumber", ""))
-        found[number] = hashlib.sha256(dataset.PixelData).hexdigest()
-    return found
+        said = copy.form
+        if copy.form == "dicom":
+            dataset = dicom_dataset(content, pixels=True)
+            if dataset is None or "PixelData" not in dataset:
+                raise EOFError
+            said, content = str(dataset.get("InstanceNumber", "")), dataset.PixelData
+        found.append(hashlib.sha256(said.encode() + b":" + content).digest()[:_DIGEST])
+    return b"".join(found)
+
+
+def _digests(content: bytes) -> set[bytes]:
+    return {content[i : i + _DIGEST] for i in range(0, len(content), _DIGEST)}
+
+
+_DIGEST = 16  # bytes; 128 bits are enough to tell two images
 
 
 def names_of(copy: Copy, reader: Reader) -> list[str]:
@@ -286,7 +315,26 @@ def names_of(copy: Copy, reader: Reader) -> list[str]:
     Raises:
         OSError, zipfile.BadZipFile: its place cannot be looked into any more.
     """
-    return files_of(copy, reader.names(copy.source, copy.archive, copy.folder))
+    place = (copy.source, copy.archive, copy.folder)
+    groups = _groups(reader, *place, reader.time(*place))
+    return sorted(groups.get((copy.key, copy.form), ()), key=natural)
+
+
+@lru_cache(maxsize=1)
+def _groups(
+    reader: Reader, source: int, archive: str, folder: str, time: int
+) -> dict[tuple[str, str], list[str]]:
+    """(key of an image, form) → its files, of the folder that was asked for last."""
+    return _grouped(reader.names(source, archive, folder), folder_id_of(folder))
+
+
+def _grouped(names: Iterable[str], folder_id: ImageId | None) -> dict[tuple[str, str], list[str]]:
+    """(key of an image, form) → its files."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for name in names:
+        if (form := form_of(name)) and (image := id_of(name, folder_id)) is not None:
+            groups.setdefault((image.key, form), []).append(name)
+    return groups
 
 
 def _row_of(copy: Copy) -> dict[str, Any]:

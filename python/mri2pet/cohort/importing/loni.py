@@ -59,9 +59,8 @@ class Place:
 def place(folder: str, subject: re.Pattern[str]) -> Place:
     """Reads `…/<subject>/<description>/<date>/<id>`, of which parts may be missing."""
     parts = folder.split("/")
-    folder_id = None
-    if parts and (found := _FOLDER_ID.match(parts[-1])):
-        folder_id = ImageId(found.group(1), int(found.group(2)))
+    folder_id = folder_id_of(folder)
+    if folder_id is not None:
         parts = parts[:-1]
     date = time = description = ""
     if parts and (found := _DATE.match(parts[-1])):
@@ -72,6 +71,12 @@ def place(folder: str, subject: re.Pattern[str]) -> Place:
     if person and date and parts[-1] != person:
         description = parts[-1]
     return Place(person, description, date, time, folder_id)
+
+
+def folder_id_of(folder: str) -> ImageId | None:
+    """The id that the last folder of a path is, for files that name none."""
+    found = _FOLDER_ID.match(folder.rpartition("/")[2])
+    return ImageId(found.group(1), int(found.group(2))) if found else None
 
 
 def form_of(name: str) -> str:

@@ -90,8 +90,9 @@ class Writer:
         return row | {key: value or None for key, value in facts.items()}
 
     def _notes(self, decision: Decision) -> list[str]:
-        hide = self.names.hidden
-        return [n for n in decision.notes if not (hide and n.endswith(" goes first"))]
+        if not self.names.hidden:
+            return list(decision.notes)
+        return [n for n in decision.notes if not (n.endswith(" goes first") or "sub-" in n)]
 
     def file(self, decision: Decision) -> str:
         """Of a taken image, relative to the output."""

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from mri2pet.cohort.importing.convert import Done
+from mri2pet.cohort.importing.convert import PASSING, Done
 from mri2pet.cohort.importing.decision import Decision
 from mri2pet.errors import UsageError
 from mri2pet.files import write_atomically
@@ -27,7 +27,8 @@ class Entry:
 class Record:
     """`sourcedata/converted.jsonl`: a line an image, appended as they are done, sorted at the end.
 
-    A line that a kill cut short does not count; its image is made again.
+    A line that a kill cut short does not count; its image is made again. Nor does a fault of the
+    disk or network: the image is tried again.
     """
 
     def __init__(self, path: Path) -> None:
@@ -40,7 +41,8 @@ class Record:
                 entry = Entry(tree["image"], tree["state"], tree["file"], Done(**done))
             except (ValueError, KeyError, TypeError):
                 continue
-            self.entries[entry.image] = entry
+            if entry.done.note not in PASSING:
+                self.entries[entry.image] = entry
 
     def add(self, entry: Entry) -> None:
         self.entries[entry.image] = entry
@@ -63,10 +65,10 @@ def state_of(decision: Decision) -> str:
     return f"{copy.form} {copy.count} {copy.bytes}"
 
 
-def keep_options(path: Path, options: dict[str, Any], sources: list[str], *, dry: bool) -> None:
-    """Writes the options of an import down, or refuses others than those of the same output.
+def check_options(path: Path, options: dict[str, Any], sources: list[str]) -> None:
+    """Refuses other options than those that the same output was imported with.
 
-    More sources are no other options. A dry run writes nothing.
+    More sources are no other options.
 
     Raises:
         UsageError: the output is of another import, or holds something else.
@@ -75,8 +77,6 @@ def keep_options(path: Path, options: dict[str, Any], sources: list[str], *, dry
     if not path.exists():
         if root.is_dir() and any(p.name != "sourcedata" for p in root.iterdir()):
             raise UsageError(f"{root}: holds something else; name an empty folder for the import")
-        if not dry:
-            write_atomically(path, _json({"options": options, "sources": sources}))
         return
     try:
         old = json.loads(path.read_text())
@@ -92,8 +92,12 @@ def keep_options(path: Path, options: dict[str, Any], sources: list[str], *, dry
     if not set(old_sources) <= set(sources):
         gone = ", ".join(sorted(set(old_sources) - set(sources)))
         raise UsageError(f"{root}: was imported from {gone} too; name all its sources again")
-    if not dry:
-        write_atomically(path, _json(old | {"sources": sources}))
+
+
+def keep_options(path: Path, options: dict[str, Any], sources: list[str]) -> None:
+    """Writes the options of an import down before its first image is made."""
+    old = json.loads(path.read_text()) if path.exists() else {}
+    write_atomically(path, _json({**old, "options": options, "sources": sources}))
 
 
 def _line(entry: Entry) -> bytes:

@@ -18,7 +18,7 @@ from mri2pet.cohort.importing.decision import FAULTS, Decision, Plan, counts
 from mri2pet.cohort.importing.images import Wishes
 from mri2pet.cohort.importing.names import Names, pseudonyms
 from mri2pet.cohort.importing.output import Writer, summary
-from mri2pet.cohort.importing.record import Entry, Record, keep_options, state_of
+from mri2pet.cohort.importing.record import Entry, Record, check_options, keep_options, state_of
 from mri2pet.cohort.importing.sources import Sources
 from mri2pet.cohort.importing.words import FWHM_MM, STEPS
 from mri2pet.cohort.parallel import single_threaded_map
@@ -92,8 +92,7 @@ def import_cohort(
     _check(study, options)
     root, sources = Path(out), Sources(paths)
     meta = root / "sourcedata"
-    kept = _kept(study, options)
-    keep_options(meta / "import.json", kept, sources.names, dry=options.dry_run)
+    check_options(meta / "import.json", _kept(study, options), sources.names)
     if not options.dry_run:
         _clean(root)
     wishes = _wishes(options)
@@ -135,6 +134,8 @@ def _check(study: str, options: ImportOptions) -> None:
         raise UsageError("--filter and --use-contrast are for BIDS trees; see --pet-step and --t1")
     if options.pet_steps and Filters.of(options.filters).names("pet", "rec"):
         raise UsageError("--pet-step and --filter pet:rec=… both name the steps; give one of them")
+    if options.jobs < 1:
+        raise UsageError(f"--jobs {options.jobs} must be at least 1")
     if study == "ukb" and options.withdrawn is None and not options.no_withdrawn:
         raise UsageError(
             "UK Biobank asks that withdrawn people are not used; give their list with "
@@ -204,12 +205,14 @@ def _convert_all(
     progress: Progress,
 ) -> tuple[Plan, int]:
     """The plan when all that it takes is there, and how many images were made for it."""
-    scratch = root / "sourcedata" / ".part-scratch"
+    meta = root / "sourcedata"
+    scratch = meta / ".part-scratch"
     known: dict[str, Entry] = dict(record.entries)
     written = 0
     for _ in range(ROUNDS + 1):
         plan = source.decide(wishes, _faults(record, known))
         names = _names(options, plan, root)
+        keep_options(meta / "import.json", _kept(study, options), sources.names)
         tasks = {}
         for decision in plan.taken:
             file = names.file(decision.file, decision.participant)
@@ -220,7 +223,7 @@ def _convert_all(
         scratch.mkdir(parents=True, exist_ok=True)
         work = [
             (decision.image, _task(study, decision, file, sources, root, scratch, options, names))
-            for decision, file in tasks.values()
+            for decision, file in sorted(tasks.values(), key=_where)
         ]
         progress("convert", 0, len(work))
         failed = False
@@ -236,6 +239,13 @@ def _convert_all(
         if not failed:
             return plan, written
     return source.decide(wishes, _faults(record, known)), written
+
+
+def _where(item: tuple[Decision, str]) -> tuple[int, str, str, str]:
+    """By zip and folder, so that a process reads the directory of few zips, each once."""
+    copy = item[0].copy
+    assert copy is not None
+    return copy.source, copy.archive, copy.folder, item[1]
 
 
 def _convert_one(item: tuple[str, Task]) -> Done:
@@ -273,8 +283,11 @@ def _task(
     names: Names,
 ) -> Task:
     assert decision.copy is not None
+    own = {key: value for key, value in decision.sidecar.items() if key != "Sources"}
+    if not names.hidden and _are_relative(told := decision.sidecar.get("Sources")):
+        own["Sources"] = told
     sidecar: dict[str, Any] = {
-        **decision.sidecar,
+        **own,
         "Description": decision.description,
         "SourceImageID": names.of(decision.image),
         "SkullStripped": decision.sidecar.get("SkullStripped", False),
@@ -291,6 +304,16 @@ def _task(
         decision.kind,
         sidecar,
         options.link,
+    )
+
+
+def _are_relative(sources: Any) -> bool:
+    """Whether a sidecar's `Sources` are BIDS URIs or paths in the tree."""
+    return isinstance(sources, list) and all(
+        isinstance(s, str)
+        and not s.startswith(("/", "file:", "\\\\"))
+        and s[1:3] not in (":\\", ":/")
+        for s in sources
     )
 
 
@@ -357,7 +380,8 @@ def _write_record(
         "sources": sources.names,
         "counts": counts(plan.decisions),
         "people": len({decision.subject for decision in plan.taken}),
-        "withdrawn_people": len({d.subject for d in plan.decisions if d.reason == "withdrawn"}),
+        "withdrawn_people": plan.withdrawn
+        or len({d.subject for d in plan.decisions if d.reason == "withdrawn"}),
         "notes": plan.notes,
         "versions": {"mri2pet": __version__, "nibabel": nibabel.__version__},
         "tables": {path.name: _sha256(path) for path in sorted(tables)},

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import re
 from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from datetime import date
 from pathlib import Path
 
@@ -12,8 +14,8 @@ from mri2pet.cohort.importing.days import read_day
 from mri2pet.cohort.importing.decision import Decision, Plan, shown_age
 from mri2pet.cohort.importing.heads import Head
 from mri2pet.cohort.importing.images import Wishes
-from mri2pet.cohort.importing.index import Copy
-from mri2pet.cohort.importing.sources import Sources, opened_zip
+from mri2pet.cohort.importing.index import UNREADABLE, Copy
+from mri2pet.cohort.importing.sources import Reader, Sources, opened_zip
 from mri2pet.cohort.passed_over import counted
 from mri2pet.errors import InputError, UsageError
 from mri2pet.tables import number
@@ -48,8 +50,8 @@ class Source:
         for folder in sources.walk(into_zips=False):
             for name in folder.names:
                 place = f"{folder.path}/{name}" if folder.path else name
-                if (item := self._add(folder.source, place, inside=True)) is not None:
-                    held[item].add(place)
+                if (shown := self._add(folder.source, place, inside=True)) is not None:
+                    held[folder.source, shown].add(place)
         self._held = held
         people = {eid for eid, *_ in self._found}
         self._facts: dict[str, dict[tuple[str, str], str]] = {}
@@ -68,6 +70,7 @@ class Source:
             row = Decision(f"withdrawn ({counted(len(withdrawn), 'person', 'people')})")
             row.leave_out("withdrawn")
             plan.decisions.append(row)
+            plan.withdrawn = len(withdrawn)
         for decision in plan.taken:
             facts = self._facts.get(decision.subject, {})
             sex = _SEX.get(facts.get(("31", "0"), "").lower(), "")
@@ -99,16 +102,27 @@ class Source:
             decision.leave_out("not_chosen", "is left out by --subjects")
         elif field != T1_FIELD:
             decision.leave_out("not_t1", f"is of the bulk field {field}, not {T1_FIELD}")
-        elif len(places) > 1:
-            decision.leave_out("id_conflict", f"lies in {len(places)} places")
+        elif len(places) > 1 and not self._same(places):
+            decision.leave_out("id_conflict", f"lies in {len(places)} places, which differ")
         else:
-            self._take(item, source, archive, shown, faults, decision)
+            self._take(source, archive, shown, faults, decision)
         if day is None:
             decision.note("no date in the tables")
 
+    def _same(self, places: Sequence[tuple[int, str, str]]) -> bool:
+        """Whether the T1 of every place has the same bytes."""
+        reader, found = Reader(self._sources), set()
+        for source, archive, shown in places:
+            try:
+                path = _t1(self._members(source, archive, shown))
+                content = reader.read(source, archive, path) if path else b""
+            except (InputError, *UNREADABLE):
+                return False
+            found.add(hashlib.sha256(content).digest())
+        return len(found) == 1
+
     def _take(
         self,
-        item: tuple[str, str, str, str],
         source: int,
         archive: str,
         shown: str,
@@ -116,11 +130,11 @@ class Source:
         decision: Decision,
     ) -> None:
         try:
-            members = self._members(item, source, archive, shown)
+            members = self._members(source, archive, shown)
         except InputError:
             decision.leave_out("unreadable", "ends early or is no zip")
             return
-        path = next((m for m in sorted(members) if f"/{m}".endswith(f"/{MEMBER}")), "")
+        path = _t1(members)
         unusable = any("/unusable/" in f"/{member}" for member in members)
         if not path:
             why = ("marked_unusable", "") if unusable else ("unreadable", f"holds no {MEMBER}")
@@ -140,17 +154,19 @@ class Source:
         stem = f"{decision.participant}_{decision.session}"
         decision.file = f"{decision.participant}/{decision.session}/anat/{stem}_T1w.nii.gz"
 
-    def _members(
-        self, item: tuple[str, str, str, str], source: int, archive: str, shown: str
-    ) -> dict[str, int]:
+    def _members(self, source: int, archive: str, shown: str) -> dict[str, int]:
         if shown.lower().endswith(".zip"):
             real = self._sources.real(source, archive)
-            with opened_zip(real, shown) as file:
-                return {info.filename: info.file_size for info in file.infolist()}
+            directory = opened_zip(real, shown)
+            return {
+                info.filename: info.file_size
+                for folder in directory.folders()
+                for info in directory.members(folder).values()
+            }
         root = self._sources.paths[source]
-        return {path: (root / path).stat().st_size for path in self._held[item]}
+        return {path: (root / path).stat().st_size for path in self._held[source, shown]}
 
-    def _add(self, source: int, place: str, *, inside: bool) -> tuple[str, str, str, str] | None:
+    def _add(self, source: int, place: str, *, inside: bool) -> str | None:
         found = _ITEM.search(place)
         if found is None or (found.group(5) and found.end() != len(place)):
             return None
@@ -160,7 +176,7 @@ class Source:
         entry = (source, shown if zipped and inside else "", shown)
         if entry not in self._found.setdefault(item, []):
             self._found[item].append(entry)
-        return item
+        return shown
 
     def _read(self, table: Path, people: set[str]) -> None:
         """Sex, birth and visits of the people who are here, row by row: releases are large."""
@@ -190,6 +206,10 @@ class Source:
         if told is not None or decision.day is None or year is None or month is None:
             return told
         return (decision.day - date(int(year), int(month), 15)).days / 365.25
+
+
+def _t1(members: Iterable[str]) -> str:
+    return next((m for m in sorted(members) if f"/{m}".endswith(f"/{MEMBER}")), "")
 
 
 def _column(name: str) -> tuple[str, str] | None:
