@@ -45,8 +45,9 @@ def network():
     torch.manual_seed(2)
     shapes = {"mri_shape": (16, 48, 48), "pet_shape": SHAPE}
     made = Network(ModelConfig(**shapes, prediction="v", cond="concat", linear_components=2)).eval()
-    people = torch.randn(32, 2, math.prod(SHAPE)).unbind(1)
-    made.linear.fit(*people)
+    pets, mris = torch.randn(64, 2, math.prod(SHAPE)).unbind(1)
+    pets[::4] += 1  # so that a mixture is taken
+    made.linear.fit(pets, mris)
     return made
 
 
@@ -75,7 +76,7 @@ def export(tmp_path, network):
         entries.append({"graph": name, "onnx_sha256": onnx, "sha256": sha256(content)})
     tests = [{"plans": [e["sha256"] for e in entries], "passed": True, "device": "Some GPU 80GB"}]
     write_manifest(folder, {
-        "format": 3, "mri2pet": "0", "name": "small", "model_sha256": "0" * 64, "steps": 1000,
+        "format": 4, "mri2pet": "0", "name": "small", "model_sha256": "0" * 64, "steps": 1000,
         "opset": 20, "precision": "fp32", "tolerances": {}, "provenance": {},
         "model": network.config.model_dump(mode="json"), "batch": 2, "files": files,
         "pet_mean": 1.2, "pet_std": 0.3, "plans": entries, "verification": tests,
