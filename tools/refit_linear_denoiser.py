@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import math
 import sys
 from pathlib import Path
 
@@ -88,8 +89,11 @@ def main() -> int:
         return error.exit_code
     assert linear is not None
     for number, mixture in enumerate(linear.mixture.tolist(), 1):
-        normals = ", ".join(f"{w:.2f} of {m:+.1f} ± {v**0.5:.1f}" for w, m, v in mixture)
-        print(f"direction {number}: {normals}")
+        normals = (
+            f"{math.exp(odds):.2f} of {mean:+.1f} {1 + drift:+.2f} d ± {variance**0.5:.1f}"
+            for odds, _, mean, drift, variance in mixture
+        )
+        print(f"direction {number}, an MRI predicts d: {', '.join(normals)}")
     return 0
 
 

@@ -21,8 +21,8 @@ from mri2pet.engines.exported import (
     BIASES,
     DENOISER,
     ENCODER,
-    EXPECTATION,
     FILES,
+    LINEAR,
     read_export,
     write_manifest,
 )
@@ -62,7 +62,7 @@ def export(tmp_path, network):
         "weight": torch.cat([layer.weight for layer in layers]).detach(),
         "bias": torch.cat([layer.bias for layer in layers]).detach(),
         "linear": network.linear.table,
-        **{name: getattr(network.linear, name) for name in EXPECTATION},
+        **{name: getattr(network.linear, name) for name in LINEAR},
     }
     (folder / ENCODER).write_bytes(b"encoder")
     (folder / DENOISER).write_bytes(b"denoiser")
@@ -121,7 +121,9 @@ def test_the_inputs_are_those_of_the_network(run_prepare, export, network, recor
     with torch.inference_mode():
         seen = network.guide(mri)
         np.testing.assert_array_equal(arrays["guide"], seen)
-        np.testing.assert_array_equal(arrays["start"], alpha_bar()[999].sqrt() * seen[:, 1:])
+        np.testing.assert_array_equal(
+            arrays["start"], alpha_bar()[999].sqrt() * network.expected(seen)
+        )
         expected = network.block_biases(embedding, table.timesteps)
     activated = torch.nn.functional.silu(embedding + torch.from_numpy(arrays["time_embeddings"]))
     rows = activated.numpy() @ arrays["bias_weight"].T + arrays["bias_bias"]

@@ -189,7 +189,7 @@ def test_the_export_holds_a_mixture(export, model):
     assert not torch.equal(linear.mixture[0, 0], linear.mixture[0, 1])
     table = safetensors.torch.load_file(export / BIASES)["linear"]
     assert torch.equal(table, linear.table)
-    assert table.shape == (1000, 2 + 5 * 4 * 2)
+    assert table.shape == (1000, 2 + 8 * 4 * 2)
 
 
 def test_engine_and_model_must_fit(export, model):

@@ -17,8 +17,11 @@ FORMAT = 4
 MANIFEST = "manifest.json"
 ENCODER, DENOISER, BIASES = "encoder.onnx", "denoiser.onnx", "biases.safetensors"
 FILES = (ENCODER, DENOISER, BIASES)
-# Arrays in BIASES beside "weight", "bias" and "linear": attributes of a linear denoiser.
-EXPECTATION = ("mean", "directions", "regression", "offsets")
+# Arrays in BIASES beside "weight", "bias" and "linear": attributes of a linear denoiser, by which
+# an MRI predicts a PET, and by which that makes one expected.
+PREDICTION = ("mean", "directions", "regression", "offsets")
+EXPECTATION = ("mean", "directions", "mixture")
+LINEAR = (*PREDICTION, "mixture")
 # Folder of TensorRT's plans, see `tensorrt_plans`.
 PLANS = "tensorrt"
 
