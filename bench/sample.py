@@ -303,7 +303,7 @@ def _authors_loop(model: Model, mri: Tensor, batch: int, sampler: str, steps: in
             seed=0,
             subjects=torch.zeros(batch, dtype=torch.int64),
             samples=torch.arange(batch),
-            expected=guide[:, 1:] if guide is not None and guide.shape[1] == 2 else None,
+            expected=model.diffusion.expected(guide),
         )
 
 

@@ -19,9 +19,9 @@ from mri2pet.engines.exported import (
     BIASES,
     DENOISER,
     ENCODER,
-    EXPECTATION,
     FILES,
     FORMAT,
+    LINEAR,
     MANIFEST,
     PLANS,
     sha256_of,
@@ -110,7 +110,7 @@ def export_onnx(
     weights = {name: torch.cat([part[name] for part in state]) for name in ("weight", "bias")}
     if plain.linear is not None:
         weights["linear"] = plain.linear.table
-        weights |= {name: getattr(plain.linear, name) for name in EXPECTATION}
+        weights |= {name: getattr(plain.linear, name) for name in LINEAR}
     graphs = {
         ENCODER: _graph(plain.mri_encoder, [mri], ["mri"], "embedding"),
         DENOISER: _graph(Denoiser(plain, precision), arguments, names, "output"),

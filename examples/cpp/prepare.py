@@ -22,7 +22,6 @@ from mri2pet.engines.exported import (
     BIASES,
     DENOISER,
     ENCODER,
-    EXPECTATION,
     Export,
     read_export,
 )
@@ -102,11 +101,10 @@ def model_arrays(
         bias = torch.cat((bias, linear), dim=1)
     seen, start = None, torch.zeros(1, 1, *export.config.pet_shape)
     if export.config.cond == "concat":
-        expectation = {name: state[name] for name in EXPECTATION if name in state}
-        whole = guide(mri, export.config.pet_shape, expectation)
+        whole, expected = guide(mri, export.config.pet_shape, state)
         seen = whole.numpy()
-        if expectation:
-            start = alpha_bar()[table.timesteps[0]].sqrt() * whole[:, 1:]
+        if expected is not None:
+            start = alpha_bar()[table.timesteps[0]].sqrt() * expected
     return {
         "mri": mri.numpy(),
         "guide": seen,

@@ -21,8 +21,8 @@ from mri2pet.engines.exported import (
     BIASES,
     DENOISER,
     ENCODER,
-    EXPECTATION,
     FILES,
+    LINEAR,
     read_export,
     write_manifest,
 )
@@ -45,8 +45,9 @@ def network():
     torch.manual_seed(2)
     shapes = {"mri_shape": (16, 48, 48), "pet_shape": SHAPE}
     made = Network(ModelConfig(**shapes, prediction="v", cond="concat", linear_components=2)).eval()
-    people = torch.randn(32, 2, math.prod(SHAPE)).unbind(1)
-    made.linear.fit(*people)
+    pets, mris = torch.randn(64, 2, math.prod(SHAPE)).unbind(1)
+    pets[::4] += 1  # so that a mixture is taken
+    made.linear.fit(pets, mris)
     return made
 
 
@@ -61,7 +62,7 @@ def export(tmp_path, network):
         "weight": torch.cat([layer.weight for layer in layers]).detach(),
         "bias": torch.cat([layer.bias for layer in layers]).detach(),
         "linear": network.linear.table,
-        **{name: getattr(network.linear, name) for name in EXPECTATION},
+        **{name: getattr(network.linear, name) for name in LINEAR},
     }
     (folder / ENCODER).write_bytes(b"encoder")
     (folder / DENOISER).write_bytes(b"denoiser")
@@ -75,7 +76,7 @@ def export(tmp_path, network):
         entries.append({"graph": name, "onnx_sha256": onnx, "sha256": sha256(content)})
     tests = [{"plans": [e["sha256"] for e in entries], "passed": True, "device": "Some GPU 80GB"}]
     write_manifest(folder, {
-        "format": 3, "mri2pet": "0", "name": "small", "model_sha256": "0" * 64, "steps": 1000,
+        "format": 4, "mri2pet": "0", "name": "small", "model_sha256": "0" * 64, "steps": 1000,
         "opset": 20, "precision": "fp32", "tolerances": {}, "provenance": {},
         "model": network.config.model_dump(mode="json"), "batch": 2, "files": files,
         "pet_mean": 1.2, "pet_std": 0.3, "plans": entries, "verification": tests,
@@ -120,7 +121,9 @@ def test_the_inputs_are_those_of_the_network(run_prepare, export, network, recor
     with torch.inference_mode():
         seen = network.guide(mri)
         np.testing.assert_array_equal(arrays["guide"], seen)
-        np.testing.assert_array_equal(arrays["start"], alpha_bar()[999].sqrt() * seen[:, 1:])
+        np.testing.assert_array_equal(
+            arrays["start"], alpha_bar()[999].sqrt() * network.expected(seen)
+        )
         expected = network.block_biases(embedding, table.timesteps)
     activated = torch.nn.functional.silu(embedding + torch.from_numpy(arrays["time_embeddings"]))
     rows = activated.numpy() @ arrays["bias_weight"].T + arrays["bias_bias"]

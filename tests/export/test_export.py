@@ -8,11 +8,19 @@ import sys
 from types import SimpleNamespace
 
 import pytest
+import safetensors.torch
 import torch
 
 from mri2pet.checkpoint import Model, load_model
 from mri2pet.engines import load_engine, onnxruntime_engine
-from mri2pet.engines.exported import DENOISER, ENCODER, MANIFEST, read_export, write_manifest
+from mri2pet.engines.exported import (
+    BIASES,
+    DENOISER,
+    ENCODER,
+    MANIFEST,
+    read_export,
+    write_manifest,
+)
 from mri2pet.engines.onnxruntime_engine import OnnxRuntimeEngine
 from mri2pet.engines.sampling import sample, sample_subjects
 from mri2pet.engines.torch_engine import TorchEngine
@@ -166,6 +174,22 @@ def test_a_manifest_that_makes_no_sense_is_refused(copy, change):
     write_manifest(copy, manifest)
     with pytest.raises(ModelError):
         read_export(copy)
+
+
+def test_an_export_of_an_older_form_is_refused_by_its_number(copy):
+    """Format 3 held one normal distribution a direction, and arrays of other names."""
+    write_manifest(copy, json.loads((copy / MANIFEST).read_text()) | {"format": 3})
+    with pytest.raises(ModelError, match=r"format 3 is not format 4; export the model again"):
+        load_engine(copy)
+
+
+def test_the_export_holds_a_mixture(export, model):
+    """Each normal's coefficients behind the 360 of the U-Net; one that is no copy of another."""
+    linear = model.diffusion.linear
+    assert not torch.equal(linear.mixture[0, 0], linear.mixture[0, 1])
+    table = safetensors.torch.load_file(export / BIASES)["linear"]
+    assert torch.equal(table, linear.table)
+    assert table.shape == (1000, 2 + 8 * 4 * 2)
 
 
 def test_engine_and_model_must_fit(export, model):

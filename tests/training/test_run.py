@@ -188,7 +188,8 @@ def test_a_run_fits_a_linear_denoiser_to_a_network_that_was_trained_without(go):
     wanted, got = weights(without), weights(model)
     assert all(torch.allclose(got[k], wanted[k], atol=1e-6) for k in wanted)
     assert {k for k in got if k not in wanted} == {
-        f"linear.{name}" for name in ("mean", "directions", "readers", "told", "table")
+        f"linear.{name}"
+        for name in ("mean", "directions", "regression", "offsets", "mixture", "table")
     }
     assert got["linear.directions"].norm() == pytest.approx(1)
 

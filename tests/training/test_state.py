@@ -87,3 +87,25 @@ def test_a_step_after_resuming_is_the_step_without(fresh, tmp_path, fused):
 
 def test_adam_is_fused_on_a_gpu_alone(fresh):
     assert not fresh().parts["network"].optimizer.defaults["fused"]
+
+
+def test_a_checkpoint_of_a_run_with_one_normal_distribution_goes_on(fresh):
+    """Buffers of the linear denoiser had other names and fewer coefficients."""
+    before, after = stepped(fresh()), fresh()
+    wanted, found = before.parts["network"], after.parts["network"]
+    wanted.module.linear.fit(*torch.randn(2, 20, 16384, generator=torch.Generator().manual_seed(0)))
+    wanted.average = {k: v + 1 for k, v in wanted.module.state_dict().items()}
+    old = {}
+    for name, value in before.tensors().items():
+        kind, linear, buffer = name.partition("linear.")
+        if buffer == "table":  # of its one direction the first normal's gain
+            value = value[:, :3].contiguous()
+        if buffer != "mixture":
+            renamed = {"regression": "readers", "offsets": "told"}.get(buffer, buffer)
+            old[kind + linear + renamed] = value
+    after.load(old, before.progress())
+    assert found.module.linear.mixture[0, 0, -1] > 1
+    for name, value in wanted.module.state_dict().items():
+        if name not in ("linear.table", "linear.mixture"):
+            assert torch.equal(found.module.state_dict()[name], value), name
+            assert torch.equal(found.average[name], value + 1), name

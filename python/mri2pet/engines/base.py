@@ -24,17 +24,14 @@ class Conditioned:
         inputs: what it takes beside, [1, …] each: of this subject, the same at all steps. At most
             one, `nn.network.Network.guide`.
         loops: the engine's captured loops, where its evaluation can be captured.
+        expected: the PET that a linear denoiser expects, [1, 1, K, I, J]; None without.
     """
 
     bias_rows: Tensor
     evaluate: Callable[..., Tensor]
     inputs: tuple[Tensor, ...] = ()
     loops: Loops | None = None
-
-    @property
-    def expected(self) -> Tensor | None:
-        """The PET that the MRI makes a linear denoiser expect, [1, 1, K, I, J]; None without."""
-        return self.inputs[0][:, 1:] if self.inputs and self.inputs[0].shape[1] == 2 else None
+    expected: Tensor | None = None
 
     def denoise(self, x: Tensor, row: Tensor) -> Tensor:
         """The network's output for volumes of this subject."""

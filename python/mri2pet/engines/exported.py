@@ -13,12 +13,15 @@ from mri2pet.config import ModelConfig, parse_config
 from mri2pet.descriptions import read_description, write_description
 from mri2pet.errors import ModelError, UsageError
 
-FORMAT = 3
+FORMAT = 4
 MANIFEST = "manifest.json"
 ENCODER, DENOISER, BIASES = "encoder.onnx", "denoiser.onnx", "biases.safetensors"
 FILES = (ENCODER, DENOISER, BIASES)
-# Arrays in BIASES beside "weight", "bias" and "linear": attributes of a linear denoiser.
-EXPECTATION = ("mean", "directions", "readers", "told")
+# Arrays in BIASES beside "weight", "bias" and "linear": attributes of a linear denoiser, by which
+# an MRI predicts a PET, and by which that makes one expected.
+PREDICTION = ("mean", "directions", "regression", "offsets")
+EXPECTATION = ("mean", "directions", "mixture")
+LINEAR = (*PREDICTION, "mixture")
 # Folder of TensorRT's plans, see `tensorrt_plans`.
 PLANS = "tensorrt"
 

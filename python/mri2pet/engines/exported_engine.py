@@ -14,25 +14,32 @@ from torch import Tensor
 from mri2pet.config import ModelConfig
 from mri2pet.diffusion.graphed_loop import Loops
 from mri2pet.engines.base import Conditioned
-from mri2pet.engines.exported import BIASES, EXPECTATION, read_export
+from mri2pet.engines.exported import BIASES, EXPECTATION, PREDICTION, read_export
 from mri2pet.errors import UsageError
-from mri2pet.nn.linear_denoiser import expected_pet
+from mri2pet.nn.linear_denoiser import expected_pet, predicted_pet
 from mri2pet.nn.network import mri_on_pet_grid
 from mri2pet.nn.time_embedding import time_embedding
 
 
-def guide(mri: Tensor, shape: tuple[int, int, int], expectation: dict[str, Tensor]) -> Tensor:
-    """`nn.network.Network.guide` by what an export holds: [B, 1 or 2, K, I, J].
+def guide(
+    mri: Tensor, shape: tuple[int, int, int], arrays: dict[str, Tensor]
+) -> tuple[Tensor, Tensor | None]:
+    """`nn.network.Network.guide` and `expected` by what an export holds.
 
     Args:
         mri: float32 [B, 1, K, I, J] in model space.
         shape: of the PET grid.
-        expectation: arrays of `EXPECTATION`; empty where the network has no linear denoiser.
+        arrays: those of BIASES.
+
+    Returns:
+        [B, 1 or 2, K, I, J], and the expected PET where the network has a linear denoiser.
     """
     grid = mri_on_pet_grid(mri, shape)
-    if not expectation:
-        return grid
-    return torch.cat((grid, expected_pet(grid, **expectation)), dim=1)
+    if "linear" not in arrays:
+        return grid, None
+    predicted = predicted_pet(grid, **{name: arrays[name] for name in PREDICTION})
+    expected = expected_pet(predicted, **{name: arrays[name] for name in EXPECTATION})
+    return torch.cat((grid, predicted), dim=1), expected
 
 
 class ExportedEngine(ABC):
@@ -55,7 +62,7 @@ class ExportedEngine(ABC):
         state = safetensors.torch.load_file(self.export.file(BIASES), device=str(self.device))
         self._weight, self._bias = state["weight"], state["bias"]
         self._linear = state.get("linear")
-        self._expectation = {n: state[n] for n in EXPECTATION if n in state}
+        self._arrays = state
 
     @property
     def precision(self) -> str:
@@ -98,9 +105,11 @@ class ExportedEngine(ABC):
         if self._linear is not None:
             rows = torch.cat((rows, self._linear[timesteps]), dim=1)
         inputs: tuple[Tensor, ...] = ()
+        expected = None
         if self._config.cond == "concat":
-            inputs = (guide(mri, self._config.pet_shape, self._expectation),)
-        return Conditioned(rows, self._evaluate, inputs, self.loops)
+            whole, expected = guide(mri, self._config.pet_shape, self._arrays)
+            inputs = (whole,)
+        return Conditioned(rows, self._evaluate, inputs, self.loops, expected)
 
     def _evaluate(self, x: Tensor, row: Tensor, *guides: Tensor) -> Tensor:
         count = x.shape[0]

@@ -67,8 +67,9 @@ class TorchEngine:
         with whole_float32(not self.tf32):
             rows = network.block_biases(network.mri_encoder(mri), timesteps.to(self.device))
             guide = network.guide(mri)
+            expected = network.expected(guide)
         inputs = () if guide is None else (guide,)
-        return Conditioned(rows, self._evaluate, inputs, self.loops)
+        return Conditioned(rows, self._evaluate, inputs, self.loops, expected)
 
     def _evaluate(self, x: Tensor, row: Tensor, guide: Tensor | None = None) -> Tensor:
         if guide is not None:

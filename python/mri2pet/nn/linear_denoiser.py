@@ -1,40 +1,59 @@
-"""The best linear denoiser of a cohort, along the few directions that a U-Net does not see.
+"""The best denoiser of a cohort along the few directions that a U-Net does not see.
 
 How much amyloid there is is one number that thousands of voxels share: a direction in the space of
 all PETs. A network of small convolutions hardly learns to add up thousands of noisy voxels, and the
 sum says it at once. Let s be the scores of an MRI along the principal components of the cohort's
 MRIs, B s what least squares makes of them beyond the mean PET m, and u_p the first principal
-components of what is left, x_0 − m − B s. Take x_0 as normal along each of them, about
+components of what is left, x_0 − m − B s. Along each of them least squares predicts
 
     μ_p = u_p · (m + B s)
 
-with the variance λ_p. With x_t = √ᾱ x_0 + n ε, what is then to be expected of v = √ᾱ ε − n x_0 is
+What is left beyond it is taken as a mixture of normal distributions, for it is skewed: most people
+have little amyloid, and an MRI rather says whether there is any than how much. With
+d = μ_p − u_p · m the k-th has the mean δ_k, a line in d, the variance λ_k, and odds whose logarithm
+is a line in d (`nn.normal_mixture`). With x_t = √ᾱ x_0 + n ε and y = u_p · x_t − √ᾱ μ_p, the k-th
+alone would make
 
-    E[v_p | x_t] = −n μ_p + √ᾱ n (1 − λ_p) / (ᾱ λ_p + n²) (u_p · x_t − √ᾱ μ_p)
+    v_k = g_k (y − √ᾱ δ_k) − n δ_k,   g_k = √ᾱ n (1 − λ_k) / (ᾱ λ_k + n²)
 
-(Wiener's filter; the skip connection of Karras et al. 2022, "Elucidating the design space of
-diffusion-based generative models", equation 7, for directions instead of voxels). Along the u_p
-that is the network's output, in all other directions it is the U-Net's.
+of v = √ᾱ ε − n x_0 beyond −n μ_p: Wiener's filter (the skip connection of Karras et al. 2022,
+"Elucidating the design space of diffusion-based generative models", equation 7, for directions
+instead of voxels). Together they make
+
+    E[v_p | x_t] = −n μ_p + Σ_k π_k v_k,   π_k ∝ odds_k N(y; √ᾱ δ_k, ᾱ λ_k + n²)
+
+Along the u_p that is the network's output, in all other directions it is the U-Net's.
 
 The last step of the noising still holds √ᾱ x_0: little in a voxel, but in a sum over the brain as
 much as the noise. Who starts from noise alone starts from a person of far too little uptake (Lin et
 al. 2024, "Common diffusion noise schedules and sample steps are flawed"), so the sampling loop adds
-√ᾱ (m + Σ_p (μ_p − u_p · m) u_p) to the first noise.
+√ᾱ times the expected PET to the first noise, with the mixture's mean along each u_p.
 """
 
 from __future__ import annotations
+
+import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from mri2pet.diffusion.schedule import STEPS, alpha_bar
+from mri2pet.nn.normal_mixture import PARAMETERS, fit_mixture, mixture_mean
 
+NORMALS = 2
+"""K, normal distributions along a direction."""
 SCORES = 16
 """Principal components of the MRIs that are taken at most."""
 VOLUMES_A_SCORE = 16
 """Volumes behind each score of the regression; with fewer it would fit what is people's own."""
 MOST = 3.0
 """Standard deviations that an MRI moves μ_p at most: beyond, it is unlike all of the cohort."""
+COEFFICIENTS = ("gain", "shift", "drift", "scale", "centre", "tilt", "odds", "lean")
+"""Of a normal at a step: v_k = gain · y + shift + drift · μ and
+π_k ∝ exp(odds + lean · μ − ½ (scale · y − centre − tilt · μ)²)."""
+OLD_NAMES = {"readers": "regression", "told": "offsets"}
+"""Of buffers in the files of models that knew one normal distribution a direction."""
 
 
 class LinearDenoiser(nn.Module):
@@ -43,62 +62,92 @@ class LinearDenoiser(nn.Module):
     Args:
         components: P, how many directions.
         shape: (K, I, J).
+        normals: how many a mixture has at most; N below.
 
     Attributes:
         mean: float32 [voxels], m.
         directions: float32 [P, voxels], the u_p.
-        readers: float32 [P, voxels]: their products with an MRI on the PET grid say μ_p.
-        told: float32 [2, P]: those products for the mean MRI, and the most that a person's may
+        regression: float32 [P, voxels]: their products with an MRI on the PET grid say μ_p.
+        offsets: float32 [2, P]: those products for the mean MRI, and the most that a person's may
             differ from them.
-        table: float32 [1000, 2 + P], the coefficients of every step: √ᾱ, n, and for each direction
-            what u_p · x_t − √ᾱ μ_p is multiplied by.
+        mixture: float32 [P, N, 5]: `PARAMETERS` of every normal.
+        table: float32 [1000, 2 + 8·P·N], what is computed with at every step: √ᾱ, n, and the
+            `COEFFICIENTS` [8, P, N] of the mixtures.
     """
 
     mean: Tensor
     directions: Tensor
-    readers: Tensor
-    told: Tensor
+    regression: Tensor
+    offsets: Tensor
+    mixture: Tensor
     table: Tensor
 
-    def __init__(self, components: int, shape: tuple[int, int, int]) -> None:
+    def __init__(
+        self, components: int, shape: tuple[int, int, int], normals: int = NORMALS
+    ) -> None:
         super().__init__()
         voxels = shape[0] * shape[1] * shape[2]
         self.register_buffer("mean", torch.zeros(voxels))
-        for name in ("directions", "readers"):
+        for name in ("directions", "regression"):
             self.register_buffer(name, torch.zeros(components, voxels))
-        self.register_buffer("told", torch.zeros(2, components))
-        self.register_buffer("table", torch.zeros(STEPS, 2 + components))
+        self.register_buffer("offsets", torch.zeros(2, components))
+        self.register_buffer("mixture", torch.zeros(components, normals, len(PARAMETERS)))
+        columns = 2 + len(COEFFICIENTS) * components * normals
+        self.register_buffer("table", torch.zeros(STEPS, columns))
 
     def rows(self, t: Tensor) -> Tensor:
-        """The coefficients of t int64 [B]: float32 [B, 2 + P]."""
+        """The coefficients of t int64 [B]: float32 [B, 2 + 8·P·N]."""
         return self.table[t]
 
-    def expected(self, mri: Tensor) -> Tensor:
-        """The expected PET of MRIs on the PET grid, see `expected_pet`."""
-        return expected_pet(mri, self.mean, self.directions, self.readers, self.told)
+    def predicted(self, mri: Tensor) -> Tensor:
+        """What MRIs on the PET grid predict, see `predicted_pet`."""
+        return predicted_pet(mri, self.mean, self.directions, self.regression, self.offsets)
 
-    def forward(self, output: Tensor, x_t: Tensor, rows: Tensor, expected: Tensor) -> Tensor:
+    def expected(self, predicted: Tensor) -> Tensor:
+        """The expected PET, see `expected_pet`."""
+        return expected_pet(predicted, self.mean, self.directions, self.mixture)
+
+    def forward(self, output: Tensor, x_t: Tensor, rows: Tensor, predicted: Tensor) -> Tensor:
         """ṽ, float32 [B, 1, K, I, J].
 
         Args:
             output, x_t: of the U-Net, and what it saw, [B, 1, K, I, J].
-            rows: of the steps, `rows` [B, 2 + P].
-            expected: the expected PET of the MRI, [B, 1, K, I, J].
+            rows: of the steps, `rows` [B, 2 + 8·P·N].
+            predicted: by the MRI, `predicted` [B, 1, K, I, J].
         """
         rows = rows.float()
-        root, n, gains = rows[:, 0:1], rows[:, 1:2], rows[:, 2:]
+        root, n = rows[:, 0:1], rows[:, 1:2]
         with torch.autocast(x_t.device.type, enabled=False):
-            output, x, mu = (each.float().flatten(1) for each in (output, x_t, expected))
-            wanted = gains * ((x - root * mu) @ self.directions.T)
+            output, x, mu = (each.float().flatten(1) for each in (output, x_t, predicted))
+            y, along = (x - root * mu) @ self.directions.T, mu @ self.directions.T
+            wanted = self._posterior(rows[:, 2:], y, along)
             changed = wanted - (output + n * mu) @ self.directions.T
             return (output + changed @ self.directions).reshape(x_t.shape)
+
+    def _posterior(self, rows: Tensor, y: Tensor, mu: Tensor) -> Tensor:
+        """Σ_k π_k v_k [B, P] from the rows [B, 8·P·N], y and μ [B, P], by what every engine can.
+
+        The largest of the exponents is taken off, so that one share at least is no 0.
+        """
+        shape = self.mixture.shape[:2]
+        width = shape.numel()
+        gain, shift, drift, scale, centre, tilt, odds, lean = (
+            rows[:, i * width : (i + 1) * width].reshape(-1, *shape)
+            for i in range(len(COEFFICIENTS))
+        )
+        y, mu = y[:, :, None], mu[:, :, None]
+        far = scale * y - (centre + tilt * mu)
+        exponents = odds + lean * mu - 0.5 * far * far
+        shares = (exponents - exponents.amax(2, keepdim=True)).exp()
+        return (shares * (gain * y + (shift + drift * mu))).sum(2) / shares.sum(2)
 
     @torch.no_grad()
     def fit(self, volumes: Tensor, mris: Tensor) -> None:
         """Takes all from standardised PETs and the MRIs on their grid, float32 [N, voxels] each.
 
         At most N // 4 directions and N // 16 scores are taken: along more, a sample's variance
-        says nothing. All is computed from products of the volumes in float64, and the largest
+        says nothing. What is left of N PETs after a mean and S scores varies by its sum of squares
+        over N − 1 − S. All is computed from products of the volumes in float64, and the largest
         value of a direction is positive, so the same volumes give the same denoiser. One volume
         alone, or one with a value that is not finite, changes nothing: training says which it is.
         """
@@ -107,58 +156,122 @@ class LinearDenoiser(nn.Module):
             return
         mean, mri_mean = (v.mean(0, dtype=torch.float64).float() for v in (volumes, mris))
         rest, mri_rest = volumes - mean, mris - mri_mean
-        along, variances = _components(mri_rest, min(SCORES, count // VOLUMES_A_SCORE))
-        known = (variances > 1e-9 * variances[:1])[:, None]
-        readers = torch.where(known, along / variances.sqrt()[:, None].float(), 0.0)
+        along, lengths = _components(mri_rest, min(SCORES, count // VOLUMES_A_SCORE))
+        variances = lengths.square().sum(0) / (count - 1)
+        known = variances > 1e-9 * variances[:1]
+        readers = torch.where(known[:, None], along / variances.sqrt()[:, None].float(), 0.0)
         scores = mri_rest @ readers.T
         images = scores.T @ rest / (count - 1)
         rest -= scores @ images
         most = min(components, count // 4)
-        directions, variances = _components(rest, most)
+        directions, residuals = _components(rest, most)
+        residuals *= (count / (count - 1 - int(known.sum()))) ** 0.5
         by_score = images @ directions.T
-        readers = by_score.T @ readers
+        regression = by_score.T @ readers
+        mixture = torch.zeros(self.mixture.shape, dtype=torch.float64)
+        for p in range(most):
+            told = scores.double() @ by_score[:, p].double()
+            mixture[p] = fit_mixture(told, residuals[:, p], mixture.shape[1])
         self.mean.copy_(mean)
         self.directions.zero_()[:most] = directions
-        self.readers.zero_()[:most] = readers
-        self.told.zero_()
-        self.told[0, :most] = readers @ mri_mean
-        self.told[1, :most] = MOST * by_score.norm(dim=0)
-        self.table.zero_()[:, : 2 + most] = _coefficients(variances).to(self.table)
+        self.regression.zero_()[:most] = regression
+        self.offsets.zero_()
+        self.offsets[0, :most] = regression @ mri_mean
+        self.offsets[1, :most] = MOST * by_score.norm(dim=0)
+        self.mixture.copy_(mixture)
+        self.table.copy_(_table(mixture[:most], directions @ mean, components))
+
+    def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *others: Any) -> None:
+        """Also takes the buffers of a model that knew one normal distribution a direction."""
+        for old, new in OLD_NAMES.items():
+            if prefix + old in state:
+                state[prefix + new] = state.pop(prefix + old)
+        if prefix + "table" in state and prefix + "mixture" not in state:
+            table, mixture = _renewed(state[prefix + "table"], self.mixture.shape[1])
+            state[prefix + "table"], state[prefix + "mixture"] = table, mixture
+        super()._load_from_state_dict(state, prefix, *others)
 
 
-def expected_pet(
-    mri: Tensor, mean: Tensor, directions: Tensor, readers: Tensor, told: Tensor
+def predicted_pet(
+    mri: Tensor, mean: Tensor, directions: Tensor, regression: Tensor, offsets: Tensor
 ) -> Tensor:
     """m + Σ_p (μ_p − u_p · m) u_p, standardised, float32 [B, 1, K, I, J].
 
     Args:
         mri: [B, 1, K, I, J] in [0, 1], on the PET grid.
-        mean, directions, readers, told: attributes of `LinearDenoiser`.
+        mean, directions, regression, offsets: attributes of `LinearDenoiser`.
     """
     with torch.autocast(mri.device.type, enabled=False):
-        says = mri.float().flatten(1) @ readers.T - told[0]
-        return (mean + says.clamp(-told[1], told[1]) @ directions).reshape(mri.shape)
+        says = mri.float().flatten(1) @ regression.T - offsets[0]
+        return (mean + says.clamp(-offsets[1], offsets[1]) @ directions).reshape(mri.shape)
 
 
-def _coefficients(variances: Tensor) -> Tensor:
-    """`LinearDenoiser.table` in float64, from λ [P]."""
-    a = alpha_bar().double()[:, None]
+def expected_pet(predicted: Tensor, mean: Tensor, directions: Tensor, mixture: Tensor) -> Tensor:
+    """The predicted PET [B, 1, K, I, J] and the mixtures' means beyond it, standardised.
+
+    Args:
+        predicted: by `predicted_pet`.
+        mean, directions, mixture: attributes of `LinearDenoiser`.
+    """
+    with torch.autocast(predicted.device.type, enabled=False):
+        beyond = mixture_mean(mixture, (predicted.flatten(1) - mean) @ directions.T)
+        return predicted + (beyond @ directions).reshape(predicted.shape)
+
+
+def _table(mixture: Tensor, of_mean: Tensor, components: int) -> Tensor:
+    """`LinearDenoiser.table` in float64 for so many directions, those without a mixture all 0.
+
+    Args:
+        mixture: float64 [P, N, 5].
+        of_mean: u_p · m [P], where d begins.
+    """
+    a = alpha_bar().double()[:, None, None]
     root, n = a.sqrt(), (1 - a).sqrt()
-    return torch.cat((root, n, root * n * (1 - variances) / (a * variances + 1 - a)), dim=1)
+    odds, lean, mean, drift, variance = mixture.unbind(2)
+    of_mean = of_mean.double()[:, None]
+    mean, odds = mean - drift * of_mean, odds - lean * of_mean
+    seen = a * variance + 1 - a
+    gain, scale = root * n * (1 - variance) / seen, seen.rsqrt()
+    each = gain * root + n
+    columns = (
+        *(gain, -each * mean, -each * drift),
+        *(scale, scale * root * mean, scale * root * drift),
+        *(odds - 0.5 * seen.log(), lean.expand_as(seen)),
+    )
+    table = torch.zeros(STEPS, len(columns), components, mixture.shape[1], dtype=torch.float64)
+    table[:, :, : len(mixture)] = torch.stack(columns, dim=1)
+    return torch.cat((root.flatten(1), n.flatten(1), table.flatten(1)), dim=1)
+
+
+def _renewed(table: Tensor, normals: int) -> tuple[Tensor, Tensor]:
+    """Table and mixture of one normal distribution a direction, from √ᾱ, n and gains [1000, 2 + P].
+
+    It becomes `normals` alike ones; the variance follows from the gain of the last step.
+    """
+    gains = table[:, 2:, None].expand(-1, -1, normals)
+    new = torch.zeros(STEPS, len(COEFFICIENTS), *gains.shape[1:], dtype=table.dtype)
+    new[:, 0] = gains
+    root, n, gain = table[-1, 0].double(), table[-1, 1].double(), gains[-1].double()
+    variances = torch.where(gain == 0, 0.0, n * (root - gain * n) / (gain * root**2 + root * n))
+    mixture = torch.zeros(*gain.shape, len(PARAMETERS), dtype=table.dtype)
+    mixture[..., 0] = torch.where(gain == 0, 0.0, -math.log(normals))
+    mixture[..., -1] = variances
+    return torch.cat((table[:, :2], new.flatten(1)), dim=1), mixture
 
 
 def _components(centred: Tensor, most: int) -> tuple[Tensor, Tensor]:
     """Principal components of N centred volumes, float32 [N, voxels], the first `most` of them.
 
-    Returns: unit directions float32 [most, voxels] and their variances in float64.
+    Returns: unit directions float32 [most, voxels], and how far the volumes lie along each, in
+    float64 [N, most].
     """
     products = _products(centred)
     values, vectors = torch.linalg.eigh(products)
     values, vectors = values.flip(0)[:most].clamp_min(1e-12), vectors.flip(1)[:, :most]
     along = (vectors / values.sqrt()).T.float() @ centred
     peak = along.abs().argmax(dim=1, keepdim=True)
-    along = along * along.gather(1, peak).sign()
-    return along, values / (len(centred) - 1)
+    signs = along.gather(1, peak).sign()
+    return along * signs, vectors * values.sqrt() * signs.double().T
 
 
 def _products(centred: Tensor) -> Tensor:

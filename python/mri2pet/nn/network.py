@@ -39,15 +39,19 @@ class Network(nn.Module):
     def guide(self, mri: Tensor) -> Tensor | None:
         """What `denoise` takes beside x_t with `cond: concat`, [B, 1 or 2, K, I, J]; else None.
 
-        The MRI on the PET grid, which the U-Net sees, and the PET that it makes the linear denoiser
-        expect where the network has one.
+        The MRI on the PET grid, which the U-Net sees, and the PET that it predicts by the linear
+        denoiser where the network has one.
         """
         if self.config.cond != "concat":
             return None
         mri = mri_on_pet_grid(mri, self.config.pet_shape)
         if self.linear is None:
             return mri
-        return torch.cat((mri, self.linear.expected(mri)), dim=1)
+        return torch.cat((mri, self.linear.predicted(mri)), dim=1)
+
+    def expected(self, guide: Tensor | None) -> Tensor | None:
+        """The expected PET of a `guide`, [B, 1, K, I, J]; None without a linear denoiser."""
+        return None if self.linear is None or guide is None else self.linear.expected(guide[:, 1:])
 
     def block_biases(self, mri_embedding: Tensor, t: Tensor) -> Tensor:
         """[B, 256] and t int64 [B] → all that depends on step and MRI embedding.

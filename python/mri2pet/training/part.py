@@ -140,9 +140,11 @@ class Part:
             if name.startswith(prefix):
                 kind, _, rest = name.removeprefix(prefix).partition(".")
                 kinds[kind][rest] = value
-        self.module.load_state_dict(kinds["network"])
-        for name, value in kinds["average"].items():
+        # By the module, which knows what older runs called its buffers.
+        self.module.load_state_dict(kinds["average"])
+        for name, value in self.module.state_dict().items():
             self.average[name].copy_(value)
+        self.module.load_state_dict(kinds["network"])
         for name, parameter in self.module.named_parameters():
             state = {
                 key: kinds["adam"][f"{key}.{name}"]
