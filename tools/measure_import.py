@@ -28,8 +28,9 @@ from mri2pet.cohort.importing.heads import Head, dicom_dataset
 from mri2pet.cohort.importing.images import Wishes
 from mri2pet.cohort.importing.index import Copy, Index, build_index, write_index
 from mri2pet.cohort.importing.names import Names
+from mri2pet.cohort.importing.options import ImportOptions
 from mri2pet.cohort.importing.output import Writer
-from mri2pet.cohort.importing.run import ImportOptions, import_cohort
+from mri2pet.cohort.importing.run import import_cohort
 from mri2pet.cohort.importing.sources import Sources
 from mri2pet.cohort.importing.study import ADNI
 from mri2pet.cohort.importing.xml_facts import XmlFacts
@@ -80,7 +81,8 @@ def decide(folder: Path) -> dict[str, float]:
         lambda what, done, total: None,
     )  # fmt: skip
     plan = source.decide(Wishes(("6mm",)), {})
-    Writer(folder, "adni", "derivative", sources.names, Names(), False).import_table(plan)
+    shown = {name: name for name in sources.names}
+    Writer(folder, "adni", "derivative", shown, Names(), False).import_table(plan)
     return {
         "images": len(plan.decisions),
         "taken": len(plan.taken),

@@ -85,6 +85,17 @@ def test_a_worker_that_is_killed_is_replaced_and_its_subject_begun_again(go: Any
     assert "fewer --jobs" in results[2].reason
 
 
+def test_many_people_go_through_few_workers_once_each(go: Any) -> None:
+    ears = Ears()
+    stems = ["a1", "b2", "killed3", "c4", "refused5", "d6", "e7", "f8"]
+    results = go(*stems, observer=ears)
+    failed = {"refused5"}
+    assert [r.status for r in results] == ["failed" if s in failed else "done" for s in stems]
+    done = [r for r in results if r.status == "done"]
+    assert [int(np.asarray(r.pet.dataobj)[0, 0, 0]) for r in done] == [1, 2, 3, 4, 6, 7, 8]
+    assert len(ears.heard) == len(stems)
+
+
 def test_a_failure_to_draw_is_that_subjects_alone(go: Any) -> None:
     results = go("a1", "b9", "c3")
     assert [r.status for r in results] == ["done", "failed", "done"]

@@ -112,8 +112,13 @@ def import_(
         ),
     ] = "",
     t1: Annotated[
-        str, typer.Option(metavar="processed|original", help="Which T1s go first.")
-    ] = "processed",
+        str,
+        typer.Option(
+            metavar="processed|original",
+            help="Which T1s go first. ADNI and PPMI: processed if not given. BIDS trees: processed "
+            "puts rec-norm before all. UK Biobank has one T1 a visit.",
+        ),
+    ] = "",
     link: Annotated[
         bool, typer.Option("--link/--copy", help="Link NIfTI files that need no change.")
     ] = False,
@@ -142,7 +147,8 @@ def import_(
     sourcedata/import.tsv in it says of every image whether it was taken, and why.
     """
     from mri2pet.cli.progress import ImportBar
-    from mri2pet.cohort.importing.run import ImportOptions, import_cohort
+    from mri2pet.cohort.importing.options import ImportOptions
+    from mri2pet.cohort.importing.run import import_cohort
     from mri2pet.errors import UsageError
 
     if dates not in ("real", "days"):

@@ -81,11 +81,14 @@ class _Pet:
         return self.step if entity == "rec" else self.image.name.get(entity)
 
 
-def choose_t1s(subjects: Iterable[Subject], filters: Filters, *, use_contrast: bool) -> Chosen:
+def choose_t1s(
+    subjects: Iterable[Subject], filters: Filters, *, use_contrast: bool, processed: bool = False
+) -> Chosen:
     """One T1 of every session.
 
     First those without `rec-`, then by `rec-`; those without `acq-`; the lowest `run-`; by name.
-    The first whose header is that of a head's 3D image is taken.
+    With `processed`, `rec-norm` goes before all. The first whose header is that of a head's 3D
+    image is taken.
     """
     chosen = Chosen()
     candidates = []
@@ -96,7 +99,8 @@ def choose_t1s(subjects: Iterable[Subject], filters: Filters, *, use_contrast: b
         elif rank is None:
             chosen.leave_out(image, ("not_chosen", "is left out by --filter"))
         else:
-            candidates.append(_Candidate(image, rank))
+            raw = 0 if processed and image.name.get("rec").lower() == "norm" else 1
+            candidates.append(_Candidate(image, (*rank, raw)))
     _first_of_each_session(candidates, chosen)
     return chosen
 

@@ -26,6 +26,7 @@ def ray_map(
     address: str,
     *,
     gpus: int = 0,
+    lost: Callable[[Mri2petError], Result] | None = None,
 ) -> Iterator[tuple[Task, Result]]:
     """(task, result) as they finish, each task in a Ray worker of one thread.
 
@@ -39,6 +40,8 @@ def ray_map(
         address: `local` starts a cluster on this machine; `host:port`, `ray://host:port` or `auto`
             (the one that runs on this machine) names one that is there.
         gpus: that a task takes.
+        lost: the result of a task whose workers died again and again, by its error; without it
+            such a task ends all.
 
     Raises:
         UsageError: Ray is not installed, or there is no cluster at the address.
@@ -57,11 +60,14 @@ def ray_map(
             try:
                 result = ray.get(done)
             except (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError):
-                raise Mri2petError(
+                error = Mri2petError(
                     f"a Ray worker died {RETRIES + 1} times at the same scan, most often for lack "
                     "of memory; run the same command again with fewer jobs, it goes on where it "
                     "was."
-                ) from None
+                )
+                if lost is None:
+                    raise error from None
+                result = lost(error)
             yield pending.pop(done), result
     finally:
         if ours:

@@ -10,13 +10,14 @@ from typing import Any
 
 from mri2pet.cohort.on_ray import ray_map
 from mri2pet.devices import choose_device
-from mri2pet.errors import Mri2petError, UsageError
+from mri2pet.errors import UsageError
 from mri2pet.synthesis.inputs import SubjectInput
 from mri2pet.synthesis.observer import Observer
 from mri2pet.synthesis.options import SynthesisOptions
 from mri2pet.synthesis.outputs import Layout
 from mri2pet.synthesis.result import SynthesisResult
 from mri2pet.synthesis.subject import SubjectRunner, from_files
+from mri2pet.synthesis.workers import portable
 
 Answer = tuple[str, Any]  # status and sidecar, or "failed" and the error
 
@@ -33,19 +34,22 @@ def run_on_ray(
     """One result per subject, in their order; each is told when it is there.
 
     The images, the model and `out` must be at the same paths on every machine. A subject whose
-    worker dies is begun again, three times.
+    worker dies is begun again, three times; then it is a failed one and the rest go on.
 
     Raises:
         UsageError: a model in memory; Ray is not installed or does not answer.
-        Mri2petError: a subject's workers died again and again.
+        Mri2petError: the only subject failed.
     """
     options = _portable(options)
     gpus = 1 if choose_device(options.device) == "cuda" else 0
     places = {id(subject): place for place, subject in enumerate(subjects)}
     results: dict[int, SynthesisResult] = {}
     work = _Work(options, out, layout)
-    for subject, (status, content) in ray_map(work, list(subjects), jobs, address, gpus=gpus):
+    answers = ray_map(work, list(subjects), jobs, address, gpus=gpus, lost=_lost)
+    for subject, (status, content) in answers:
         if status == "failed":
+            if len(subjects) == 1:
+                raise content
             result = SynthesisResult(subject.label, "failed", error=content)
         else:
             assert out is not None
@@ -54,6 +58,10 @@ def run_on_ray(
         results[places[id(subject)]] = result
         observer.subject_finished(result)
     return [results[place] for place in range(len(subjects))]
+
+
+def _lost(error: Exception) -> Answer:
+    return "failed", error
 
 
 def _portable(options: SynthesisOptions) -> SynthesisOptions:
@@ -81,10 +89,8 @@ class _Work:
     def __call__(self, subject: SubjectInput) -> Answer:
         try:
             result = _runner(self.options, self.out, self.layout).run(subject)
-        except Mri2petError as error:
-            return "failed", error
         except Exception as error:
-            return "failed", RuntimeError(f"{type(error).__name__}: {error}")
+            return "failed", portable(error)
         return result.status, result.sidecar
 
 

@@ -2,7 +2,8 @@
 
 A worker runs a subject from its image to its files, as one process alone would; only its call for
 samples goes through a pipe to the process that holds the model. So the numbers are the same, the
-model is loaded once, and a GPU gets the calls of several people at one time.
+model is loaded once, and a GPU gets the calls of several people at one time. While it draws, no
+worker waits for its next subject: it was given one ahead.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 TRIES = 3
 """How often a subject is begun whose worker is ended from outside."""
+END_S = 20.0
+"""How long a worker that has nothing left to do may take to end, s."""
 
 
 def run_in_workers(
@@ -57,11 +60,12 @@ def run_in_workers(
 
 @dataclass
 class _Worker:
-    """A process, the end of its pipe here, and the subject it is at (its place)."""
+    """A process, the end of its pipe here, the place of its subject, and of the one after it."""
 
     process: Any
     pipe: Connection
     place: int
+    ahead: int | None = None
 
 
 @dataclass
@@ -107,6 +111,8 @@ class _Pool:
                 asking.append((worker, *content))
             else:
                 self._done(worker, *content)
+        if asking:
+            self._give_ahead()
         if self.engine.device.type == "cuda":
             self._draw(asking)
         else:
@@ -123,22 +129,38 @@ class _Pool:
                 self.engine, mris, numbers, self.runner.options, step
             )
         except Exception as error:
-            drawn = [error] * len(workers)
+            if len(asking) > 1:  # one of them, or all at once, was too much: each for itself
+                for one in asking:
+                    self._draw([one])
+                return
+            drawn = [portable(error)]
         for worker, samples in zip(workers, drawn, strict=True):
             with contextlib.suppress(OSError):  # a worker that is gone is found by its pipe
-                worker.pipe.send(samples)
+                worker.pipe.send(("samples", samples))
 
     def _give(self, worker: _Worker) -> None:
-        """The next subject, or the end."""
-        if not self.waiting:
+        """The next subject, which it may have already, or the end."""
+        if worker.ahead is not None:
+            worker.place, worker.ahead = worker.ahead, None
+        elif self.waiting:
+            worker.place = self.waiting.popleft()
+            self._send(worker, worker.place)
+        else:
             self._part(worker)
             return
-        worker.place = self.waiting.popleft()
         self.tries[worker.place] += 1
-        subject = self.subjects[worker.place]
-        self.runner.observer.subject_started(subject.label)
-        with contextlib.suppress(OSError):
-            worker.pipe.send(subject)
+        self.runner.observer.subject_started(self.subjects[worker.place].label)
+
+    def _give_ahead(self) -> None:
+        """One more subject for each worker, as long as there are more than workers."""
+        for worker in self.workers:
+            if worker.ahead is None and len(self.waiting) > len(self.workers):
+                worker.ahead = self.waiting.popleft()
+                self._send(worker, worker.ahead)
+
+    def _send(self, worker: _Worker, place: int) -> None:
+        with contextlib.suppress(OSError):  # as above
+            worker.pipe.send(("subject", self.subjects[place]))
 
     def _done(self, worker: _Worker, status: str, content: Any) -> None:
         subject = self.subjects[worker.place]
@@ -153,7 +175,10 @@ class _Pool:
 
     def _lost(self, worker: _Worker) -> None:
         """A worker was ended by the system or a person: its subject is begun again."""
+        worker.process.kill()  # where the pipe alone broke
         self._part(worker)
+        if worker.ahead is not None:
+            self.waiting.appendleft(worker.ahead)
         if self.tries[worker.place] < TRIES:
             self.waiting.append(worker.place)
         else:
@@ -172,7 +197,10 @@ class _Pool:
     def _part(self, worker: _Worker) -> None:
         self.workers.remove(worker)
         worker.pipe.close()
-        worker.process.join()
+        worker.process.join(END_S)
+        if worker.process.is_alive():
+            worker.process.kill()
+            worker.process.join()
 
     def dismiss(self) -> None:
         """Ends all workers that are left."""
@@ -190,10 +218,14 @@ def _work(pipe: Connection, runner: SubjectRunner) -> None:
     """A worker: subjects come through the pipe until it is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that hired it
     start_worker()
+    ahead: deque[SubjectInput] = deque()
 
     def draw(mri: np.ndarray, number: int, on_step: OnStep | None) -> np.ndarray:
         pipe.send(("draw", mri, number))
-        samples: Any = pipe.recv()
+        kind, samples = pipe.recv()
+        while kind == "subject":
+            ahead.append(samples)
+            kind, samples = pipe.recv()
         if isinstance(samples, Exception):
             raise samples
         return samples  # type: ignore[no-any-return]
@@ -201,7 +233,7 @@ def _work(pipe: Connection, runner: SubjectRunner) -> None:
     runner = replace(runner, model=replace(runner.model, draw=draw))
     while True:
         try:
-            subject = pipe.recv()
+            subject = ahead.popleft() if ahead else pipe.recv()[1]
         except EOFError:
             return
         answer: tuple[str, str, Any]
@@ -209,11 +241,11 @@ def _work(pipe: Connection, runner: SubjectRunner) -> None:
             result = runner.run(subject)
             answer = ("done", result.status, result.sidecar)
         except Exception as error:
-            answer = ("done", "failed", _portable(error))
+            answer = ("done", "failed", portable(error))
         pipe.send(answer)
 
 
-def _portable(error: Exception) -> Exception:
+def portable(error: Exception) -> Exception:
     """The error itself where it survives a pipe, else one of the same words."""
     import pickle
 

@@ -77,6 +77,13 @@ class Source:
         plan.notes[:0] = self._notes
         return plan
 
+    def people(self) -> set[str]:
+        """Everybody of whom an image is listed or found, in each way that lists may name them."""
+        found = {name for listed in self._lists.values() for name in listed.people}
+        found |= {copy.subject for copies in self.index.copies.values() for copy in copies}
+        found |= {facts.subject for facts in self.index.xml.values()}
+        return found | {self.study.participant(name)[4:] for name in found}
+
     def _index(
         self,
         keep: Path | None,

@@ -17,7 +17,15 @@ from mri2pet.cohort.importing.decision import Decision, Plan, Visit, shown_age
 from mri2pet.cohort.importing.heads import Head
 from mri2pet.cohort.importing.images import Wishes
 from mri2pet.cohort.importing.index import Copy
+from mri2pet.cohort.importing.record import state_of
 from mri2pet.cohort.importing.sources import Sources
+from mri2pet.cohort.importing.undated import (
+    content_of,
+    session_labels,
+    tells_date,
+    told_apart,
+    undated,
+)
 from mri2pet.cohort.importing.words import REC
 from mri2pet.cohort.labels import PERSON, Labels
 from mri2pet.cohort.names import matched
@@ -42,18 +50,29 @@ class _Tree:
 class Source:
     """The trees and what is chosen of them.
 
+    Args:
+        days: no date may be told, not by a label either.
+
+    Attributes:
+        read: the tables of people and visits.
+        plain: image → its id without dates, of those that hold one; with `days` alone.
+
     Raises:
-        UsageError: a source is no folder. InputError: a table cannot be read.
+        UsageError: a source is no folder, or the trees' names do not tell their people apart.
+        InputError: a table cannot be read.
     """
 
     dataset_type = "derivative"
 
-    def __init__(self, sources: Sources) -> None:
+    def __init__(self, sources: Sources, *, days: bool = False) -> None:
         for path in sources.paths:
             if not path.is_dir():
                 raise UsageError(f"{path}: a BIDS tree must be a folder; unpack it")
-        self._sources = sources
+        self._sources, self._days = sources, days
         self.read: list[Path] = []
+        self.plain: dict[str, str] = {}
+        self._contents: dict[str, str] = {}
+        self._labels: dict[str, dict[str, str]] = {}
         self._relative: set[str] = set()
         self._whens: dict[str, When | None] = {}
         self._conflicts: set[str] = set()
@@ -68,13 +87,25 @@ class Source:
             self._trees.append(tree)
             self._misplaced += [(tree, image) for image in passed]
             self._date(tree)
-            if (root / "participants.tsv").is_file():
-                self.read.append(root / "participants.tsv")
+            tables = [root / "participants.tsv", *sorted((root / "phenotype").glob("[!.]*.tsv"))]
+            self.read += [table for table in tables if table.is_file()]
+        people = Counter(name for tree in self._trees for name in tree.participants.values())
+        if any(times > 1 for times in people.values()):
+            raise UsageError(
+                "people of two trees get one name, because the trees' folders are called alike; "
+                "rename one of the folders"
+            )
+        self._name()
 
     @property
     def relative(self) -> bool:
         """Whether some dates are days since a baseline: then no calendar date can be written."""
         return bool(self._relative)
+
+    def people(self) -> set[str]:
+        """Everybody of whom an image is found, in each way that lists may name them."""
+        found = {n[4:] for t in self._trees for pair in t.participants.items() for n in pair}
+        return found.union(*(_people(tree, image.file) for tree, image in self._misplaced))
 
     def decide(self, wishes: Wishes, faults: dict[str, tuple[str, str, str]]) -> Plan:
         """The plan; a T1 or PET that proved unusable stays out, and the next is asked.
@@ -96,6 +127,7 @@ class Source:
         for tree, image in self._misplaced:
             decision = Decision(self._sources.shown(tree.number, "", image.file))
             decision.leave_out(_REASON.get(image.reason, image.reason), image.sentence)
+            self._undate(decision, tree, image.file)
             if wishes.withdrawn & _people(tree, image.file):
                 decision = Decision(f"withdrawn-{len(plan.decisions) + 1:06d}")
                 decision.leave_out("withdrawn")
@@ -118,12 +150,14 @@ class Source:
         by_step = Filters.of([f"pet:rec={','.join(recs)}"] if recs else [])
         filters = Filters((*wishes.filters.filters, *by_step.filters))
         sidecars = Sidecars(tree.root)
-        t1s = choose_t1s(subjects, filters, use_contrast=wishes.use_contrast)
+        processed = wishes.first_t1 == "processed"
+        t1s = choose_t1s(subjects, filters, use_contrast=wishes.use_contrast, processed=processed)
         pets = choose_pets(subjects, filters, sidecars)
         by_file = {image.file: image for subject in subjects for image in subject.images}
         for passed in (*t1s.passed_over, *pets.passed_over):
             decision = self._decision(tree, by_file[passed.file])
             decision.leave_out(_REASON.get(passed.reason, passed.reason), passed.sentence)
+            self._undate(decision, tree, passed.file)
             plan.decisions.append(decision)
         found = Found([])
         for subject in subjects:
@@ -135,7 +169,7 @@ class Source:
                 if decision.image in self._conflicts:
                     decision.leave_out("date_conflict", "has two dates in the tables")
                     continue
-                self._take(decision, image, sidecars, pets.step_of.get(image.file, ""))
+                self._take(decision, tree, image, sidecars, pets.step_of.get(image.file, ""))
                 if image.kind == "pet":
                     steps[decision.step] += 1
                 first = plan.baselines.get(decision.subject, decision.day)
@@ -163,7 +197,7 @@ class Source:
                 decision.image = f"withdrawn-{len(plan.decisions) + 1:06d}"
             elif wishes.subjects is not None and not names & wishes.subjects:
                 decision.leave_out("not_chosen", "is left out by --subjects")
-            elif reason and state == f"nifti 1 {_size(image.path)}":
+            elif reason and state == state_of(self._with_copy(decision, tree, image)):
                 decision.leave_out(reason, note)
             else:
                 kept.images.append(image)
@@ -174,7 +208,7 @@ class Source:
     def _decision(self, tree: _Tree, image: Image) -> Decision:
         shown = self._sources.shown(tree.number, "", image.file)
         participant = tree.participants[image.subject]
-        session = image.session or "ses-01"
+        session = self._session(participant, image.session)
         decision = Decision(shown, participant[4:], participant, session, image.kind, place=shown)
         moment = self._whens.get(shown)
         if moment is not None:
@@ -182,17 +216,28 @@ class Source:
             decision.date_from = "list"
         return decision
 
-    def _take(self, decision: Decision, image: Image, sidecars: Sidecars, step: str) -> None:
-        decision.reason = "taken"
+    def _with_copy(self, decision: Decision, tree: _Tree, image: Image) -> Decision:
         folder, _, first = image.file.rpartition("/")
-        number_of = next(t.number for t in self._trees if t.root in image.path.parents)
         decision.copy = Copy(
-            decision.image, number_of, "", folder, first, "nifti", 1, _size(image.path),
+            decision.image, tree.number, "", folder, first, "nifti", 1, _size(image.path),
             decision.subject, "", "", "", Head(),
         )  # fmt: skip
+        if decision.image in self.plain:  # an id that may be another image's by the next run
+            if decision.image not in self._contents:
+                self._contents[decision.image] = content_of(image.path)
+            decision.content = self._contents[decision.image]
+        return decision
+
+    def _take(
+        self, decision: Decision, tree: _Tree, image: Image, sidecars: Sidecars, step: str
+    ) -> None:
+        decision.reason = "taken"
+        self._with_copy(decision, tree, image)
         told = sidecars.of(image.path)
-        decision.sidecar = {key: value for key, value in told.items() if key in ALLOWED}
-        decision.description = str(told.get("Description", ""))
+        hidden = {"Sources"} if self._days else set()
+        decision.sidecar = {k: value for k, value in told.items() if k in ALLOWED - hidden}
+        description = str(told.get("Description", ""))
+        decision.description = "" if self._days and tells_date(description) else description
         stem = f"{decision.participant}_{decision.session}"
         where = f"{decision.participant}/{decision.session}"
         if image.kind == "mri":
@@ -223,6 +268,54 @@ class Source:
                 if own is not None and own.origin == "baseline":
                     self._relative.add(tree.participants[subject.name][4:])
 
+    def _name(self) -> None:
+        """Labels of sessions, and with `days` the names of images, as the output has them."""
+        names: list[tuple[str, str]] = []
+        for tree in self._trees:
+            for subject in tree.subjects:
+                participant = tree.participants[subject.name]
+                days: dict[str, int | None] = {}
+                for session in subject.sessions:
+                    shown = [self._shown(tree, i) for i in subject.images if i.session == session]
+                    moments = [m for s in shown if (m := self._whens[s]) is not None]
+                    days[session] = min((_day(m).toordinal() for m in moments), default=None)
+                labels = session_labels(days) if self._days else {}
+                if not labels and {"", "ses-01"} <= set(subject.sessions):
+                    labels = {session: session or "ses-00" for session in subject.sessions}
+                self._labels[participant] = labels
+                names += [(self._shown(tree, i), self._plain(tree, i.file)) for i in subject.images]
+        for tree, passed in self._misplaced:
+            shown = self._sources.shown(tree.number, "", passed.file)
+            names.append((shown, self._plain(tree, passed.file)))
+        if self._days:
+            self.plain = told_apart(names)
+
+    def _shown(self, tree: _Tree, image: Image) -> str:
+        return self._sources.shown(tree.number, "", image.file)
+
+    def _plain(self, tree: _Tree, file: str, text: str = "") -> str:
+        """A path, or a text on it, without dates."""
+        labels = self._labels.get(tree.participants.get(file.partition("/")[0], ""), {})
+        return (
+            undated(text, labels)
+            if text
+            else self._sources.shown(tree.number, "", undated(file, labels))
+        )
+
+    def _undate(self, decision: Decision, tree: _Tree, file: str) -> None:
+        if self._days:
+            decision.notes = tuple(self._plain(tree, file, note) for note in decision.notes)
+
+    def _session(self, participant: str, session: str) -> str:
+        return self._labels.get(participant, {}).get(session) or session or "ses-01"
+
+    def _session_of_visit(self, participant: str, session: str) -> str:
+        """Of a row in a table; '' where the label is no folder's and may tell a date."""
+        labels = self._labels.get(participant, {})
+        if not self._days or (not labels and not tells_date(session)):
+            return session
+        return labels.get(session, "") if session else ""
+
     def _tables(self, tree: _Tree, found: Found, plan: Plan) -> None:
         taken: dict[str, set[str]] = defaultdict(set)
         for decision in plan.taken:
@@ -235,7 +328,9 @@ class Source:
                 for session, moment, value in labels.visits(subject):
                     if code in taken:
                         day = _day(moment) if moment else None
-                        plan.visits.append(Visit(code, name, day, value, session))
+                        label = self._session_of_visit(tree.participants[subject], session)
+                        if label or day or not session:
+                            plan.visits.append(Visit(code, name, day, value, label))
         rows = read_table(tree.root / "participants.tsv")
         names = matched({cell(row, PERSON) for row in rows} - {""}, tree.participants, "sub-")
         for row in rows:

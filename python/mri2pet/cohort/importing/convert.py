@@ -48,17 +48,22 @@ class Task:
     Attributes:
         paths: of the sources, in their order.
         target: of the image, `.nii.gz`.
+        scratch: a folder on the target's disk, for images without a text in their head.
+        workshop: a folder outside of the output, for files of the source and their links.
         sidecar: what is known beside the head.
         link: NIfTI is linked where its head holds no text.
+        private: no path of the source may be told, not even by a link.
     """
 
     copy: Copy
     paths: tuple[str, ...]
     target: str
     scratch: str
+    workshop: str
     kind: str
     sidecar: dict[str, Any]
     link: bool = False
+    private: bool = False
 
 
 @dataclass(frozen=True)
@@ -84,10 +89,11 @@ def convert(task: Task) -> Done:
     """
     target = Path(task.target)
     scratch = Path(tempfile.mkdtemp(dir=task.scratch))
+    workshop = Path(tempfile.mkdtemp(dir=task.workshop))
     try:
         made = scratch / "made.nii.gz"
         sources = _reader(task.paths).sources
-        facts = _MAKE[task.copy.form](task, sources, scratch, made)
+        facts = _MAKE[task.copy.form](task, sources, workshop, made)
         frames = _check(made, task.kind)
         sidecar = {key: value for key, value in facts.items() if key in ALLOWED} | task.sidecar
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -105,9 +111,10 @@ def convert(task: Task) -> Done:
         return Done(*error.args)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+        shutil.rmtree(workshop, ignore_errors=True)
 
 
-def _nifti(task: Task, sources: Sources, scratch: Path, made: Path) -> dict[str, Any]:
+def _nifti(task: Task, sources: Sources, workshop: Path, made: Path) -> dict[str, Any]:
     reader, copy = _reader(task.paths), task.copy
     try:
         names = names_of(copy, reader) if copy.count > 1 else [copy.first]
@@ -181,11 +188,11 @@ def _without_texts(content: bytes) -> bytes:
 _NIFTI2_MAGIC = (b"n+2\0", b"ni2\0")
 
 
-def _ecat(task: Task, sources: Sources, scratch: Path, made: Path) -> dict[str, Any]:
+def _ecat(task: Task, sources: Sources, workshop: Path, made: Path) -> dict[str, Any]:
     """All frames of an ECAT 7 file; their times, ms in its heads, as s in the facts."""
     import nibabel
 
-    path = scratch / "in.v"
+    path = workshop / "in.v"
     path.write_bytes(_bytes(task, _reader(task.paths), task.copy.first))
     try:
         image = nibabel.ecat.load(path)
@@ -208,14 +215,14 @@ def _ecat(task: Task, sources: Sources, scratch: Path, made: Path) -> dict[str, 
     return facts
 
 
-def _dicom(task: Task, sources: Sources, scratch: Path, made: Path) -> dict[str, Any]:
-    files = _dicom_files(task, sources, scratch / "in")
+def _dicom(task: Task, sources: Sources, workshop: Path, made: Path) -> dict[str, Any]:
+    files = _dicom_files(task, sources, workshop / "in")
     head = task.copy.head
     if head.fault:
         raise _UnusableError(head.fault, head.note)
     if len(files) < task.copy.count:
         raise _UnusableError("unreadable", NOT_NOW)
-    content, facts = _dcm2niix(scratch / "in", scratch / "out")
+    content, facts = _dcm2niix(workshop / "in", workshop / "out")
     _write_gz(_without_texts(content), made)
     return facts
 
@@ -346,13 +353,17 @@ def _link(task: Task, sources: Sources, target: Path) -> bool:
     ):
         return False
     source = sources.paths[copy.source] / copy.folder / copy.first
-    content = gzip.decompress(source.read_bytes())
-    if content != _without_texts(content):
+    packed = source.read_bytes()
+    content = gzip.decompress(packed)
+    told = packed[3:8] if task.private else packed[3:4]  # gzip keeps a file's name and time
+    if any(told) or content != _without_texts(content):
         return False
     target.unlink(missing_ok=True)
     try:
         os.link(source, target)
     except OSError:
+        if task.private:
+            return False
         target.symlink_to(os.path.relpath(source.resolve(), target.parent.resolve()))
     return True
 

@@ -52,6 +52,7 @@ class Decision:
         day: of the acquisition; `time` of the day where a folder has it.
         file: relative to the output, '' for what is not taken.
         sidecar: what the source's own sidecar says and may be written.
+        content: tells the source apart from others of its size, where its id may pass to another.
     """
 
     image: str
@@ -74,6 +75,7 @@ class Decision:
     notes: tuple[str, ...] = ()
     copy: Copy | None = None
     sidecar: dict[str, Any] = field(default_factory=dict)
+    content: str = ""
 
     @property
     def taken(self) -> bool:

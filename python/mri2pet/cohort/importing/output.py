@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path, PurePosixPath
@@ -35,12 +35,15 @@ _LABEL_TEXT = {
 
 @dataclass(frozen=True)
 class Writer:
-    """Where and how the tables are written. With `days` no calendar date is."""
+    """Where and how the tables are written. With `days` no calendar date is.
+
+    `sources`: name of a source → how it is shown.
+    """
 
     root: Path
     study: str
     dataset_type: str
-    sources: Sequence[str]
+    sources: Mapping[str, str]
     names: Names
     days: bool
 
@@ -73,6 +76,7 @@ class Writer:
         place = decision.place
         if self.days or self.names.hidden:  # folders are named by code and date
             place = place.partition("/")[0]
+            place = self.sources.get(place, place)
         facts = {
             "participant_id": self.names.of(decision.participant),
             "session_id": decision.session,
@@ -128,7 +132,9 @@ class Writer:
                         "Description": f"mri2pet cohort import {self.study}",
                     }
                 ],
-                "SourceDatasets": [{"URL": "n/a", "Version": name} for name in self.sources],
+                "SourceDatasets": [
+                    {"URL": "n/a", "Version": name} for name in self.sources.values()
+                ],
             },
         )
         text = (
@@ -233,14 +239,15 @@ class Writer:
         write_atomically(self.root / name, (json.dumps(tree, indent=2) + "\n").encode())
 
 
-def summary(plan: Plan) -> list[str]:
-    """Taken per modality and step, left out per reason: a line each."""
+def summary(plan: Plan, missing: Mapping[str, int]) -> list[str]:
+    """Taken per modality and step, left out per reason, ids of nobody per option: a line each."""
     kinds: dict[str, int] = defaultdict(int)
     for decision in plan.taken:
         kinds["T1" if decision.kind == "mri" else f"AV45 PET {decision.step}"] += 1
     lines = [f"{'taken':<10} {number:>7}  {kind}" for kind, number in sorted(kinds.items())]
-    return lines + [
+    lines += [
         f"{'left out':<10} {number:>7}  {reason}"
         for reason, number in counts(plan.decisions).items()
         if reason != "taken"
     ]
+    return lines + [f"{'not found':<10} {n:>7}  ids of {of}" for of, n in missing.items() if n]

@@ -62,7 +62,8 @@ class Source:
     def decide(self, wishes: Wishes, faults: dict[str, tuple[str, str, str]]) -> Plan:
         """The plan; people who withdrew are counted in one row and named nowhere."""
         plan = Plan([], [], {}, {}, {}, [])
-        withdrawn = {eid for eid, *_ in self._found} & wishes.withdrawn
+        people = {eid for eid, *_ in self._found}
+        withdrawn = {eid for eid in people if {eid, f"UKB{eid}"} & wishes.withdrawn}
         for item in sorted(self._found):
             if item[0] not in withdrawn:
                 self._decide(item, wishes, faults, plan)
@@ -81,6 +82,11 @@ class Source:
             age = self._age(facts, decision)
             plan.ages[decision.subject, decision.session] = shown_age(age)
         return plan
+
+    def people(self) -> set[str]:
+        """Everybody of whom an image is found, in each way that lists may name them."""
+        found = {eid for eid, *_ in self._found}
+        return found | {f"UKB{eid}" for eid in found}
 
     def _decide(
         self,
