@@ -285,8 +285,8 @@ class Source:
                 self._labels[participant] = labels
                 names += [(self._shown(tree, i), self._plain(tree, i.file)) for i in subject.images]
         for tree, passed in self._misplaced:
-            shown = self._sources.shown(tree.number, "", passed.file)
-            names.append((shown, self._plain(tree, passed.file)))
+            place = self._sources.shown(tree.number, "", passed.file)
+            names.append((place, self._plain(tree, passed.file)))
         if self._days:
             self.plain = told_apart(names)
 
