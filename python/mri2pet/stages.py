@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from importlib import resources
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
 from mri2pet.baselines import find_baseline
 from mri2pet.baselines.checks import SOURCES, check_config
 from mri2pet.config import Config, parse_config, preset_names
@@ -70,9 +72,9 @@ def staged(preset: Tree, settings: Tree) -> Tree:
         settings = _laid_over(settings, {"training": {"ablation": "vanilla", "baseline": "none"}})
         given = settings["training"]
     stage, ablation = given.get("stage", "finetune"), given.get("ablation", "none")
-    if stage not in STAGES:
+    if not isinstance(stage, str) or stage not in STAGES:
         raise UsageError(f"unknown stage {stage!r}; there are {', '.join(STAGES)}")
-    if ablation not in ABLATIONS:
+    if not isinstance(ablation, str) or ablation not in ABLATIONS:
         raise UsageError(f"unknown ablation {ablation!r}; there are {', '.join(ABLATIONS)}")
     if stage not in ABLATIONS[ablation]:
         raise UsageError(f"the ablation {ablation} has no stage {stage}")
@@ -99,9 +101,20 @@ def _of_baseline(settings: Tree, stage: str) -> Tree:
         made = SOURCES.get(baseline.source or "")
         hint = f"; its source is made with {made}" if made else ""
         raise UsageError(f"the baseline {name} has no stage {stage}{hint}")
-    as_authors = settings.get("baseline", {}).get("as_authors", False)
+    as_authors = _is_true(settings.get("baseline", {}).get("as_authors", False))
     authors = dict(baseline.authors_settings) if as_authors else {}
     return _laid_over(baseline.settings[stage], authors)
+
+
+def _is_true(value: object) -> bool:
+    """Whether the configuration takes a value for true: "no" and "False" it does not.
+
+    What is neither true nor false is refused when the whole tree is read.
+    """
+    try:
+        return TypeAdapter(bool).validate_python(value)
+    except ValidationError:
+        return False
 
 
 def _laid_over(tree: Tree, layer: Tree) -> Tree:

@@ -17,7 +17,8 @@ from .cases import Case, configuration
 
 
 @pytest.mark.parametrize("n_critic", [1, 2, 3])
-def test_both_heads_meet_generator_steps(n_critic):
+def test_kinds_of_step(n_critic):
+    """Both heads meet generator steps."""
     config = configuration(n_critic=n_critic)
     turns = [phase for u in range(8 * n_critic) for phase in BASELINE.phases(u, config)]
     of_generator = [phase.kind for phase in turns if phase.part == "generator"]

@@ -11,10 +11,12 @@ import safetensors.torch
 import torch
 
 from mri2pet.baselines import FILES, find_baseline
+from mri2pet.baselines.checks import check_share
 from mri2pet.checkpoint import DESCRIPTION, load_critic, load_model
 from mri2pet.errors import ModelError, UsageError
 from mri2pet.stages import load_config
 from mri2pet.training import log, train
+from mri2pet.training.start import find_start
 from mri2pet.training.summary import summarise_run, table
 
 from ..training.conftest import MemoryCohort
@@ -144,6 +146,10 @@ def test_a_damaged_or_missing_critic_is_refused(sources, tmp_path):
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
+        (["training.baseline=[1]"], r"unknown baseline \[1\]; there are gan"),
+        (["training.stage=[1]"], r"unknown stage \[1\]; there are"),
+        (["training.ablation={}"], r"unknown ablation \{\}; there are"),
+        (["training.baseline=gan", "baseline.as_authors=perhaps"], "baseline.as_authors: "),
         (["training.baseline=style-gan"], "unknown baseline 'style-gan'; there are gan, diffau"),
         (["training.baseline=gan", "training.ablation=no-laplacian"], "do not go together"),
         (["training.baseline=gan", "training.ablation=no-style"], "do not go together"),
@@ -169,7 +175,7 @@ def test_a_start_or_a_micro_batch_that_does_not_fit_is_refused(go, sources, tmp_
     def refused(told, name, *settings):
         with pytest.raises(UsageError, match=told):
             go(name, "refused", *settings)
-        assert not (tmp_path / "refused" / "checkpoints").exists()
+        assert not (tmp_path / "refused").exists()
 
     refused("of the family diffusion", "cdc", "training.init=demo")
     refused("of the family gan", "ddpm-pa", f"training.init={sources['gan']}")
@@ -228,10 +234,67 @@ def test_a_baseline_is_laid_over_the_preset(name, sources):
     assert all(getattr(training, key) == getattr(preset, key) for key in kept)
 
 
+@pytest.mark.parametrize("name", FILES)
+def test_a_baseline_is_laid_over_a_preset_of_other_numbers(name):
+    """Preset compact has a schedule, bfloat16, late steps and the MRI as a channel."""
+    start = ("training.init=any",) if find_baseline(name).source else ()
+    config, preset = (
+        load_config("compact", settings) for settings in ((f"training.baseline={name}", *start), ())
+    )
+    changed = {"baseline": name, "micro_batch": 16, "laplacian_weight": 0.0}
+    if start:
+        changed["init"] = "any"
+    if find_baseline(name).family == "gan":
+        changed |= {"lr": 1e-4, "lr_schedule": "constant", "warmup_volumes": 0, "late_share": 0.0}
+        changed |= {"precision": "fp32", "grad_clip": None if name == "gan" else 0.5}
+        model = {"family": "gan", "cond": "embedding", "linear_components": 0}
+    else:
+        model = {}  # the loss and the start are another's, nothing else
+    assert config.training == preset.training.model_copy(update=changed)
+    assert config.model == preset.model.model_copy(update=model)
+
+
+@pytest.mark.parametrize("ablation", ["none", "no-style"])
+def test_the_gan_of_a_pretraining_learns_the_mri(ablation):
+    """`no-style` says of a baseline what is so anyway."""
+    settings = ("training.baseline=gan", "training.stage=pretrain")
+    config = load_config("paper", (*settings, f"training.ablation={ablation}"))
+    training = config.training
+    assert (training.target, training.epochs, training.grad_clip) == ("mri", 250, 0.5)
+
+
+def test_the_micro_batch_is_asked_for_of_each_process():
+    config = load_config("compact", ["training.baseline=cdc", "training.init=any"])
+    for processes in (1, 2):  # 8 volumes or 4 for each
+        check_share(config, processes)
+    with pytest.raises(UsageError, match=r"2 volumes for each process: .* at least 4 at a time"):
+        check_share(config, 4)
+    check_share(load_config("compact"), 8)  # a method that compares no volumes takes one
+
+
+def test_a_source_is_frozen_and_evaluates(sources):
+    config = load_config("compact", (*SMALL, *of("cdc", sources)))
+    start = find_start(config, torch.device("cpu"))
+    assert set(start.modules) == {"generator", "critic"}
+    for module in start.modules.values():
+        assert not any(m.training for m in module.modules())
+        assert not any(p.requires_grad for p in module.parameters())
+
+
 def test_authors_numbers_stand_below_the_user_s(sources):
     settings = (*of("ddpm-pa", sources), "baseline.as_authors=true")
     assert load_config("paper", settings).baseline.pairwise == 0.5
     assert load_config("paper", (*settings, "baseline.pairwise=2")).baseline.pairwise == 2
+
+
+@pytest.mark.parametrize(
+    ("said", "weight"), [("true", 0.5), ("yes", 0.5), ("False", 4), ("no", 4), ("0", 4)]
+)
+def test_authors_numbers_come_with_their_formulas_alone(said, weight):
+    """However a truth is written: `--set` hands on a word as it is."""
+    settings = ("training.baseline=ddpm-pa", "training.init=any", f"baseline.as_authors={said}")
+    config = load_config("paper", settings).baseline
+    assert (config.as_authors, config.pairwise) == (weight == 0.5, weight)
 
 
 @pytest.fixture
@@ -245,15 +308,17 @@ def one_thread():
 @pytest.mark.slow
 @pytest.mark.usefixtures("one_thread")
 @pytest.mark.skipif(not torch.distributed.is_available(), reason="torch has no distributed part")
-def test_two_processes_train_like_one(go, tmp_path):
+@pytest.mark.parametrize("name", ["gan", "maskgan", "ddpm-pa"])
+def test_two_processes_train_like_one(go, sources, tmp_path, name):
     """Micro-batches are the same ones; rounding is left, and where running statistics went."""
     more = ("training.batch_size=8", "training.volumes=8", "baseline.n_critic=1")
-    one = checkpoint(go("gan", "one", *more))
-    settings = (*SMALL, "training.baseline=gan", *more)
-    two = checkpoint(launch(tmp_path, 2, settings))
-    for part in ("critic", "generator"):
-        moments = [name for name in one if name.startswith(f"{part}.adam.exp_avg.")]
-        a, b = (torch.cat([state[n].flatten() for n in moments]) for state in (one, two))
+    more += ("training.precision=fp32", "training.warmup_volumes=0")  # as what is launched has them
+    one = checkpoint(go(name, "one", *more))
+    two = checkpoint(launch(tmp_path, 2, (*SMALL, *of(name, sources), *more)))
+    family = find_baseline(name).family
+    for part in ("critic.", "generator.") if family == "gan" else ("",):
+        moments = [key for key in one if key.startswith(f"{part}adam.exp_avg.")]
+        a, b = (torch.cat([state[key].flatten() for key in moments]) for state in (one, two))
         assert (a - b).norm() < 1e-4 * a.norm()
 
 

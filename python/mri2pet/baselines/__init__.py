@@ -30,7 +30,7 @@ def find_baseline(name: str) -> Baseline:
         raise UsageError(
             "the baseline vanilla is the ablation of that name; give no other ablation"
         )
-    if name not in FILES:
+    if not isinstance(name, str) or name not in FILES:
         raise UsageError(f"unknown baseline {name!r}; there are {', '.join(FILES)}, vanilla")
     return _in_file(FILES[name])
 
