@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
-from mri2pet.errors import InputError, UsageError
+from mri2pet.errors import InputError, Mri2petError, UsageError
 from mri2pet.evaluation.compare import compare
 from mri2pet.evaluation.features import KINDS
 from mri2pet.evaluation.hypothesis import stars
@@ -281,6 +281,12 @@ def test_folders_without_an_evaluation_are_refused(tmp_path):
         compare([tmp_path / "cut"], tmp_path / "table")
 
 
+def test_the_floor_has_as_many_scans_as_are_compared(tmp_path):
+    out = write(tmp_path / "out", rows=ROWS[:6])
+    notes = " ".join(compare([out], tmp_path / "table").table.notes)
+    assert "; 24 axial slices" in notes, "6 scans of 4 slices on all sides, of 10 training scans"
+
+
 def test_features_that_are_missing_leave_their_columns_out(tmp_path):
     out = write(tmp_path / "out")
     (out / "features" / NETWORK / "one_sample" / f"{ROWS[3]}.npy").unlink()
@@ -294,6 +300,9 @@ def test_features_that_are_missing_leave_their_columns_out(tmp_path):
 def test_a_random_network_has_no_meaning_and_says_so(tmp_path):
     result = compare([write(tmp_path / "out", pretrained=False)], tmp_path / "table")
     assert "Random network: FID and KID have no meaning." in result.table.notes
+    headings = [c.heading for c in result.table.columns if c.heading.startswith(("FID", "KID"))]
+    said = [heading.endswith("(random network, no meaning)") for heading in headings]
+    assert said == [True, True, True, False], "all but what the paper prints"
 
 
 def test_few_people_and_nan(tmp_path):
@@ -306,6 +315,53 @@ def test_few_people_and_nan(tmp_path):
     assert "one person gives no interval" in " ".join(result.table.notes)
     (line,) = (x for x in (tmp_path / "table.md").read_text().splitlines() if "linearly" in x)
     assert line.split("|")[2].strip() == "–"
+
+
+def test_features_of_a_model_that_draws_nan_are_a_dash(tmp_path):
+    out = write(tmp_path / "out")
+    as_paper(out)
+    for kind in ("one_sample", "as_paper/one_sample"):
+        save(out, kind, ROWS[0], np.full((4, 6), np.nan))
+    result = compare([out], tmp_path / "table", paper=True)
+    sample, floor = result.table.rows[0].cells, result.table.rows[-1].cells
+    assert {sample[key].text(2) for key in ("fid", "fid_infinity", "kid")} == {"–"}
+    assert "as_paper.fid" not in sample
+    assert math.isfinite(floor["fid"].value)
+    lines = [line for line in read_table(tmp_path / "table_tests.tsv") if line["metric"] == "kid"]
+    assert {(line["difference"], line["better"]) for line in lines} == {("nan", "")}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        f"features/{NETWORK}/measured/{ROWS[0]}.npy",
+        f"features/{NETWORK}/features.json",
+        f"as_paper/{ROWS[0]}.json",
+    ],
+)
+def test_damaged_files_are_named(name, tmp_path):
+    out = write(tmp_path / "out", rows=ROWS[:2])
+    as_paper(out, ROWS[:2])
+    path = out / name
+    path.write_bytes(path.read_bytes()[:20])
+    with pytest.raises(InputError, match=f"{path.name}: is damaged; remove it and run the same"):
+        compare([out], tmp_path / "table", paper=True)
+    assert not list(tmp_path.glob("table*"))
+
+
+def test_a_table_without_a_name_or_a_place_is_refused(tmp_path):
+    from mri2pet.evaluation.feature_files import compare_features
+
+    out = write(tmp_path / "out", rows=ROWS[:2])
+    real = npz(tmp_path / "real.npz", 0, range(2))
+    for nameless in (".", "/", ".."):
+        with pytest.raises(UsageError, match="give a name for the table"):
+            compare([out], nameless)
+        with pytest.raises(UsageError, match="give a name for the table"):
+            compare_features(real, real, nameless)
+    (tmp_path / "file").touch()
+    with pytest.raises(Mri2petError, match=r"table\.md: cannot be written"):
+        compare([out], tmp_path / "file" / "table")
 
 
 def npz(path, seed, people, d=5, **more):
@@ -335,11 +391,17 @@ def test_features_of_another_network(tmp_path):
     np.savez(tmp_path / "f.npz", features=np.zeros((4, 5)), subject=list("abc"))
     np.savez(tmp_path / "g.npz", features=np.zeros((1, 5)), subject=["a"])
     (tmp_path / "h.npz").write_text("no archive")
+    (tmp_path / "i.npz").write_bytes(real.read_bytes()[:-30])
+    changed = bytearray(real.read_bytes())
+    changed[300] ^= 255
+    (tmp_path / "j.npz").write_bytes(changed)
+    with (tmp_path / "k.npz").open("wb") as file:
+        np.save(file, np.zeros((4, 5)))
     for name, message in (
         ("e", "not finite"),
         ("f", "do not fit"),
         ("g", "1 rows"),
-        ("h", r"is no \.npz"),
+        *((damaged, r"is no \.npz") for damaged in "hijk"),
     ):
         with pytest.raises(InputError, match=message):
             compare_features(real, tmp_path / f"{name}.npz", tmp_path / "none")
