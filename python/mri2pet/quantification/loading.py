@@ -110,10 +110,10 @@ def _result(source: Source, what: Quantification) -> Measured:
     try:
         name = sidecar["outputs"]["pet"]
         cortical = sidecar["measurements"]["cortical_suvr"]
-        samples, interval, ends = cortical["samples"], None, None
+        samples = cortical["samples"]
         # The calibration of a model speaks of the built-in composite alone.
-        if what.composite.key == BUILT_IN and (interval := cortical.get("interval")):
-            ends = (interval["low"], interval["high"], interval["level"])
+        interval = cortical.get("interval") if what.composite.key == BUILT_IN else None
+        ends = interval and (interval["low"], interval["high"], interval["level"])
         drawn_by = sidecar["model"]
         model = {key: drawn_by[key] for key in ("name", "sha256")}
         if "members" in drawn_by:

@@ -79,12 +79,12 @@ def quantify(
     return Quantified(people, out, beside, failures)
 
 
-def _refuse_others(table: Path, beside: Path) -> None:
+def _refuse_others(out: Path, beside: Path) -> None:
     """Keep files that this command has not written, such as the sidecar of the PET itself."""
     header = "\t".join(list(COLUMNS)[:4])
     try:
-        foreign = table.exists() and not table.read_bytes().startswith(header.encode())
-        name = table
+        foreign = out.exists() and not out.read_bytes().startswith(header.encode())
+        name = out
         if not foreign and beside.exists():
             name, tree = beside, read_json(beside)
             foreign = not {"columns", "values", "composite"} <= tree.keys()
@@ -92,6 +92,5 @@ def _refuse_others(table: Path, beside: Path) -> None:
         foreign = True
     if foreign:
         raise UsageError(
-            f"--out {table}: {name.name} is there and is none of this command's; choose another "
-            "name"
+            f"--out {out}: {name.name} is there and is none of this command's; choose another name"
         )
