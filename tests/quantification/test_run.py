@@ -177,6 +177,9 @@ def test_files_of_others_are_not_overwritten(result, tmp_path):
     with pytest.raises(UsageError, match=r"sub-03_pet\.json is there and is none of"):
         quantify([result], table, what)
     assert other.read_text() == '{"FrameDuration": [300]}'
+    other.write_text("no JSON")
+    with pytest.raises(UsageError, match=r"sub-03_pet\.json is there and is none of"):
+        quantify([result], table, what)
     assert not table.exists()
     names = tmp_path / "names.tsv"
     names.write_text("index\tname\n1\tfront\n")

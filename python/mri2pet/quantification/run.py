@@ -81,13 +81,12 @@ def quantify(
 
 def _refuse_others(out: Path, beside: Path) -> None:
     """Keep files that this command has not written, such as the sidecar of the PET itself."""
-    header = "\t".join(list(COLUMNS)[:4])
+    header, name = "\t".join(list(COLUMNS)[:4]), out
     try:
         foreign = out.exists() and not out.read_bytes().startswith(header.encode())
-        name = out
         if not foreign and beside.exists():
-            name, tree = beside, read_json(beside)
-            foreign = not {"columns", "values", "composite"} <= tree.keys()
+            name = beside
+            foreign = not {"columns", "values", "composite"} <= read_json(beside).keys()
     except (OSError, InputError):
         foreign = True
     if foreign:
