@@ -33,4 +33,5 @@ mri2pet cohort build "$work/held_out" -o "$work/held.tsv" --fractions 0,0.42,0.5
 mri2pet evaluate "$model" --data "$work/held.tsv" -o "$work/evaluation" --split test \
   --registration truth --samples 4 --training-data "$work/people.tsv" --training-registration truth
 mri2pet calibrate "$model" --data "$work/held.tsv" -o "$work/calibration" --split val \
-  --registration truth --training-data "$work/people.tsv" --training-registration truth
+  --registration truth --training-data "$work/people.tsv" --training-registration truth \
+  --cohort-name ''

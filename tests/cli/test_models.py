@@ -32,6 +32,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     monkeypatch.setattr("mri2pet.synthesis.synthesize", synthesize)
     monkeypatch.setattr("mri2pet.evaluation.evaluate.evaluate", evaluate)
     monkeypatch.setattr("mri2pet.uncertainty.calibrate.calibrate", evaluate)
+    monkeypatch.setattr("mri2pet.uncertainty.evaluated.check_calibration", found.append)
     monkeypatch.setattr("mri2pet.uncertainty.evaluated.write_uncertainty", write_uncertainty)
     return found
 
@@ -40,14 +41,14 @@ def test_several_models_arrive_in_their_order(asked: list[object]) -> None:
     assert main(["synthesize", "a.nii", "-o", "out", *SEVERAL]) == 0
     assert main(["evaluate", *SEVERAL, *COHORT]) == 0
     assert main(["calibrate", *SEVERAL, *COHORT]) == 0
-    assert asked == [["a", "b,c"]] * 4
+    assert asked == [["a", "b,c"]] * 5
 
 
 def test_one_model_arrives_as_before(asked: list[object]) -> None:
     assert main(["synthesize", "a.nii", "-o", "out"]) == 0
     assert main(["evaluate", "m", *COHORT]) == 0
     assert main(["calibrate", "m", *COHORT]) == 0
-    assert asked == ["demo", "m", "m", "m"]
+    assert asked == ["demo", "m", "m", "m", "m"]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
-from mri2pet.errors import InputError, UsageError
+from mri2pet.errors import InputError, Mri2petError, UsageError
 from mri2pet.evaluation.compare import compare
 from mri2pet.evaluation.features import KINDS
 from mri2pet.evaluation.hypothesis import stars
@@ -20,6 +20,8 @@ from mri2pet.evaluation.printed import paper_table
 from mri2pet.evaluation.settings import FORMAT
 from mri2pet.evaluation.table1 import FLOOR
 from mri2pet.tables import read_table
+
+from .test_feature_files import npz
 
 ROWS = [f"sub-{i // 2:02d}_ses-{i % 2}" for i in range(24)]  # 12 people, two scans each
 NETWORK = "inception-abc"
@@ -281,6 +283,12 @@ def test_folders_without_an_evaluation_are_refused(tmp_path):
         compare([tmp_path / "cut"], tmp_path / "table")
 
 
+def test_the_floor_has_as_many_scans_as_are_compared(tmp_path):
+    out = write(tmp_path / "out", rows=ROWS[:6])
+    notes = " ".join(compare([out], tmp_path / "table").table.notes)
+    assert "; 24 axial slices" in notes, "6 scans of 4 slices on all sides, of 10 training scans"
+
+
 def test_features_that_are_missing_leave_their_columns_out(tmp_path):
     out = write(tmp_path / "out")
     (out / "features" / NETWORK / "one_sample" / f"{ROWS[3]}.npy").unlink()
@@ -294,6 +302,9 @@ def test_features_that_are_missing_leave_their_columns_out(tmp_path):
 def test_a_random_network_has_no_meaning_and_says_so(tmp_path):
     result = compare([write(tmp_path / "out", pretrained=False)], tmp_path / "table")
     assert "Random network: FID and KID have no meaning." in result.table.notes
+    headings = [c.heading for c in result.table.columns if c.heading.startswith(("FID", "KID"))]
+    said = [heading.endswith("(random network, no meaning)") for heading in headings]
+    assert said == [True, True, True, False], "all but what the paper prints"
 
 
 def test_few_people_and_nan(tmp_path):
@@ -308,42 +319,51 @@ def test_few_people_and_nan(tmp_path):
     assert line.split("|")[2].strip() == "–"
 
 
-def npz(path, seed, people, d=5, **more):
-    rng = np.random.default_rng(seed)
-    subject = np.repeat([f"p{i}" for i in people], 3)
-    np.savez(path, features=rng.normal(size=(len(subject), d)), subject=subject, **more)
-    return path
+def test_features_of_a_model_that_draws_nan_are_a_dash(tmp_path):
+    out = write(tmp_path / "out")
+    as_paper(out)
+    for kind in ("one_sample", "as_paper/one_sample"):
+        save(out, kind, ROWS[0], np.full((4, 6), np.nan))
+    result = compare([out], tmp_path / "table", paper=True)
+    sample, floor = result.table.rows[0].cells, result.table.rows[-1].cells
+    assert {sample[key].text(2) for key in ("fid", "fid_infinity", "kid")} == {"–"}
+    assert "as_paper.fid" not in sample
+    assert math.isfinite(floor["fid"].value)
+    lines = [line for line in read_table(tmp_path / "table_tests.tsv") if line["metric"] == "kid"]
+    assert {(line["difference"], line["better"]) for line in lines} == {("nan", "")}
 
 
-def test_features_of_another_network(tmp_path):
+@pytest.mark.parametrize(
+    "name",
+    [
+        f"features/{NETWORK}/measured/{ROWS[0]}.npy",
+        f"features/{NETWORK}/features.json",
+        f"as_paper/{ROWS[0]}.json",
+    ],
+)
+def test_damaged_files_are_named(name, tmp_path):
+    out = write(tmp_path / "out", rows=ROWS[:2])
+    as_paper(out, ROWS[:2])
+    path = out / name
+    path.write_bytes(path.read_bytes()[:20])
+    with pytest.raises(InputError, match=f"{path.name}: is damaged; remove it and run the same"):
+        compare([out], tmp_path / "table", paper=True)
+    assert not list(tmp_path.glob("table*"))
+
+
+def test_a_table_without_a_name_or_a_place_is_refused(tmp_path):
     from mri2pet.evaluation.feature_files import compare_features
 
-    real = npz(tmp_path / "real.npz", 0, range(12))
-    same, others = npz(tmp_path / "a.npz", 1, range(12)), npz(tmp_path / "b.npz", 2, range(20, 30))
-    for fake in (same, others):
-        table, files = compare_features(real, fake, tmp_path / "out")
-        assert math.isfinite(table.rows[0].cells["kid"].value)
-        assert len(files) == 3
-    for fake, message in (
-        (npz(tmp_path / "c.npz", 3, range(6, 18)), "share some people"),
-        (npz(tmp_path / "d.npz", 3, range(12), d=4), "5 features a row"),
-        (tmp_path / "absent.npz", "no such file"),
-    ):
-        with pytest.raises(InputError, match=message):
-            compare_features(real, fake, tmp_path / "none")
-    np.savez(tmp_path / "e.npz", features=np.full((4, 5), np.nan), subject=list("abcd"))
-    np.savez(tmp_path / "f.npz", features=np.zeros((4, 5)), subject=list("abc"))
-    np.savez(tmp_path / "g.npz", features=np.zeros((1, 5)), subject=["a"])
-    (tmp_path / "h.npz").write_text("no archive")
-    for name, message in (
-        ("e", "not finite"),
-        ("f", "do not fit"),
-        ("g", "1 rows"),
-        ("h", r"is no \.npz"),
-    ):
-        with pytest.raises(InputError, match=message):
-            compare_features(real, tmp_path / f"{name}.npz", tmp_path / "none")
-    assert not list(tmp_path.glob("none*"))
+    out = write(tmp_path / "out", rows=ROWS[:2])
+    real = npz(tmp_path / "real.npz", 0, range(2))
+    for nameless in (".", "/", ".."):
+        with pytest.raises(UsageError, match="give a name for the table"):
+            compare([out], nameless)
+        with pytest.raises(UsageError, match="give a name for the table"):
+            compare_features(real, real, nameless)
+    (tmp_path / "file").touch()
+    with pytest.raises(Mri2petError, match=r"table\.md: cannot be written"):
+        compare([out], tmp_path / "file" / "table")
 
 
 def test_the_command(tmp_path):

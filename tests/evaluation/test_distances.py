@@ -157,6 +157,18 @@ def test_single_slices_and_a_floor_of_one_person_have_no_distance():
     assert math.isnan(found["floor"].kid.value)
 
 
+def test_features_that_are_not_finite_give_no_distance_and_spoil_no_other():
+    measured, broken = people(0), people(1)
+    broken[3][0, 0] = np.nan
+    alone = distances_of(measured, {"good": people(2)}, {}, resamples=50)["good"]
+    found = distances_of(measured, {"broken": broken, "good": people(2)}, {}, resamples=50)
+    assert found["good"].fid == alone.fid
+    assert math.isnan(found["broken"].fid.value)
+    assert math.isnan(found["broken"].kid.value)
+    for gap in difference(found["broken"], found["good"]):
+        assert all(math.isnan(n) for n in (gap.value, gap.low, gap.high))
+
+
 def test_fid_is_torch_fidelitys_and_kid_is_torchmetrics(torchvision_models):
     image = pytest.importorskip("torchmetrics.image.kid", reason="torchmetrics is not installed")
     fidelity = pytest.importorskip("torch_fidelity.metric_fid", reason="no torch-fidelity")

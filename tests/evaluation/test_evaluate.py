@@ -287,6 +287,8 @@ def test_the_command_prints_the_table(model_folder, cohort_root, tmp_path):
     assert "mean of" not in result.output
     again = CliRunner().invoke(app, [*options.split(), *quick.split(), "--samples", "2"])
     assert isinstance(again.exception, UsageError)
+    every = [*options.split(), *quick.split(), "--inception-every", "4"]
+    assert "exactly one way" in str(CliRunner().invoke(app, every).exception)
 
 
 def test_pets_of_other_steps_than_the_model_learnt_from_are_told():

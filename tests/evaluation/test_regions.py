@@ -189,6 +189,7 @@ def test_the_command_takes_the_options(atlas, vois, monkeypatch):
         asked["write"] = options
         return ""
 
+    monkeypatch.setattr("mri2pet.uncertainty.evaluated.check_calibration", lambda model: None)
     monkeypatch.setattr(module, "evaluate", found)
     monkeypatch.setattr("mri2pet.uncertainty.evaluated.write_uncertainty", written)
     words = ["evaluate", "m", "--data", "d", "-o", "o", "-q"]

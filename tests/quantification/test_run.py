@@ -122,6 +122,73 @@ def test_samples_of_the_composite_are_kept_by_the_sidecar(result, tmp_path):
     assert value["model"] == {"name": "demo", "sha256": "ab"}
 
 
+def kept_status(p, calibrated=True, question=None, key="built-in"):
+    """What `synthesize --threshold lab=1.25` keeps."""
+    question = question or Quantification.of(threshold="lab=1.25").threshold.question
+    status = {"p": p, "calibrated": calibrated, "question": question, "note": "residuals of 50"}
+    composite = {"region": "c", "index": None, "volume_ml": 1.0, "covered": 1.0, "note": ""}
+    return {
+        "composite": {"key": key},
+        "values": {"status": status},
+        "regions": [composite | {"suvr": [1.1, 1.2, 1.3, 1.4]}],
+    }
+
+
+def test_the_interval_of_a_calibrated_result_is_kept(result, voi_files, tmp_path):
+    (path,) = result.glob("*_pet.json")
+    tree = json.loads(path.read_text())
+    interval = {"level": 0.9, "low": 0.95, "high": 1.55, "method": "split-conformal", "people": 50}
+    tree["measurements"]["cortical_suvr"]["interval"] = interval
+    path.write_text(json.dumps(tree))
+    done = quantify([result], tmp_path / "t.tsv", Quantification.of())
+    (row,) = rows(done.table)
+    assert (row["low"], row["high"], row["level"]) == ("0.95", "1.55", "0.9")
+    (value,) = json.loads(done.description.read_text())["values"]
+    assert value["interval"] == interval
+    target, reference = voi_files
+    what = Quantification.of(target=target, reference=reference)
+    quantify([result], tmp_path / "u.tsv", what)
+    (row,) = rows(tmp_path / "u.tsv")
+    assert (row["low"], row["high"], row["level"]) == ("n/a",) * 3, "of the built-in one alone"
+
+
+@pytest.mark.parametrize(
+    ("stored", "heading", "p"),
+    [
+        (kept_status(0.31), "P(SUVR > lab 1.25)", 0.31),
+        (kept_status(0.31, calibrated=False), "P(SUVR > lab 1.25, uncalibrated)", 0.5),
+        (kept_status(0.31, question="another"), "P(SUVR > lab 1.25, uncalibrated)", 0.5),
+        (kept_status(0.31, key="target"), "P(SUVR > lab 1.25, uncalibrated)", 0.5),
+    ],
+)
+def test_the_probability_of_a_calibrated_result_is_kept(stored, heading, p, pet_image, tmp_path):
+    folder = tmp_path / "sub-03"
+    folder.mkdir()
+    sidecar(folder, pet_image, stored=stored)
+    quantify([folder], tmp_path / "t.tsv", Quantification.of(threshold="lab=1.25"))
+    (row,) = rows(tmp_path / "t.tsv")
+    assert float(row[heading]) == p
+
+
+def test_files_of_others_are_not_overwritten(result, tmp_path):
+    what, table = Quantification.of(), tmp_path / "sub-03_pet.tsv"
+    other = table.with_suffix(".json")
+    other.write_text('{"FrameDuration": [300]}')
+    with pytest.raises(UsageError, match=r"sub-03_pet\.json is there and is none of"):
+        quantify([result], table, what)
+    assert other.read_text() == '{"FrameDuration": [300]}'
+    other.write_text("no JSON")
+    with pytest.raises(UsageError, match=r"sub-03_pet\.json is there and is none of"):
+        quantify([result], table, what)
+    assert not table.exists()
+    names = tmp_path / "names.tsv"
+    names.write_text("index\tname\n1\tfront\n")
+    with pytest.raises(UsageError, match=r"names\.tsv is there"):
+        quantify([result], names, what)
+    quantify([result], tmp_path / "t.tsv", what)
+    quantify([result], tmp_path / "t.tsv", what)  # its own are made again
+
+
 def test_other_regions_of_a_result_are_of_the_mean(result, pet_image, atlas_file, names, tmp_path):
     what = Quantification.of(atlas=atlas_file, labels=names, threshold="lab=1.25")
     quantify([result], tmp_path / "t.tsv", what)

@@ -76,6 +76,7 @@ def test_shows_the_numbers_and_the_provenance(page: str) -> None:
         "0.034",
         "90 % interval 0.95 to 1.52",
         "split-conformal, score |y − m|",
+        "frontal, cingulate, precuneus, parietal and lateral temporal",
         "1.002",
         "0.951",
         "1432",

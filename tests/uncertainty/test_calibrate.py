@@ -15,6 +15,7 @@ from mri2pet.errors import InputError, ModelError, Mri2petError, UsageError
 from mri2pet.evaluation.evaluate import Evaluation
 from mri2pet.evaluation.settings import Sampling
 from mri2pet.uncertainty import calibrate as module
+from mri2pet.uncertainty import calibration as calibration_module
 from mri2pet.uncertainty.calibrate import CalibrationResult, calibrate, fit
 from mri2pet.uncertainty.calibration import (
     CALIBRATION,
@@ -231,6 +232,33 @@ def test_calibrate_draws_by_an_evaluation_and_writes_beside_the_model(
     assert "| 90 % |" in result.table
 
 
+def test_the_people_may_have_a_readable_name_or_none(
+    evaluated, model_folder, tmp_path, monkeypatch
+):
+    folder = tmp_path / "model"
+    shutil.copytree(model_folder, folder)
+    made = Evaluation(evaluated(), {}, "", {})
+    monkeypatch.setattr(module, "evaluate", lambda model, **options: made)
+    where = {"data": tmp_path / "held.tsv", "out": tmp_path / "out"}
+    label = "90 % interval, calibrated on 24 simulated people"
+    for given, told, cohort in (
+        (None, f"{label} of held.tsv", "held.tsv"),
+        (" the  memory clinic", f"{label} of the memory clinic", "the memory clinic"),
+        ("", label, "simulated people"),
+    ):
+        calibrate(folder, cohort_name=given, **where)
+        found = read_calibration(folder, sha256_of(folder))
+        assert found.label() == told
+        assert found.interval("cortex", 1.3, 0.03)["cohort"] == cohort
+
+
+def test_the_bundled_calibration_names_no_file():
+    from mri2pet.checkpoint import load_model
+
+    told = read_calibration("demo", load_model("demo").sha256).label()
+    assert told.startswith("90 % interval, calibrated on 50 simulated people, whose")
+
+
 def test_what_a_calibration_cannot_be_made_from_is_refused(model_folder, tmp_path):
     where = {"data": tmp_path, "out": tmp_path / "out"}
     with pytest.raises(UsageError, match="has learnt these people"):
@@ -245,6 +273,18 @@ def test_a_folder_that_cannot_be_written_to_is_told(evaluated, tmp_path):
     found = fit(read_people(evaluated()), "cohort", {})
     with pytest.raises(Mri2petError, match="copy the model to a folder of your own"):
         write_calibration(tmp_path / "file" / CALIBRATION, found)
+
+
+def test_a_folder_that_cannot_be_written_to_is_told_before_anything_is_drawn(
+    model_folder, tmp_path, monkeypatch
+):
+    def refuse(path):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(calibration_module, "temporary_beside", refuse)
+    with pytest.raises(Mri2petError, match="copy the model to a folder of your own"):
+        calibrate(model_folder, data=tmp_path / "absent", out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_probabilities_come_from_the_residuals(evaluated):

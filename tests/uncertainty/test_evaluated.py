@@ -118,6 +118,19 @@ def test_another_models_calibration_is_refused(evaluated, model):
         written(evaluated(24), model)
 
 
+def test_it_is_refused_before_anything_is_drawn(evaluated, model, tmp_path, capsys):
+    from mri2pet.cli.main import main
+
+    other = fit(read_people(evaluated(24, name="other", model_sha256="0" * 64)), "lab", {})
+    write_calibration(model / CALIBRATION, other)
+    out = tmp_path / "out"
+    assert main(["evaluate", str(model), "--data", str(tmp_path), "-o", str(out)]) == 1
+    told = capsys.readouterr().err
+    assert "was made for another model" in told
+    assert told.count("\n") == 1
+    assert not out.exists()
+
+
 def test_too_few_samples_write_nothing(evaluated, model):
     out = evaluated(5, samples=3)
     line = write_uncertainty(out, model, training_data="cohort")

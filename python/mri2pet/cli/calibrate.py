@@ -62,6 +62,14 @@ def calibrate(
     device: Annotated[
         str, typer.Option(metavar="auto|cpu|cuda", help="Where the network runs.")
     ] = "auto",
+    cohort_name: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="How results call these people; default: the folder's or the table's name; "
+            "'' for none.",
+        ),
+    ] = None,
     quiet: Quiet = False,
 ) -> None:
     """Turn the spread of a model's samples into intervals, by people with a measured PET.
@@ -90,6 +98,7 @@ def calibrate(
             cache=cache,
             jobs=jobs,
             device=device,
+            cohort_name=cohort_name,
             on_event=bars.event,
         )
     typer.echo(result.table)

@@ -91,7 +91,7 @@ def evaluate(
     from mri2pet.evaluation.features import FeatureOptions
     from mri2pet.evaluation.settings import Sampling
     from mri2pet.quantification import Quantification
-    from mri2pet.uncertainty.evaluated import write_uncertainty
+    from mri2pet.uncertainty.evaluated import check_calibration, write_uncertainty
 
     drawing = chosen(model, models)
     what = Quantification.asked(
@@ -103,7 +103,8 @@ def evaluate(
         threshold=threshold,
     )
     features = None
-    if inception_weights or inception_sha256 or download_inception or random_inception:
+    asked = (inception_weights, inception_sha256, download_inception, random_inception)
+    if any(asked) or inception_every != 1:
         features = FeatureOptions(
             inception_weights,
             inception_sha256,
@@ -111,6 +112,7 @@ def evaluate(
             random_inception,
             inception_every,
         )
+    check_calibration(drawing)
     with CohortBars("evaluating", quiet=quiet) as bars:
         result = run(
             drawing,

@@ -27,14 +27,14 @@ class PlusMinus:
 def min_max(kij: np.ndarray) -> np.ndarray:
     """A volume scaled by its own minimum and maximum: float32 `[I, J, K]` in [0, 1].
 
-    A constant volume gives 0 everywhere.
+    A constant volume gives 0 everywhere, one with a NaN gives NaN.
 
     Args:
         kij: `[K, I, J]`.
     """
     volume = np.asarray(kij, dtype=np.float32).transpose(1, 2, 0)
     low, high = float(volume.min()), float(volume.max())
-    return (volume - low) / (high - low) if high > low else np.zeros_like(volume)
+    return (volume - low) / (high - low) if high > low else volume - low
 
 
 def image_figures(predicted: np.ndarray, measured: np.ndarray) -> dict[str, float]:

@@ -11,7 +11,7 @@ import numpy as np
 from mri2pet.errors import UsageError
 from mri2pet.evaluation.distance_rows import Distance, People, distances_of
 from mri2pet.evaluation.features import KINDS
-from mri2pet.evaluation.layout import Table, write_table
+from mri2pet.evaluation.layout import Table, table_path, write_table
 from mri2pet.evaluation.paper_stars import paper_stars_note, paper_tests, star_as_paper
 from mri2pet.evaluation.printed import paper_table
 from mri2pet.evaluation.significance import differences, write_tests
@@ -67,8 +67,10 @@ def compare(
     Raises:
         InputError: a folder without an evaluation.
         UsageError: evaluations of other cohorts, splits or people; no scan in common; no figures as
-            in the paper or no features of that network.
+            in the paper or no features of that network; `table` is no name.
+        Mri2petError: a file cannot be written.
     """
+    path = table_path(table)
     stored = [read_evaluation(out, only) for out in outs]
     rows, left_out = common_rows(stored)
     people = [stored[0].records[row]["subject"] for row in rows]
@@ -92,7 +94,6 @@ def compare(
     made = table1(stored, methods, cells, rows, people, found, network, paper, left_out)
     if as_paper:
         made.notes.append(paper_stars_note(as_paper))
-    path = Path(table)
     files = [*write_table(path, made), path.with_name(f"{path.name}_tests.tsv")]
     write_tests(files[-1], [*(t.row() for t in tests), *(t.row() for t in as_paper)])
     return Comparison(made, files, left_out)
@@ -179,7 +180,8 @@ def _distances(
         if m.method in KINDS
     }
     floor = first.networks()[network]["training"]
-    training = _people(first, network, "training", list(floor), list(floor.values()))
+    kept = list(floor)[: len(rows)]  # as many as the others have, since FID depends on the number
+    training = _people(first, network, "training", kept, [floor[row] for row in kept])
     measured = _people(first, network, "measured", rows, people)
     return distances_of(measured, drawn, {FLOOR: training} if training else {})
 

@@ -60,7 +60,8 @@ def distances_of(
         drawn: sets of the same people in the same order.
         others: sets of other people, as the floor.
 
-    Where there are too few slices or people, a distance or its interval is NaN.
+    Where there are too few slices or people, or features that are not finite, a distance or its
+    interval is NaN.
     """
     sets = {**drawn, **others}
     fids = {name: [] for name in sets}  # type: dict[str, list[float]]
@@ -95,6 +96,8 @@ def difference(first: Distance, second: Distance) -> tuple[Estimate, Estimate]:
     left_out = [a - b for a, b in zip(first.fid_left_out, second.fid_left_out, strict=True)]
     fids = jackknife(first.fid.value - second.fid.value, left_out)
     kid = first.kid.value - second.kid.value
+    if not (math.isfinite(kid) and first.kid_draws.size == second.kid_draws.size):
+        return fids, Estimate(kid, math.nan, math.nan)
     draws = first.kid_draws - second.kid_draws
     draws = draws[np.isfinite(draws)]
     if not draws.size:
@@ -107,7 +110,7 @@ def _fids(
 ) -> dict[str, float]:
     """FID of every set to `measured`, without a group of people or of the first 1/share of them.
 
-    NaN where fewer than two slices are left.
+    NaN where fewer than two slices are left, or a feature is not finite.
     """
 
     def chosen(people: People) -> np.ndarray:
@@ -116,13 +119,19 @@ def _fids(
             kept = [rows for n, rows in enumerate(kept) if n % without[1] != without[0]]
         return np.concatenate([measured[0][:0], *kept])
 
+    def usable(rows: np.ndarray) -> bool:
+        return len(rows) > 1 and bool(np.isfinite(rows).all())
+
     real = chosen(measured)
     rows = {name: chosen(people) for name, people in sets.items()}
+    found = dict.fromkeys(rows, math.nan)
+    rows = {name: r for name, r in rows.items() if usable(real) and usable(r)}
+    if not rows:
+        return found
     if min(len(real), *(len(r) for r in rows.values())) <= real.shape[1]:
-        enough = {name for name, r in rows.items() if min(len(real), len(r)) > 1}
-        return {name: fid(real, r) if name in enough else math.nan for name, r in rows.items()}
+        return found | {name: fid(real, r) for name, r in rows.items()}
     moments = Moments.of(real)  # its root, the costly part, is taken once for all sets
-    return {name: fid_of_moments(moments, Moments.of(r)) for name, r in rows.items()}
+    return found | {name: fid_of_moments(moments, Moments.of(r)) for name, r in rows.items()}
 
 
 def _first(people: People, share: int) -> People:

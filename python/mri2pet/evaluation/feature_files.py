@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
 import numpy as np
 
 from mri2pet.errors import InputError
 from mri2pet.evaluation.distance_rows import People, distances_of
-from mri2pet.evaluation.layout import Row, Table, write_table
+from mri2pet.evaluation.layout import Row, Table, table_path, write_table
 from mri2pet.evaluation.table1 import DISTANCES, distance_cells
 from mri2pet.files import missing_target
 
@@ -22,7 +23,9 @@ def compare_features(real: Path, fake: Path, table: Path) -> tuple[Table, list[P
 
     Raises:
         InputError: a file that is none of this, or two that do not fit each other.
+        UsageError: `table` is no name. Mri2petError: it cannot be written.
     """
+    table = table_path(table)
     sets = [read_features(path) for path in (real, fake)]
     sizes = [next(iter(people.values())).shape[1] for people in sets]
     if sizes[0] != sizes[1]:
@@ -64,11 +67,13 @@ def read_features(path: Path) -> dict[str, np.ndarray]:
     if missing := missing_target(path):
         raise InputError(missing)
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with zipfile.ZipFile(path):  # a lone array is no archive
+            arrays = np.load(path, allow_pickle=False)
+        with arrays:
             features, subjects = arrays["features"], arrays["subject"].astype(str)
     except FileNotFoundError:
         raise InputError(f"{path}: there is no such file.") from None
-    except (OSError, ValueError, KeyError, AttributeError, EOFError):
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         raise InputError(
             f"{path}: is no .npz with features [n, D] and subject [n]; write it by numpy.savez."
         ) from None

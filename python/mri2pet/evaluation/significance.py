@@ -51,6 +51,13 @@ class Difference:
         """Whether the first method has the better value."""
         return (self.estimate.value > 0) is self.high_is_better
 
+    def _better(self) -> str | None:
+        """None where there is no difference, or none that is known."""
+        gap = self.estimate.value
+        if not math.isfinite(gap) or gap == 0:
+            return None
+        return self.first if self.first_is_better else self.second
+
     def row(self) -> dict[str, Any]:
         """The line of tests.tsv."""
         return {
@@ -66,7 +73,7 @@ class Difference:
             "p": self.p,
             "p_holm": self.p_holm,
             "stars": self.stars or None,
-            "better": self.first if self.first_is_better else self.second,
+            "better": self._better(),
         }
 
 

@@ -22,6 +22,8 @@ class Stored:
         out: its folder.
         settings: as in settings.json.
         records: row → its figures, as `evaluate_row` writes them.
+
+    The methods raise InputError where a file is damaged.
     """
 
     out: Path
@@ -31,19 +33,24 @@ class Stored:
     def as_paper(self, row: str) -> dict[str, dict[str, float]] | None:
         """Method → figures as the paper's authors compute them, or None where there are none."""
         path = as_paper_path(self.out, row)
-        return json.loads(path.read_text()) if path.is_file() else None
+        return _json(path) if path.is_file() else None
 
     def networks(self) -> dict[str, dict[str, Any]]:
         """Name of a features folder → its description."""
         return {
-            path.parent.name: json.loads(path.read_text())
+            path.parent.name: _json(path)
             for path in sorted(self.out.glob("features/*/features.json"))
         }
 
     def features(self, network: str, kind: str, row: str) -> np.ndarray | None:
         """float32 [slices, 2048], or None where they were not computed."""
         path = self.out / "features" / network / kind / f"{row}.npy"
-        return np.load(path) if path.is_file() else None
+        if not path.is_file():
+            return None
+        try:
+            return np.asarray(np.load(path, allow_pickle=False))
+        except (OSError, ValueError, EOFError):
+            raise _damaged(path) from None
 
 
 @dataclass(frozen=True)
@@ -71,6 +78,20 @@ class StoredMethod:
         pairs = zip(values["suvr"], values["measured"], strict=True)
         values["suvr_error"] = [abs(a - b) for a, b in pairs]
         return values
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        tree = json.loads(path.read_text())
+    except (OSError, ValueError):
+        tree = None
+    if not isinstance(tree, dict):
+        raise _damaged(path)
+    return tree
+
+
+def _damaged(path: Path) -> InputError:
+    return InputError(f"{path}: is damaged; remove it and run the same mri2pet evaluate again.")
 
 
 def as_paper_path(out: Path, row: str) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
@@ -37,6 +38,7 @@ AS_IN_PAPER = (
     Column("as_paper.ssim_slices", "SSIM (slices), as in the paper", 3),
     Column("as_paper.psnr", "PSNR, as in the paper", 3),
 )
+OF_A_NETWORK = {"as_paper.fid", *(column.key for column in DISTANCES)}
 PAPER = (
     Column("paper.fid", "FID, the paper's own", 3),
     Column("paper.ssim", "SSIM, the paper's own", 3),
@@ -86,7 +88,7 @@ def as_paper_cells(method: StoredMethod, rows: list[str], network: str | None) -
             [method.stored.features(network, AS_PAPER + kind, row) for row in rows]
             for kind in ("measured", "one_sample")
         )
-        if all(f is not None for f in (*real, *drawn)):
+        if all(f is not None and np.isfinite(f).all() for f in (*real, *drawn)):
             fid = as_paper.resampled_fid(np.concatenate(real), np.concatenate(drawn))  # type: ignore[arg-type]
             cells["as_paper.fid"] = Cell(fid.mean, plus_minus=fid.plus_minus)
     return cells
@@ -123,6 +125,8 @@ def table1(
     """The table and the notes under it; see `compare` for what goes in."""
     columns = [*METRICS, *(DISTANCES if found else ()), *(AS_IN_PAPER if paper else ()), *PAPER]
     columns = [c for c in columns if any(c.key in cells[name] for name in cells)]
+    if network is not None and not stored[0].networks()[network]["network"]["pretrained"]:
+        columns = [_without_meaning(c) if c.key in OF_A_NETWORK else c for c in columns]
     lines = [
         Row(m.name, cells[m.name], ruled=n > 0 and m.method == "cohort_mean")
         for n, m in enumerate(methods)
@@ -154,6 +158,10 @@ def table1(
             "As in the paper: same formulas, other mask; ± is not an interval (docs/evaluate.md)."
         )
     return Table("Synthetic against measured PETs", columns, lines, notes)
+
+
+def _without_meaning(column: Column) -> Column:
+    return replace(column, heading=f"{column.heading} (random network, no meaning)")
 
 
 def _ensemble_note(stored: Stored) -> str:

@@ -18,6 +18,7 @@ from mri2pet.quantification.composite import BUILT_IN
 from mri2pet.quantification.inputs import PREPARED, Source, read_json
 from mri2pet.quantification.measure import OF_THE_MEAN, Region, measure
 from mri2pet.quantification.settings import Quantification
+from mri2pet.quantification.status import Probability
 from mri2pet.quantification.table import Measured
 
 OnStage = Callable[[str, "float | None"], None]
@@ -108,7 +109,11 @@ def _result(source: Source, what: Quantification) -> Measured:
     sidecar: dict[str, Any] = read_json(source.path)
     try:
         name = sidecar["outputs"]["pet"]
-        samples = sidecar["measurements"]["cortical_suvr"]["samples"]
+        cortical = sidecar["measurements"]["cortical_suvr"]
+        samples = cortical["samples"]
+        # The calibration of a model speaks of the built-in composite alone.
+        interval = cortical.get("interval") if what.composite.key == BUILT_IN else None
+        ends = interval and (interval["low"], interval["high"], interval["level"])
         drawn_by = sidecar["model"]
         model = {key: drawn_by[key] for key in ("name", "sha256")}
         if "members" in drawn_by:
@@ -128,6 +133,7 @@ def _result(source: Source, what: Quantification) -> Measured:
         "settings": sidecar.get("settings"),
         "template_from_pet": place.tolist(),
         "warnings": sidecar.get("warnings", []),
+        "interval": interval,
     }
     regions = kept(sidecar.get("quantification"), what)
     if regions is None:
@@ -140,7 +146,26 @@ def _result(source: Source, what: Quantification) -> Measured:
             note = OF_THE_MEAN if len(samples) > 1 else ""
             regions = measure(image.name, [pet], place, what, composite_suvr=known, note=note)
             details["sha256"] = file_sha256(image)
-    return Measured(source.subject, source.session, True, False, regions, details)
+    return Measured(
+        *(source.subject, source.session, True, False, regions, details),
+        interval=ends,
+        probability=_told(sidecar.get("quantification"), what),
+    )
+
+
+def _told(stored: Any, what: Quantification) -> Probability | None:
+    """The calibrated probability that a synthesis gave for the same threshold and composite.
+
+    Its residuals are the model's, and a sidecar does not hold them.
+    """
+    if what.threshold is None or not isinstance(stored, dict):
+        return None
+    if (stored.get("composite") or {}).get("key") != what.composite.key:
+        return None
+    status = (stored.get("values") or {}).get("status") or {}
+    if not status.get("calibrated") or status.get("question") != what.threshold.question:
+        return None
+    return Probability(status["p"], True, status["note"])
 
 
 def kept(stored: Any, what: Quantification) -> list[Region] | None:

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mri2pet.errors import Mri2petError, UsageError
+from mri2pet.errors import InputError, Mri2petError, UsageError
 from mri2pet.files import written_whole
-from mri2pet.quantification.inputs import find_sources
+from mri2pet.quantification.inputs import find_sources, read_json
 from mri2pet.quantification.loading import OnStage, quantified
 from mri2pet.quantification.settings import Quantification
-from mri2pet.quantification.table import Measured, description, table
+from mri2pet.quantification.table import COLUMNS, Measured, description, table
 
 
 @dataclass(frozen=True)
@@ -46,13 +46,16 @@ def quantify(
         Of several PETs those that failed stand in `failures` with the reason, and in the JSON.
 
     Raises:
-        UsageError: options that make no sense.
+        UsageError: options that make no sense, or a file of another kind has the name of the table
+            or of its description.
         InputError: the only PET, or every one, cannot be used; nothing is written.
         Mri2petError: the table cannot be written.
     """
     out = Path(out)
     if out.suffix != ".tsv" or out.is_dir():
         raise UsageError(f"--out {out}: the table's name must end in .tsv")
+    beside = out.with_suffix(".json")
+    _refuse_others(out, beside)
     sources = find_sources([Path(path) for path in inputs], [Path(path) for path in t1])
     people: list[Measured] = []
     failures: dict[str, str] = {}
@@ -66,7 +69,6 @@ def quantify(
             first = error
     if not people:
         raise first
-    beside = out.with_suffix(".json")
     try:
         with written_whole(out) as part:
             part.write_text(table(people, what), encoding="utf-8")
@@ -75,3 +77,19 @@ def quantify(
     except OSError as error:
         raise Mri2petError(f"{out}: cannot be written ({error.strerror}).") from None
     return Quantified(people, out, beside, failures)
+
+
+def _refuse_others(out: Path, beside: Path) -> None:
+    """Keep files that this command has not written, such as the sidecar of the PET itself."""
+    header, name = "\t".join(list(COLUMNS)[:4]), out
+    try:
+        foreign = out.exists() and not out.read_bytes().startswith(header.encode())
+        if not foreign and beside.exists():
+            name = beside
+            foreign = not {"columns", "values", "composite"} <= read_json(beside).keys()
+    except (OSError, InputError):
+        foreign = True
+    if foreign:
+        raise UsageError(
+            f"--out {out}: {name.name} is there and is none of this command's; choose another name"
+        )

@@ -42,6 +42,7 @@ class Measured:
         details: for the description: file, hash, how it was placed, model.
         interval: low, high (SUVR) and level of the composite, of a calibrated model.
         residuals: measured − synthetic composite (SUVR) of the people of its calibration.
+        probability: of exceeding the threshold, where it is known already.
     """
 
     subject: str
@@ -52,6 +53,7 @@ class Measured:
     details: dict[str, Any] = field(default_factory=dict)
     interval: tuple[float, float, float] | None = None
     residuals: Sequence[float] | None = None
+    probability: Probability | None = None
 
     @property
     def source(self) -> str:
@@ -89,6 +91,8 @@ def _probability(person: Measured, threshold: Threshold) -> Probability:
         return Probability(None, False, "measured, so there is no probability to tell")
     if not composite.suvr:
         return Probability(None, False, "the composite was not measured")
+    if person.probability is not None:
+        return person.probability
     if composite.note == OF_THE_MEAN:
         return Probability(None, False, "the mean of the samples tells no probability")
     return probability_above(composite.suvr, threshold, person.residuals)

@@ -84,7 +84,9 @@ def _measurements(measurements: Mapping[str, Any]) -> dict[str, str]:
     rows["uncertainty"] = measurements["uncertainty"]
     rows["cortical SUVR of each sample"] = ", ".join(f"{v:.3f}" for v in cortical["samples"])
     rows["cerebellum, mean SUVR"] = f"{measurements['cerebellum_suvr']['mean']:.3f}"
-    rows["cortical region"] = "composite of frontal, temporal, parietal and precuneus cortex"
+    rows["cortical region"] = (
+        "composite of frontal, cingulate, precuneus, parietal and lateral temporal cortex"
+    )
     rows["reference"] = "whole cerebellum"
     return rows
 

@@ -24,6 +24,7 @@ from mri2pet.uncertainty.calibration import (
     Member,
     RegionCalibration,
     calibration_path,
+    check_writable,
     settings_of,
     too_few,
     write_calibration,
@@ -105,6 +106,7 @@ def calibrate(
     cache: str | Path | None = None,
     jobs: int = 1,
     device: str = "auto",
+    cohort_name: str | None = None,
     on_event: OnEvent | None = None,
 ) -> CalibrationResult:
     """Draws PETs for the people of a split and writes `calibration.json` beside the model.
@@ -118,6 +120,8 @@ def calibrate(
         split: `val`, `test`, or `all` for a cohort that the model has never seen.
         sampling: at least four samples; intervals hold for results drawn with the same samples,
             sampler and steps.
+        cohort_name: how results call these people; None for the name of `data`'s folder or table,
+            '' for no name.
         model, data, out, registration, reference, training_data, training_registration, limit,
             cache, jobs, device, on_event: see `evaluate`.
 
@@ -133,6 +137,10 @@ def calibrate(
         )
     if sampling.samples < MIN_SAMPLES:
         raise UsageError(f"samples must be at least {MIN_SAMPLES}, not {sampling.samples}")
+    network = load_engine(model, engine="torch")
+    path = calibration_path(model, network.sha256)
+    assert path is not None
+    check_writable(path)
     evaluation = evaluate(
         model,
         data=data,
@@ -150,10 +158,8 @@ def calibrate(
         on_event=on_event,
     )
     people = read_people(evaluation.out)
-    network = load_engine(model, engine="torch")
-    calibration = fit(people, Path(data).resolve().name, network.provenance)
-    path = calibration_path(model, network.sha256)
-    assert path is not None
+    name = Path(data).resolve().name if cohort_name is None else " ".join(cohort_name.split())
+    calibration = fit(people, name, network.provenance)
     write_calibration(path, calibration)
     return CalibrationResult(path, calibration, evaluation.failures)
 
@@ -162,7 +168,7 @@ def fit(people: People, cohort: str, provenance: dict[str, Any]) -> Calibration:
     """The calibration of the people of an evaluation.
 
     Args:
-        cohort: its name, for people.
+        cohort: its name, for people; may be ''.
         provenance: of the model.
 
     Raises:
@@ -172,8 +178,8 @@ def fit(people: People, cohort: str, provenance: dict[str, Any]) -> Calibration:
     if count < 2:
         needed = people_needed(CHOICE_LEVEL)
         raise InputError(
-            f"{cohort}: the {settings['split']} split has one person with a measured PET; "
-            f"a {100 * CHOICE_LEVEL:g} % interval needs at least {needed} people."
+            f"{cohort or 'the cohort'}: the {settings['split']} split has one person with a "
+            f"measured PET; a {100 * CHOICE_LEVEL:g} % interval needs at least {needed} people."
         )
     regions = list(people.measured)
     mean, spread, measured = (

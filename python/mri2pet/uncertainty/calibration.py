@@ -18,6 +18,7 @@ from mri2pet.checkpoint import Model, find_model
 from mri2pet.descriptions import hash_of, read_description, write_description
 from mri2pet.engines.choose import Named, named
 from mri2pet.errors import ModelError, Mri2petError
+from mri2pet.files import temporary_beside
 from mri2pet.imaging.suvr.reference import CEREBELLUM, MINMAX, recorded_reference
 from mri2pet.imaging.suvr.regions import STORED
 from mri2pet.quantification.status import share_above
@@ -78,7 +79,7 @@ class RegionCalibration(_Strict):
 
 
 class CalibrationCohort(_Strict):
-    """Whom it was made from. `key` tells cohorts apart and says no path."""
+    """Whom it was made from. `key` tells cohorts apart and says no path; `name` may be empty."""
 
     name: str
     key: str
@@ -86,6 +87,16 @@ class CalibrationCohort(_Strict):
     split: str
     registration: str
     simulated: bool
+
+    @property
+    def kind(self) -> str:
+        """Of people."""
+        return "simulated people" if self.simulated else "people"
+
+    @property
+    def described(self) -> str:
+        """`50 simulated people of NAME`, or without a name `50 simulated people`."""
+        return f"{self.people} {self.kind}" + (f" of {self.name}" if self.name else "")
 
 
 class Member(_Strict):
@@ -153,7 +164,7 @@ class Calibration(_Strict):
             "high": mean + half,
             "method": METHODS[self.regions[region].score],
             "people": self.cohort.people,
-            "cohort": self.cohort.name,
+            "cohort": self.cohort.name or self.cohort.kind,
             "label": self.label(simulated=simulated),
         }
 
@@ -162,8 +173,7 @@ class Calibration(_Strict):
         cohort = self.cohort
         if not math.isfinite(self.half_width("cortex", 0.0)):
             return f"no {100 * LEVEL:g} % interval: {too_few(LEVEL, cohort.people)}"
-        kind = "simulated people" if cohort.simulated else "people"
-        text = f"{100 * LEVEL:g} % interval, calibrated on {cohort.people} {kind} of {cohort.name}"
+        text = f"{100 * LEVEL:g} % interval, calibrated on {cohort.described}"
         if cohort.registration == "truth":
             text += ", whose registration was known"
         if simulated:
@@ -257,6 +267,18 @@ def read_calibration(model: Named | Sequence[Named], sha256: str) -> Calibration
     return calibration
 
 
+def check_writable(path: Path) -> None:
+    """Refuse a place where no calibration can be written, before PETs are drawn for one.
+
+    Raises:
+        Mri2petError: as `write_calibration`.
+    """
+    try:
+        temporary_beside(path).unlink()
+    except OSError as error:
+        raise _not_writable(path, error) from None
+
+
 def write_calibration(path: Path, calibration: Calibration) -> None:
     """Writes it whole, with its hash.
 
@@ -266,7 +288,11 @@ def write_calibration(path: Path, calibration: Calibration) -> None:
     try:
         write_description(path, calibration.model_dump(mode="json"))
     except OSError as error:
-        raise Mri2petError(
-            f"{path}: cannot be written ({error.strerror}); copy the model to a folder of your own "
-            "and calibrate that"
-        ) from None
+        raise _not_writable(path, error) from None
+
+
+def _not_writable(path: Path, error: OSError) -> Mri2petError:
+    return Mri2petError(
+        f"{path}: cannot be written ({error.strerror}); copy the model to a folder of your own "
+        "and calibrate that"
+    )

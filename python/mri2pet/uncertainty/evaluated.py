@@ -29,6 +29,15 @@ from mri2pet.uncertainty.summary import climatology_of, summarise
 from mri2pet.uncertainty.tables import COLUMNS, markdown, rows
 
 
+def check_calibration(model: str | Path | Sequence[str | Path]) -> None:
+    """Refuse before PETs are drawn what `write_uncertainty` would refuse after.
+
+    Raises:
+        ModelError: the calibration beside the model is damaged or another model's.
+    """
+    read_calibration(model, load_engine(model, engine="torch").sha256)
+
+
 def write_uncertainty(
     out: str | Path,
     model: str | Path | Sequence[str | Path],
@@ -104,5 +113,4 @@ def _usable(
     same = cohort.key == settings["cohort"]
     if same and (cohort.split == settings["split"] or "all" in (cohort.split, settings["split"])):
         return None, "The model's calibration is left out: it was made from these people."
-    kind = "simulated people" if cohort.simulated else "people"
-    return calibration, f"Calibrated: on {cohort.people} {kind} of {cohort.name}."
+    return calibration, f"Calibrated: on {cohort.described}."
