@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+from PIL import Image
 from scipy.stats import spearmanr
 
 from mri2pet.cli import main as cli
@@ -94,6 +95,18 @@ def test_the_grid_shows_people_once_and_by_name_where_asked(people, evaluation, 
     assert [row["row"] for row in rows] == ["sub-04_ses-01", "sub-04_ses-02", "sub-01"]
     with pytest.raises(UsageError, match="sub-77"):
         figures.draw_grid(people, [evaluation], path, subjects=["sub-77"])
+
+
+def test_more_than_four_models_stand_below_each_other(people, evaluation, tmp_path):
+    def size(models: int) -> tuple[int, int]:
+        path = tmp_path / "grid.png"
+        figures.draw_grid(people, [evaluation] * models, path, people=2)
+        with Image.open(path) as picture:
+            return picture.size
+
+    width, height = size(4)
+    assert size(3)[0] < width == size(5)[0]
+    assert size(8)[1] == size(5)[1] > height + 300
 
 
 def test_the_cases_are_those_with_ad_and_most_csf(people, evaluation, tmp_path):

@@ -169,6 +169,15 @@ def test_more_networks_take_longer(write):
     assert seconds(settings=["real-paired"]) > seconds()
 
 
+def test_a_calibration_takes_as_long_as_its_people(write):
+    def seconds(validated):
+        fractions = [0.9 - validated, validated, 0.1]
+        cohort = {"phantom": {"pairs": 50}, "registration": "truth", "fractions": fractions}
+        return {s.name: s.seconds for s in steps_of(write, cohort=cohort)}["calibrate"]
+
+    assert seconds(0.5) > seconds(0.2)
+
+
 def test_an_unknown_setting_of_trainings_is_named_before_any_work(write):
     for key, hint in (
         ("model.mri_shap", "did you mean mri_shape"),

@@ -93,6 +93,15 @@ def test_what_is_wrong_is_named(tmp_path, change, sentence):
     assert sentence in refused(tmp_path, f"{kept}\n{change}\n")
 
 
+def test_a_key_that_stands_twice_is_refused(tmp_path):
+    assert "study.yaml: the key name stands twice" in refused(tmp_path, SMALL + "name: again")
+    nested = "evaluate: {steps: 3, samples: 4, steps: 5}"
+    assert "the key steps stands twice" in refused(tmp_path, SMALL + nested)
+    (tmp_path / "study.json").write_text('{"name": "a", "name": "b"}')
+    with pytest.raises(UsageError, match="the key name stands twice; keep one"):
+        read_experiment(tmp_path / "study.json")
+
+
 @pytest.mark.parametrize("text", ["", "[1, 2]", "a: [", "a: b: c"])
 def test_what_is_no_experiment_is_refused(tmp_path, text):
     assert "study.yaml" in refused(tmp_path, text)

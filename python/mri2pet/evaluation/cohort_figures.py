@@ -21,6 +21,7 @@ from mri2pet.report.sheet import SLICE_MM, Block, Panel, Sheet, draw_sheet, plac
 from mri2pet.tables import write_tsv
 
 GRID_PLACES = (10 / 32, 13 / 32, 15 / 32)  # the paper's slices
+GRID_MODELS = 4  # side by side
 PLACES = (place_of_mm(SLICE_MM),)
 YEARS_APART = 1.5
 DAYS_A_YEAR = 365.25
@@ -59,6 +60,8 @@ def draw_grid(
 ) -> CohortFigure:
     """Figure 2: people chosen at random, three slices of MRI, measured PET and each model's PET.
 
+    More than four models stand below each other in fours, MRI and measured PET beside each four.
+
     Args:
         data, evaluations, cache: see `open_shown`.
         path: the PNG; the people stand in a TSV of the same name.
@@ -78,20 +81,25 @@ def draw_grid(
         _check_count(people)
         names = at_random(list(first), people, seed)
         chosen, rule = [first[n] for n in names], f"drawn at random, seed {seed}"
-    lines = [
-        (
-            _name(row),
+    blocks = [
+        Block(
+            [*TRIPLET[:2], *(shown.titles[n] for n in models)],
             [
-                shown.mri(row, GRID_PLACES),
-                shown.measured(row, GRID_PLACES),
-                *(shown.drawn(row, GRID_PLACES, number=n) for n in range(len(shown.stored))),
+                (
+                    _name(row),
+                    [
+                        shown.mri(row, GRID_PLACES),
+                        shown.measured(row, GRID_PLACES),
+                        *(shown.drawn(row, GRID_PLACES, number=n) for n in models),
+                    ],
+                )
+                for row in chosen
             ],
         )
-        for row in chosen
+        for models in _bands(len(shown.stored))
     ]
-    block = Block([*TRIPLET[:2], *shown.titles], lines)
     text = f"{_people(chosen)}, {rule}; one sample of each model, axial slices 10, 13, 15 of 32."
-    return _write(shown, Path(path), [block], 1.3, text, [(row, rule, {}) for row in chosen])
+    return _write(shown, Path(path), blocks, 1.3, text, [(row, rule, {}) for row in chosen])
 
 
 def draw_cases(
@@ -295,6 +303,11 @@ def _named(rows: Sequence[ManifestRow], subjects: Sequence[str]) -> list[Manifes
             raise UsageError(f"{name}: is not among the people evaluated; --subjects names others")
         found += [row for row in own if row not in found]
     return found
+
+
+def _bands(models: int) -> list[range]:
+    """The numbers of the models, those together that stand side by side."""
+    return [range(n, min(n + GRID_MODELS, models)) for n in range(0, models, GRID_MODELS)]
 
 
 def _people(rows: Sequence[ManifestRow]) -> str:

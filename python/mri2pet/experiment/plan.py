@@ -14,7 +14,13 @@ from mri2pet.experiment import downstream, estimate
 from mri2pet.experiment.config import ExperimentConfig, TrainedElsewhere
 from mri2pet.experiment.methods import METHODS, pretrained_by
 from mri2pet.experiment.page import settings_shown, write_page
-from mri2pet.experiment.sizes import device_of, evaluated_scans, visits_of, voxels_of
+from mri2pet.experiment.sizes import (
+    device_of,
+    evaluated_scans,
+    validation_scans,
+    visits_of,
+    voxels_of,
+)
 from mri2pet.experiment.steps import Step, content_of, done_steps, tables_of
 from mri2pet.experiment.work import MIN_SAMPLES, STYLED, Work
 from mri2pet.stages import load_config
@@ -218,9 +224,10 @@ def _evaluations(work: Work) -> Iterator[Step]:
             (f"evaluate:{first}",),
             paths=("calibration",),
             seconds=estimate.evaluation_s(
-                device_of(work), scans, of.samples * of.steps, voxels_of(settings), 0, first=True
+                device_of(work), validation_scans(work), of.samples * of.steps,
+                voxels_of(settings), 0, first=False,
             ),
-        )
+        )  # fmt: skip
         after = ("calibrate",)
     yield Step(
         "uncertainty",

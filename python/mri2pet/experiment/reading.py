@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import types
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin
@@ -38,7 +38,10 @@ def read_experiment(file: str | Path, out: str | Path | None = None) -> Experime
         folder, text = Path(), preset.read_text()
     else:
         folder, text = Path(file).parent, _text(Path(file))
-    tree = _parsed(name, text)
+    try:
+        tree = _parsed(name, text)
+    except UsageError as error:
+        raise UsageError(f"{name}: {error}") from None
     if out is not None:
         tree["out"] = str(Path(out).absolute())
     try:
@@ -65,7 +68,7 @@ def _text(path: Path) -> str:
 def _parsed(name: str, text: str) -> dict[str, Any]:
     if name.endswith(".json"):
         try:
-            tree = json.loads(text)
+            tree = json.loads(text, object_pairs_hook=_once)
         except ValueError as error:
             raise InputError(f"{name}: is no JSON ({error}); correct the file.") from None
     else:
@@ -76,13 +79,31 @@ def _parsed(name: str, text: str) -> dict[str, Any]:
                 f"{name}: reading YAML needs PyYAML; install it by pip install 'mri2pet[eval]', or "
                 "write the file as .json."
             ) from None
+
+        class Loader(yaml.SafeLoader):
+            """One that does not let the last of several values of a key win."""
+
+            def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+                _once((k.value, None) for k, _ in node.value if isinstance(k, yaml.ScalarNode))
+                return super().construct_mapping(node, deep)
+
         try:
-            tree = yaml.safe_load(text)
+            tree = yaml.load(text, Loader)
         except yaml.YAMLError as error:
             words = " ".join(str(error).split())
             raise InputError(f"{name}: is no YAML ({words}); correct the file.") from None
     if not isinstance(tree, dict):
         raise InputError(f"{name}: holds no settings; see docs/experiment.md.")
+    return tree
+
+
+def _once(pairs: Iterable[tuple[Any, Any]]) -> dict[Any, Any]:
+    """Raises UsageError for a key that stands twice."""
+    tree: dict[Any, Any] = {}
+    for key, value in pairs:
+        if key in tree:
+            raise UsageError(f"the key {key} stands twice; keep one")
+        tree[key] = value
     return tree
 
 

@@ -37,7 +37,15 @@ def visits_of(cohort: CohortConfig) -> int:
 def evaluated_scans(work: Work) -> int:
     """MRI–PET pairs of the people evaluated."""
     cohort = work.config.evaluated
-    share = 1.0 if cohort is not work.config.cohort else cohort.fractions[2]
+    return _pairs(cohort, 1.0 if cohort is not work.config.cohort else cohort.fractions[2])
+
+
+def validation_scans(work: Work) -> int:
+    """MRI–PET pairs of the validation split, which a calibration is made on."""
+    return _pairs(work.config.cohort, work.config.cohort.fractions[1])
+
+
+def _pairs(cohort: CohortConfig, share: float) -> int:
     if cohort.phantom is not None:
         return max(round(1.2 * share * cohort.phantom.pairs), 1)
     return max(round(share * visits_of(cohort) / 5), 1)
