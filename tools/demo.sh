@@ -11,6 +11,10 @@ t1=${2:-}
 [ $# -lt 2 ] || shift
 shift
 
+if [ -n "$t1" ] && [ ! -e "$t1" ]; then
+  echo "demo: $t1: there is no such file; the last demo was left as it is" >&2
+  exit 1
+fi
 rm -rf "$out"
 mkdir -p "$out"
 if [ -z "$t1" ]; then

@@ -132,6 +132,21 @@ def test_labels_that_come_later_train_nothing_anew(write, made_up, tmp_path):
     }
 
 
+def test_labels_are_those_of_the_nearest_visit_within_a_year(write, made_up, tmp_path):
+    root = made_up.write_cohort(tmp_path / "cohort")
+    for subject, days in (("sub-01", 300), ("sub-02", 366)):
+        (root / subject / f"{subject}_sessions.tsv").write_text(
+            f"session_id\tmri_days\tpet_days\tmmse\nses-01\t0\t0\tn/a\nses-09\t{days}\tn/a\t22\n"
+        )
+    given = {"cohort": {"bids": str(root), "fractions": [0.4, 0.3, 0.3]}}
+    steps = {step.name: step for step in steps_of(write, **given)}
+    for name in ("cohort", "labels:cohort"):
+        steps[name].run(lambda kind, facts: None)
+        rows = {row.name: row for row in load_manifest(tmp_path / "out" / "cohort.tsv")}
+        assert rows["sub-01_ses-01"].mmse == 22
+        assert rows["sub-02_ses-01"].mmse != 22
+
+
 def test_the_tasks_get_those_rows_that_they_have(write, monkeypatch):
     """Also the control of permuted labels beside the table."""
     asked = {}

@@ -12,6 +12,7 @@ from typing import Any
 from mri2pet.cohort.cache import build_cache
 from mri2pet.cohort.manifest import build_manifest, load_manifest, write_cohort
 from mri2pet.cohort.passed_over import counted
+from mri2pet.downstream.settings import LABEL_DAYS
 from mri2pet.errors import InputError
 from mri2pet.evaluation.cohort_figures import (
     draw_cases,
@@ -120,7 +121,11 @@ class Work:
         """Writes the table of a cohort, and says what is doubtful in it."""
         path = self.data(cohort)
         root = path.with_suffix("") if cohort.bids is None else cohort.bids
-        options: dict[str, Any] = {"seed": cohort.seed, "fractions": cohort.fractions}
+        options: dict[str, Any] = {
+            "seed": cohort.seed,
+            "fractions": cohort.fractions,
+            "label_days": LABEL_DAYS,
+        }
         manifest = build_manifest(root, split_by=cohort.split_by, **options)
         write_cohort(manifest, path, **options)
         return [] if manifest.found is None else manifest.found.notes
@@ -133,7 +138,8 @@ class Work:
         assert cohort.bids is not None
         path = self.data(cohort)
         old = load_manifest(path)
-        new = {row.name: row for row in build_manifest(cohort.bids, split_by=cohort.split_by)}
+        found = build_manifest(cohort.bids, split_by=cohort.split_by, label_days=LABEL_DAYS)
+        new = {row.name: row for row in found}
         rows = tuple(
             replace(row, **{key: getattr(new[row.name], key) for key in LABELS})
             if row.name in new
