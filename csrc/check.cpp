@@ -7,6 +7,7 @@
 #include "mri2pet/group_norm_gelu.h"
 #include "mri2pet/laplacian_pyramid_loss.h"
 #include "mri2pet/linear_attention.h"
+#include "mri2pet/resample.h"
 #include "mri2pet/sampler_step.h"
 #include "mri2pet/upsample_concat.h"
 #include "mri2pet/winograd.h"
@@ -195,6 +196,19 @@ Status check(const LaplacianPyramidLossBackward& p) {
   if (!sizes_fit({p.count})) return {Code::bad_shape, "count must be at least 1"};
   if (!known(p.output_dtype)) return {Code::bad_dtype, "grad_output"};
   if (one_is_null({p.grad, p.grad_loss, p.grad_output})) return {Code::null_pointer, nullptr};
+  return {};
+}
+
+Status check(const Resample& p) {
+  for (const std::int64_t* sizes : {p.source, p.target})
+    if (!sizes_fit({sizes[0], sizes[1], sizes[2]}))
+      return {Code::bad_shape, "every size must be at least 1"};
+  if (p.first < 0) return {Code::bad_shape, "first"};
+  if (p.order != 0 && p.order != 1 && p.order != 3)
+    return {Code::bad_value, "order must be 0, 1 or 3"};
+  for (double number : p.index_map)
+    if (!std::isfinite(number)) return {Code::bad_value, "index_map"};
+  if (one_is_null({p.values, p.out})) return {Code::null_pointer, nullptr};
   return {};
 }
 

@@ -107,6 +107,7 @@ void bind_apply_norm(py::module_& m);
 void bind_conv3d(py::module_& m);
 void bind_group_norm_gelu(py::module_& m);
 void bind_laplacian_pyramid_loss(py::module_& m);
+void bind_resample(py::module_& m);
 void bind_sampler_step(py::module_& m);
 void bind_upsample_concat(py::module_& m);
 void bind_winograd(py::module_& m);

@@ -50,6 +50,7 @@ PYBIND11_MODULE(_C, m) {
   mri2pet::bindings::bind_conv3d(m);
   mri2pet::bindings::bind_group_norm_gelu(m);
   mri2pet::bindings::bind_laplacian_pyramid_loss(m);
+  mri2pet::bindings::bind_resample(m);
   mri2pet::bindings::bind_sampler_step(m);
   mri2pet::bindings::bind_upsample_concat(m);
   mri2pet::bindings::bind_winograd(m);

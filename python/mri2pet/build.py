@@ -7,6 +7,7 @@ from importlib import import_module, metadata
 from typing import Any
 
 from mri2pet import __version__
+from mri2pet.errors import UsageError
 
 PACKAGES = ("torch", "numpy", "scipy", "nibabel", "antspyx", "nilearn", "safetensors")
 
@@ -27,6 +28,18 @@ def native_build() -> dict[str, Any]:
         facts = ("revision", "compiler", "build_type", "cuda")
         return {"built": False, "reason": reason, "version": None} | dict.fromkeys(facts)
     return {"built": True, "reason": None, **info}
+
+
+def native_module() -> Any:
+    """`mri2pet._C`, for what needs no torch.
+
+    Raises:
+        UsageError: it is not built, with the reason.
+    """
+    try:
+        return import_module("mri2pet._C")
+    except ImportError:
+        raise UsageError(native_build()["reason"]) from None
 
 
 def package_versions() -> dict[str, str | None]:

@@ -14,7 +14,7 @@ from mri2pet.diffusion.samplers import make_table
 from mri2pet.engines import sampling
 from mri2pet.imaging import pipeline
 from mri2pet.imaging.brain import registration, starts
-from mri2pet.imaging.space.itk import AffineSchedule
+from mri2pet.imaging.space.itk import Schedule
 
 
 def _block(text):
@@ -45,7 +45,7 @@ def test_the_lines_give_the_image_of_synthesize(
 
     monkeypatch.setattr(pipeline, "preprocess", once)
     monkeypatch.setattr(registration, "STARTS", 1)
-    monkeypatch.setattr(registration, "FINE", AffineSchedule((200, 100), (4, 2), (2, 1)))
+    monkeypatch.setattr(registration, "FINE", Schedule((200, 100), (4, 2), (2, 1)))
     monkeypatch.setattr(starts, "YAW_DEG", (0.0,))
     monkeypatch.setattr(starts, "ROLL_DEG", (0.0,))
     monkeypatch.setattr(sampling, "make_table", a_fifth)

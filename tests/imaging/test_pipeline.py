@@ -116,10 +116,10 @@ import numpy as np
 from mri2pet.imaging import pipeline
 from mri2pet.imaging.brain import registration, starts
 from mri2pet.imaging.pipeline import preprocess
-from mri2pet.imaging.space.itk import AffineSchedule
+from mri2pet.imaging.space.itk import Schedule
 
 registration.STARTS = 1
-registration.FINE = AffineSchedule((200, 100), (4, 2), (2, 1))
+registration.FINE = Schedule((200, 100), (4, 2), (2, 1))
 starts.YAW_DEG = starts.ROLL_DEG = (0.0,)
 pipeline._BRAIN_N4 = (10, 10, 10)
 for name in ("given", "reordered"):

@@ -18,7 +18,7 @@ from mri2pet.checkpoint import save_model
 from mri2pet.config import ModelConfig
 from mri2pet.imaging import pipeline
 from mri2pet.imaging.brain import registration, starts
-from mri2pet.imaging.space.itk import AffineSchedule
+from mri2pet.imaging.space.itk import Schedule
 from mri2pet.imaging.space.template import template
 from mri2pet.nn import Network
 from mri2pet.synthesis import subject as subject_module
@@ -97,7 +97,7 @@ def _prepare_once(
         patch.setattr(pipeline, "preprocess", remembered)
         patch.setattr(pipeline, "_BRAIN_N4", (10, 10, 10))
         patch.setattr(registration, "STARTS", 1)
-        patch.setattr(registration, "FINE", AffineSchedule((200, 100), (4, 2), (2, 1)))
+        patch.setattr(registration, "FINE", Schedule((200, 100), (4, 2), (2, 1)))
         patch.setattr(starts, "YAW_DEG", (0.0,))
         patch.setattr(starts, "ROLL_DEG", (0.0,))
         yield

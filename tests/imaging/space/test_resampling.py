@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from mri2pet.build import native_module
 from mri2pet.imaging.space.grid import grid_affine
 from mri2pet.imaging.space.resampling import (
     INTERPOLATIONS,
@@ -59,6 +60,78 @@ def test_cores_and_slabs_change_nothing(interpolation, monkeypatch):
         results.append(resample(data, np.eye(4), shape, turn, interpolation=interpolation))
         np.testing.assert_array_equal(results[0], results[-1])
     np.testing.assert_allclose(results[0], whole, atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(9, 7, 8), (1, 5, 6), (2, 2, 2), (3, 4, 1)])
+@pytest.mark.parametrize("order", [0, 1, 3])
+def test_every_layout_is_read_as_scipy_reads_it(shape, order):
+    from scipy.ndimage import affine_transform
+
+    rng = np.random.default_rng(2)
+    data = rng.random(shape).astype(np.float32)
+    target = (2 * shape[0] + 1, 2 * shape[1] + 3, 2 * shape[2] + 2)
+    turn = np.eye(4)
+    turn[:3, :3] = np.diag(np.array(shape) / np.array(target)) + rng.normal(0, 0.02, (3, 3))
+    turn[:3, 3] = rng.normal(0, 0.3, 3)
+    turn[:3][np.array(shape) == 1] = 0.0  # an axis of one voxel is met by nothing beside it
+    expected = affine_transform(data, turn[:3, :3], turn[:3, 3], target, np.float32, order)
+    assert expected.any()
+    name = ("nearest", "linear", "", "cubic")[order]
+    wide = np.zeros((shape[0], 2 * shape[1], shape[2] + 1), np.float32)
+    wide[:, ::2, 1:] = data
+    backwards = np.ascontiguousarray(data[::-1, :, ::-1])[::-1, :, ::-1]
+    for same in (data, np.asfortranarray(data), wide[:, ::2, 1:], backwards):
+        out = resample(same, np.eye(4), target, turn, interpolation=name)
+        np.testing.assert_allclose(out, expected, atol=1e-6)
+
+
+def test_a_place_on_the_outermost_voxel_is_inside_however_it_was_rounded():
+    data = np.full((4, 5, 6), 7.0, np.float32)
+    shift = np.eye(4)
+    shift[:3, 3] = -1e-13
+    for name in ("linear", "cubic"):
+        out = resample(data, np.eye(4), data.shape, shift, interpolation=name)
+        np.testing.assert_allclose(out, 7.0, rtol=1e-6)
+
+
+def test_a_mask_is_read_where_the_target_lies():
+    mask = np.zeros((40, 41, 42), bool)
+    mask[10:20, 12:30, 5:15] = True
+    place = np.eye(4)
+    place[:3, 3] = [8.0, 10.0, 3.0]
+    out = resample(mask, np.eye(4), (10, 9, 8), place)
+    np.testing.assert_array_equal(out, mask[8:18, 10:19, 3:11])
+    place[:3, 3] = [100.0, 0.0, 0.0]
+    assert not resample(mask, np.eye(4), (10, 9, 8), place).any()
+
+
+def test_an_affine_that_is_not_finite_is_refused():
+    with pytest.raises(ValueError, match="not finite"):
+        resample(np.ones((2, 2, 2)), np.eye(4), (2, 2, 2), np.diag([1, np.nan, 1, 1]))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"order": 2}, "order must be 0, 1 or 3"),
+        ({"target": (2, 0, 2)}, "every size must be at least 1"),
+        ({"first": -1}, "first"),
+        ({"values": 0}, "missing tensor"),
+        ({"index_map": [float("inf")] * 12}, "index_map"),
+    ],
+)
+def test_the_native_loop_refuses_what_it_cannot_read(change, message):
+    module, values = native_module(), np.ones((2, 2, 2), np.float32)
+    out = np.zeros((2, 2, 2), np.float32)
+    arguments = {
+        "source": (2, 2, 2), "strides": (4, 2, 1), "target": (2, 2, 2), "first": 0, "order": 1,
+        "index_map": [0.0] * 12, "values": values.ctypes.data, "needed": 0,
+        "out": out.ctypes.data,
+    }  # fmt: skip
+    module.resample(module.Resample(**arguments), False)
+    assert out.all()
+    with pytest.raises(ValueError, match=message):
+        module.resample(module.Resample(**(arguments | change)), False)
 
 
 def test_only_what_is_needed_need_be_read():

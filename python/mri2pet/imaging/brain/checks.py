@@ -14,6 +14,7 @@ import numpy as np
 from mri2pet.errors import InputError
 from mri2pet.imaging.brain.registration import correlation, fixed_template, in_template
 from mri2pet.imaging.space.resampling import bounding_box
+from mri2pet.imaging.space.smoothing import gaussian
 from mri2pet.imaging.space.template import template, template_gm, template_mask, template_wm
 from mri2pet.imaging.space.volume import Volume
 
@@ -200,8 +201,6 @@ def _sharpness(brain: Volume, mask: np.ndarray) -> float:
     within 0.015 in a sixth of the time; without a rim of 4 mm, where the smoothing mixes in what is
     no brain.
     """
-    from scipy.ndimage import gaussian_filter
-
     if not mask.any():
         return 0.0
     x, y, z = bounding_box(mask)
@@ -212,12 +211,12 @@ def _sharpness(brain: Volume, mask: np.ndarray) -> float:
     sigma = SMOOTHING_FWHM_MM / _FWHM_PER_SIGMA / brain.voxel_size_mm
     # As smooth as the image, the mask is above this where 2.3 standard deviations, 4 mm, are brain.
     # At the cut faces of the slab the brain goes on.
-    within = gaussian_filter(mask[slab].astype(np.float32), sigma, mode="nearest")
+    within = gaussian(mask[slab], sigma, mode="nearest")
     inside = mask[slab] & (within > 0.99)
     spread = float(values[inside].std()) if inside.any() else 0.0
     if spread == 0:
         return 0.0
-    return float((values - gaussian_filter(values, sigma))[inside].std()) / spread
+    return float((values - gaussian(values, sigma))[inside].std()) / spread
 
 
 def _covered(field_of_view: Volume, template_from_subject: np.ndarray) -> float:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from mri2pet.imaging.brain.starts import Start, find_starts, ranks
-from mri2pet.imaging.space.itk import AffineSchedule, register_affine, to_ants
+from mri2pet.imaging.space.itk import Schedule, register_affine, to_ants
 from mri2pet.imaging.space.resampling import resample
 from mri2pet.imaging.space.template import template, template_mask
 from mri2pet.imaging.space.volume import Volume
@@ -17,8 +17,8 @@ from mri2pet.imaging.space.volume import Volume
 WORKING_MM = 2.0
 STARTS = 3
 MASK_DILATION_VOXELS = 2
-COARSE = AffineSchedule(iterations=(200,), shrink=(4,), smoothing_voxels=(2,))
-FINE = AffineSchedule(iterations=(100, 50), shrink=(2, 1), smoothing_voxels=(1, 0))
+COARSE = Schedule(iterations=(200,), shrink=(4,), smoothing_voxels=(2,))
+FINE = Schedule(iterations=(100, 50), shrink=(2, 1), smoothing_voxels=(1, 0))
 
 #: Values above this multiple of the brain's own 95th percentile are cut (scalp fat, vessels).
 _CAP = 1.3

@@ -20,6 +20,7 @@ from mri2pet.imaging.space.volume import Volume
 
 _FLIP = np.diag([-1.0, -1.0, 1.0, 1.0])
 
+_START = "start.mat"
 #: Seed of ITK's jittered sampling, the same for every registration.
 RANDOM_SEED = 20170301
 
@@ -97,8 +98,8 @@ def scratch() -> Iterator[Path]:
 
 
 @dataclass(frozen=True)
-class AffineSchedule:
-    """Resolution levels of an affine registration, coarse to fine."""
+class Schedule:
+    """Resolution levels of a registration, coarse to fine."""
 
     iterations: tuple[int, ...]
     shrink: tuple[int, ...]
@@ -110,7 +111,7 @@ def register_affine(
     moving: Any,
     fixed_mask: Any,
     moving_from_fixed_ras: np.ndarray,
-    schedule: AffineSchedule,
+    schedule: Schedule,
 ) -> np.ndarray:
     """Refine an affine (12 parameters) by Mattes mutual information inside the fixed mask.
 
@@ -119,13 +120,10 @@ def register_affine(
     Returns:
         RAS 4 x 4, fixed mm → moving mm.
     """
-    levels = {
-        "aff_iterations": schedule.iterations,
-        "aff_shrink_factors": schedule.shrink,
-        "aff_smoothing_sigmas": schedule.smoothing_voxels,
-    }
-    with _registered("Affine", fixed, moving, fixed_mask, moving_from_fixed_ras, levels) as result:
-        return moving_from_fixed(load_ants().read_transform(result["fwdtransforms"][0]))
+    kind = _Kind("Affine[0.25]", sampling=",regular,0.2", convergence="1e-6,10")
+    with scratch() as folder:
+        _register(folder, kind, fixed, moving, fixed_mask, moving_from_fixed_ras, schedule)
+        return moving_from_fixed(load_ants().read_transform(str(folder / "0GenericAffine.mat")))
 
 
 def warp_to_moving(
@@ -134,61 +132,75 @@ def warp_to_moving(
     fixed_mask: Any,
     moving_from_fixed_ras: np.ndarray,
     image: Any,
-    iterations: tuple[int, ...],
+    schedule: Schedule,
 ) -> np.ndarray:
     """Register deformably (SyN, Mattes) from an affine, and bring a fixed-space image back.
 
-    Avants et al. 2008, Medical Image Analysis 12:26.
+    Avants et al. 2008, Medical Image Analysis 12:26. The displacements have the resolution of the
+    schedule's last level.
 
     Returns:
         `image` on the moving image's grid, linearly interpolated, float32 `[X, Y, Z]`.
     """
-    levels = {"reg_iterations": iterations}
-    with _registered("SyNOnly", fixed, moving, fixed_mask, moving_from_fixed_ras, levels) as result:
-        inverse_warp = next(f for f in result["invtransforms"] if f.endswith("InverseWarp.nii.gz"))
+    kind = _Kind("SyN[0.2,3,0]", sampling="", convergence="1e-7,8")
+    with scratch() as folder:
+        _register(folder, kind, fixed, moving, fixed_mask, moving_from_fixed_ras, schedule)
         back = load_ants().apply_transforms(
             moving,
             image,
-            transformlist=[result["start"], inverse_warp],
+            transformlist=[str(folder / _START), str(folder / "1InverseWarp.nii.gz")],
             whichtoinvert=[True, False],
             interpolator="linear",
         )
         return back.numpy()
 
 
-@contextmanager
-def _registered(
-    kind: str,
+@dataclass(frozen=True)
+class _Kind:
+    """A transform, how its metric samples the fixed image, and when a level is at its end."""
+
+    transform: str
+    sampling: str
+    convergence: str
+
+
+def _register(
+    folder: Path,
+    kind: _Kind,
     fixed: Any,
     moving: Any,
     fixed_mask: Any,
     moving_from_fixed_ras: np.ndarray,
-    levels: dict[str, tuple[int, ...]],
-) -> Iterator[dict[str, Any]]:
-    """ANTs' result of one seeded registration and its "start", with their files until the end."""
-    ants = load_ants()
-    with scratch() as folder, _seeded():
-        start = str(folder / "start.mat")
-        ants.write_transform(itk_transform(moving_from_fixed_ras), start)
-        result = ants.registration(
-            fixed=fixed,
-            moving=moving,
-            type_of_transform=kind,
-            initial_transform=[start],
-            outprefix=str(folder / kind),
-            mask=fixed_mask,
-            **levels,
-        )
-        yield {**result, "start": start}
+    schedule: Schedule,
+) -> None:
+    """Write the transforms of one seeded registration into a folder.
 
-
-@contextmanager
-def _seeded() -> Iterator[None]:
-    """Give ANTs this package's seed for one registration, and then its former one back."""
+    By antsRegistration itself, with the metric (32 bins) and steps of `ants.registration`, which
+    would also warp both images at the end and asks SyN for a level at full resolution.
+    """
     ants = load_ants()
-    former = ants.config._random_seed
-    ants.config._random_seed = RANDOM_SEED
-    try:
-        yield
-    finally:
-        ants.config._random_seed = former
+    from ants.internal import get_pointer_string
+
+    start = str(folder / _START)
+    ants.write_transform(itk_transform(moving_from_fixed_ras), start)
+    mask = fixed_mask != 0
+    images = f"{get_pointer_string(fixed)},{get_pointer_string(moving)}"
+    levels = ["x".join(map(str, part)) for part in (
+        schedule.iterations, schedule.shrink, schedule.smoothing_voxels
+    )]  # fmt: skip
+    options = {
+        "--dimensionality": "3",
+        "--initial-moving-transform": start,
+        "--metric": f"mattes[{images},1,32{kind.sampling}]",
+        "--transform": kind.transform,
+        "--convergence": f"[{levels[0]},{kind.convergence}]",
+        "--shrink-factors": levels[1],
+        "--smoothing-sigmas": levels[2],
+        "--use-histogram-matching": "0",
+        "--collapse-output-transforms": "1",
+        "--output": f"{folder}{os.sep}",
+        "--masks": f"[{get_pointer_string(mask)},NA]",
+        "--float": "1",
+        "--random-seed": str(RANDOM_SEED),
+    }
+    ants.registration([word for option in options.items() for word in option], None)

@@ -12,6 +12,7 @@ import numpy as np
 
 from mri2pet.imaging.space.grid import grid_affine, to_xyz
 from mri2pet.imaging.space.resampling import bounding_box, crop_affine, resample
+from mri2pet.imaging.space.smoothing import gaussian
 from mri2pet.imaging.space.subject_grid import SubjectGrid
 
 #: PET is kept whole this far outside the brain mask (mm), and is 0 beyond the margin.
@@ -121,15 +122,12 @@ class SpaceRecord:
         the weight is linear in it between the two distances. A hard end would change whole
         voxels where a mask moves by a tenth of a millimetre.
         """
-        from scipy.ndimage import gaussian_filter
         from scipy.special import ndtr
 
         voxel = np.linalg.norm(self.grid.affine[:3, :3], axis=0)
         margin = int(np.ceil(2 * MARGIN_MM / voxel.min()))
         box = bounding_box(self.brain_mask, margin)
-        soft = gaussian_filter(
-            self.brain_mask[box].astype(np.float32), MARGIN_MM / voxel, truncate=3
-        )
+        soft = gaussian(self.brain_mask[box], MARGIN_MM / voxel, truncate=3)
         low, high = ndtr(-1.0), ndtr(-WHOLE_MM / MARGIN_MM)
         soft -= np.float32(low)
         soft /= np.float32(high - low)

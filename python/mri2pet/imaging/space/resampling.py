@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from mri2pet.build import native_module
 from mri2pet.imaging.space.itk import load_ants
 
 INTERPOLATIONS = ("nearest", "linear", "cubic", "sinc")
@@ -46,16 +47,39 @@ def resample(
         target resample to a finer grid and average (`model_space`).
 
     Raises:
-        ValueError: unknown interpolation.
+        ValueError: unknown interpolation, or numbers in an affine that are not finite.
+        UsageError: the native module is not built.
     """
     if interpolation not in INTERPOLATIONS:
         raise ValueError(f"interpolation {interpolation!r} is none of {', '.join(INTERPOLATIONS)}")
     between = np.eye(4) if source_from_target is None else source_from_target
     index_map = np.linalg.inv(affine) @ between @ target_affine
-    values = np.asarray(data, dtype=np.float32)
+    if not np.isfinite(index_map).all():
+        raise ValueError("an affine holds numbers that are not finite")
     if interpolation == "sinc":
-        return _sinc(values, index_map, target_shape)
-    return _spline(values, index_map, target_shape, _SPLINE_ORDER[interpolation], needed)
+        return _sinc(np.asarray(data, dtype=np.float32), index_map, target_shape)
+    order = _SPLINE_ORDER[interpolation]
+    if order < 2:
+        box = _reached(index_map, data.shape, target_shape)
+        data, index_map = data[box], index_map.copy()
+        index_map[:3, 3] -= [part.start for part in box]
+        if not data.size:
+            return np.zeros(target_shape, dtype=np.float32)
+    return _spline(np.asarray(data, np.float32), index_map, target_shape, order, needed)
+
+
+def _reached(
+    index_map: np.ndarray, shape: tuple[int, ...], target_shape: tuple[int, ...]
+) -> tuple[slice, slice, slice]:
+    """The part of the source that the target's voxels are read from, so that no more is turned
+    into float32 than that."""
+    ends = np.array([[0, n - 1] for n in target_shape])
+    corners = np.array(np.meshgrid(*ends)).reshape(3, -1)
+    index = index_map[:3, :3] @ corners + index_map[:3, 3:]
+    low = np.clip(np.floor(index.min(axis=1)) - 1, 0, shape).astype(int)
+    high = np.clip(np.ceil(index.max(axis=1)) + 2, low, shape).astype(int)
+    x, y, z = (slice(start, end) for start, end in zip(low, high, strict=True))
+    return x, y, z
 
 
 def _spline(
@@ -65,36 +89,40 @@ def _spline(
     order: int,
     needed: np.ndarray | None,
 ) -> np.ndarray:
-    """Slab by slab; scipy's loop runs outside the interpreter lock, so slabs run side by side."""
-    from scipy.ndimage import affine_transform, spline_filter
+    """Slab by slab; the native loop runs outside the interpreter lock, so slabs run side by side.
 
+    What it does beyond the source's edges is what `scipy.ndimage.affine_transform` does with
+    `mode="constant"`.
+    """
+    module = native_module()
     if order > 1:
+        from scipy.ndimage import spline_filter
+
         values = spline_filter(values, order, output=np.float64, mode="constant")
+    values = np.require(values, np.float32, "A")
+    axes = np.argsort(np.abs(values.strides))[::-1]  # the last one is that of neighbours in memory
+    values, index_map = values.transpose(axes), index_map[:3][axes]
+    if needed is not None:
+        needed = np.ascontiguousarray(needed, dtype=bool)
     out = np.zeros(target_shape, dtype=np.float32)
 
     def read(start: int) -> None:
         slab = out[start : start + _SLAB]
-        first, part = np.array([start, 0, 0]), slab
-        if needed is not None:
-            here = needed[start : start + _SLAB]
-            if not here.any():
-                return
-            box = bounding_box(here)
-            first, part = first + [axis.start for axis in box], slab[box]
-        offset = index_map[:3, :3] @ first + index_map[:3, 3]
-        part[:] = affine_transform(
-            values,
-            index_map[:3, :3],
-            offset,
-            output_shape=part.shape,
-            output=np.float32,
+        wanted = 0 if needed is None else needed[start : start + _SLAB].ctypes.data
+        params = module.Resample(
+            source=values.shape,
+            strides=[stride // values.itemsize for stride in values.strides],
+            target=slab.shape,
+            first=start,
             order=order,
-            mode="constant",
-            cval=0.0,
-            prefilter=False,
+            index_map=index_map.ravel(),
+            values=values.ctypes.data,
+            needed=wanted,
+            out=slab.ctypes.data,
         )
+        module.resample(params, False)
 
-    starts = range(0, target_shape[0], _SLAB)
+    starts = range(0, target_shape[0], _SLAB) if out.size else ()
     workers = cores() if out.size >= _SMALL else 1
     if workers == 1:
         for start in starts:
