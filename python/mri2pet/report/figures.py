@@ -113,7 +113,7 @@ def registration_pictures(scan: Scan) -> dict[str, Picture]:
     """The registered T1 with the template's brain and white-matter outlines, template space."""
     from scipy.ndimage import gaussian_filter
 
-    brain, white_matter = template_mask(1), template_wm(1)
+    brain, white_matter = template_mask(2), template_wm(2)
     box = Box.around(brain, margin_mm=10.0)
     subject_from_template = np.linalg.inv(scan.template_from_subject)
     pictures = {}

@@ -7,7 +7,6 @@ while an image is read.
 from __future__ import annotations
 
 import threading
-import warnings
 from concurrent.futures import Future
 from functools import cache
 
@@ -34,8 +33,6 @@ def _started() -> Future[None]:
         else:
             done.set_result(None)
 
-    # nilearn silences this itself, but only while no other thread does the like.
-    warnings.filterwarnings("ignore", message=".*has changed in SciPy 0.18.*")
     # A daemon: a command that ends early, for a wrong option, does not wait for it.
     threading.Thread(target=work, name="template", daemon=True).start()
     return done
