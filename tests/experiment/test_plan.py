@@ -12,6 +12,7 @@ from mri2pet.experiment.methods import METHODS, PAPER_METHODS
 from mri2pet.experiment.plan import plan, steps_needed
 from mri2pet.experiment.reading import read_experiment
 from mri2pet.experiment.steps import hashes
+from mri2pet.experiment.work import Work
 
 
 def steps_of(write, **changed):
@@ -182,6 +183,16 @@ def test_more_networks_take_longer(write):
     assert seconds(seeds=2) > seconds(seeds=1)
     assert seconds(epochs=100) > seconds(epochs=50)
     assert seconds(settings=["real-paired"]) > seconds()
+
+
+def test_a_gan_draws_one_pet_of_an_mri(write):
+    """They are all alike, so that there is no spread to tell of where it comes first."""
+    methods = ["mri2pet", "gan", "cdc"]
+    work = Work(read_experiment(write(methods=methods, evaluate={"samples": 4})))
+    assert [work.samples_of(name) for name in methods] == [4, 1, 1]
+    for first, told in (("mri2pet", True), ("gan", False)):
+        steps = steps_of(write, methods=[first], evaluate={"samples": 4}, uncertainty={})
+        assert ("uncertainty" in {step.name for step in steps}) == told
 
 
 def test_a_calibration_takes_as_long_as_its_people(write):

@@ -202,18 +202,22 @@ def _evaluations(work: Work) -> Iterator[Step]:
         yield Step(
             f"evaluate:{name}",
             partial(work.evaluate, name),
-            {**inputs, "model": content_of(work.model(name)) if elsewhere else None},
+            {
+                **inputs,
+                "samples": work.samples_of(name),
+                "model": content_of(work.model(name)) if elsewhere else None,
+            },
             ready if elsewhere else (*ready, f"train:{name}"),
             paths=(f"evaluation/{name}",),
             seconds=estimate.evaluation_s(
-                device_of(work), scans, of.samples * (1 if gan else of.steps), voxels_of(settings),
-                slices,
+                device_of(work), scans, work.samples_of(name) * (1 if gan else of.steps),
+                voxels_of(settings), slices,
                 first=name == config.method_names[0],
             ),
             why_not=why,
         )  # fmt: skip
     first = config.method_names[0]
-    if config.uncertainty is None or of.samples < MIN_SAMPLES:
+    if config.uncertainty is None or work.samples_of(first) < MIN_SAMPLES:
         return
     after: tuple[str, ...] = ()
     if config.uncertainty.calibrate is not None:

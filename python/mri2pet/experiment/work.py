@@ -228,6 +228,12 @@ class Work:
         of = self.config.evaluate
         return Sampling(of.samples, of.sampler, of.steps, of.seed)
 
+    def samples_of(self, name: str) -> int:
+        """PETs that are drawn of each MRI: one by a GAN, whose PETs of an MRI are all alike."""
+        elsewhere = {m.name for m in self.config.methods if isinstance(m, TrainedElsewhere)}
+        alike = name not in elsewhere and self.method(name).is_gan
+        return 1 if alike else self.config.evaluate.samples
+
     def evaluate(self, name: str, tell: Tell) -> Sequence[str]:
         """Evaluates a method."""
         of, cohort = self.config.evaluate, self.config.evaluated
@@ -245,7 +251,7 @@ class Work:
             data=self.data(cohort),
             out=self.evaluation(name),
             split="all" if elsewhere else of.split,
-            sampling=self.sampling,
+            sampling=replace(self.sampling, samples=self.samples_of(name)),
             registration=cohort.registration,
             reference=self.drawn_reference,
             training_data=self.data(self.config.cohort) if elsewhere else None,
