@@ -1,6 +1,6 @@
 """Packs the 1 mm region masks of `mri2pet.imaging.suvr.regions` into the package.
 
-    python tools/store_region_masks.py
+    PYTHONPATH=python python tools/store_region_masks.py
 
 Run it after a change of the regions; a test compares the file with what the code computes.
 """

@@ -1,6 +1,6 @@
 """Packs the 2 mm template of `mri2pet.imaging.space.template` into the package.
 
-    python tools/store_template.py
+    PYTHONPATH=python python tools/store_template.py
 
 A test compares the file with what the installed nilearn gives.
 """

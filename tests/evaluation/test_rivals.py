@@ -46,6 +46,7 @@ def test_warping_brings_the_mean_to_the_subject(cohort_cache):
         1 - np.corrcoef(pet[inside], measured)[0, 1] ** 2 for pet in (rivals.cohort_mean(), warped)
     ]
     assert unexplained[1] < 0.8 * unexplained[0]
+    assert rivals.warped_cohort_mean(mri).tobytes() == warped.tobytes(), "seeded"
 
 
 def test_the_warped_mean_is_made_once_for_a_scan_and_its_rivals(

@@ -93,6 +93,9 @@ def test_what_is_not_shown_follows_from_the_settings(write):
     assert "simulated" in said(cohort={"phantom": {"pairs": 3}})
     assert "simulated" not in said()
     assert "no error bar" in said(uncertainty=None)
+    gan = {"methods": ["gan"], "evaluate": {"samples": 4}}
+    assert "no spread to tell of" in said(**gan)
+    assert "no spread to tell of" not in said(methods=["mri2pet"], evaluate={"samples": 4})
     assert "a generator that saw these people" in said(downstream={})
     assert "a generator that saw these people" not in said(downstream={"crossfit": 2})
     other = {"test_cohort": {"phantom": {"pairs": 3}}}

@@ -97,6 +97,9 @@ def test_a_key_that_stands_twice_is_refused(tmp_path):
     assert "study.yaml: the key name stands twice" in refused(tmp_path, SMALL + "name: again")
     nested = "evaluate: {steps: 3, samples: 4, steps: 5}"
     assert "the key steps stands twice" in refused(tmp_path, SMALL + nested)
+    merged = "train:\n  gan: &a {volumes: 5}\n  finetune: &b {<<: *a, volumes: 6}\n"
+    (tmp_path / "study.yaml").write_text(SMALL + merged + "  pretrain: {<<: *b}\n")
+    assert read_experiment(tmp_path / "study.yaml").train.pretrain.volumes == 6
     (tmp_path / "study.json").write_text('{"name": "a", "name": "b"}')
     with pytest.raises(UsageError, match="the key name stands twice; keep one"):
         read_experiment(tmp_path / "study.json")

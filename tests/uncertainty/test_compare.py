@@ -84,8 +84,11 @@ def test_only_first_scans_that_all_have_count(evaluated):
     assert table.rows[1].cells["crps_change"].value == 0
 
 
-def test_few_samples_have_no_table_and_other_cohorts_are_refused(evaluated):
-    out = evaluated(5)
-    assert spread_table([out, evaluated(5, samples=3, name="few")]) is None
+def test_few_samples_are_left_out_and_other_cohorts_refused(evaluated):
+    out, few = evaluated(5), evaluated(5, samples=3, name="few")
+    table = spread_table([few, out])
+    assert [row.name for row in table.rows] == ["evaluation: dpmpp, 25 steps, 4 samples"]
+    assert table.notes[1] == "Fewer than 4 samples a scan: few: dpmpp, 25 steps, 3 samples."
+    assert spread_table([few]) is None
     with pytest.raises(UsageError, match="differ in cohort"):
         spread_table([out, evaluated(5, name="other", cohort="beef")])

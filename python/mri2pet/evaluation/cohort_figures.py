@@ -267,8 +267,10 @@ def _change(shown: Shown, early: ManifestRow, late: ManifestRow) -> str:
     first, second = (shown.stored[0].records[row.name] for row in (early, late))
     measured = second["measured"]["cortex"] - first["measured"]["cortex"]
     a, b = (np.asarray(record["drawn"]["cortex"]) for record in (first, second))
-    low, high = np.quantile(b[:, None] - a[None], [0.05, 0.95])
     text = f"cortical SUVR, change:\nmeasured {measured:+.2f}, synthetic {b.mean() - a.mean():+.2f}"
+    if len(a) == len(b) == 1:
+        return text
+    low, high = np.quantile(b[:, None] - a[None], [0.05, 0.95])
     return f"{text} [{low:+.2f}, {high:+.2f}]"
 
 

@@ -47,17 +47,16 @@ class Rivals:
         Returns:
             float32 `[K, I, J]` on the PET grid, SUVR ≥ 0.
         """
-        from mri2pet.imaging.space.itk import RANDOM_SEED, load_ants, scratch
+        from mri2pet.imaging.space.itk import load_ants, scratch, seeded
 
         ants = load_ants()
         fixed = _ants_image(mri)
-        with scratch() as folder:
+        with scratch() as folder, seeded():
             result = ants.registration(
                 fixed=fixed,
                 moving=_ants_image(self.mean_mri),
                 type_of_transform="SyN",
                 outprefix=str(folder / "syn"),
-                random_seed=RANDOM_SEED,
             )
             warped = ants.apply_transforms(
                 fixed=_ants_image(self.mean_pet),

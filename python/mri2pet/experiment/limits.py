@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mri2pet.cohort.manifest import Manifest
 from mri2pet.experiment.config import ExperimentConfig
+from mri2pet.experiment.work import Work
 from mri2pet.stages import load_config
 
 FEWEST_TEST, FEWEST_VAL = 15, 9
@@ -47,7 +48,8 @@ def _of_people(
             )
     if cohort is not None:
         validating = len({row.subject for row in cohort.select("val")})
-        if config.uncertainty is not None and validating < FEWEST_VAL:
+        calibrates = config.uncertainty is not None and not _draws_alike(config)
+        if calibrates and validating < FEWEST_VAL:
             found.append(
                 f"{validating} people calibrate; a 90 % interval needs {FEWEST_VAL}, so there is "
                 "none."
@@ -89,7 +91,9 @@ def _of_measures(config: ExperimentConfig) -> list[str]:
         found.append("There is no FID and no KID: they need Inception's weights.")
     elif inception.random:
         found.append("FID and KID are those of a random network and have no meaning.")
-    if config.uncertainty is None or config.uncertainty.calibrate is None:
+    if _draws_alike(config):
+        found.append("The first method draws one PET of an MRI, so there is no spread to tell of.")
+    elif config.uncertainty is None or config.uncertainty.calibrate is None:
         found.append("The spread of the samples is not calibrated, so it is no error bar.")
     if config.evaluate.samples < 4:
         found.append("Fewer than 4 samples a person say nothing of uncertainty.")
@@ -105,3 +109,9 @@ def _of_measures(config: ExperimentConfig) -> list[str]:
     if config.downstream is None:
         found.append("Whether a synthetic PET helps a diagnosis was not asked.")
     return found
+
+
+def _draws_alike(config: ExperimentConfig) -> bool:
+    """Whether the first method is a GAN, whose PETs of an MRI are all alike."""
+    samples = Work(config).samples_of(config.method_names[0])
+    return samples < config.evaluate.samples

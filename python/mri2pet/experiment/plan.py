@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mri2pet.config import Config
+from mri2pet.downstream.settings import LABEL_DAYS
 from mri2pet.errors import UsageError
 from mri2pet.experiment import downstream, estimate
 from mri2pet.experiment.config import ExperimentConfig, TrainedElsewhere
@@ -116,7 +117,7 @@ def _cohorts(work: Work) -> Iterator[Step]:
             yield Step(
                 f"labels:{name}",
                 partial(work.labels, cohort),
-                {"tables": tables_of(cohort.bids)},
+                {"tables": tables_of(cohort.bids), "label_days": LABEL_DAYS},
                 (f"cache:{name}",),
                 seconds=2.0,
                 derived=True,

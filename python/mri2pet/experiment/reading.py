@@ -83,9 +83,10 @@ def _parsed(name: str, text: str) -> dict[str, Any]:
         class Loader(yaml.SafeLoader):
             """One that does not let the last of several values of a key win."""
 
-            def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+            def compose_mapping_node(self, anchor: Any) -> Any:
+                node = super().compose_mapping_node(anchor)
                 _once((k.value, None) for k, _ in node.value if isinstance(k, yaml.ScalarNode))
-                return super().construct_mapping(node, deep)
+                return node
 
         try:
             tree = yaml.load(text, Loader)

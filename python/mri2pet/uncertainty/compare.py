@@ -41,16 +41,19 @@ def spread_table(outs: Sequence[str | Path]) -> Table | None:
 
     Args:
         outs: folders of `mri2pet evaluate`; the first is what the others' CRPS is compared with.
+            Those of fewer than four samples are left out, and named in a note.
 
     Returns:
-        None where an evaluation has fewer than four samples, or nobody has finite values in all.
+        None where none has four samples, or nobody has finite values in all.
 
     Raises:
         InputError: a folder without an evaluation.
         UsageError: evaluations of other cohorts, splits or people; no scan in common.
     """
-    stored = [read_evaluation(out) for out in outs]
-    if any(s.settings["samples"] < MIN_SAMPLES for s in stored):
+    given = [read_evaluation(out) for out in outs]
+    stored = [s for s in given if s.settings["samples"] >= MIN_SAMPLES]
+    few = [_name(s) for s in given if s not in stored]
+    if not stored:
         return None
     rows = _first_scans(stored)
     if not rows:
@@ -72,6 +75,8 @@ def spread_table(outs: Sequence[str | Path]) -> Table | None:
         "Spread–skill: 1 is right, below 1 the samples are too sure. Raw is mean ± z · SD of the "
         "samples.",
     ]
+    if few:
+        notes.append(f"Fewer than {MIN_SAMPLES} samples a scan: {'; '.join(few)}.")
     return Table("Ways to draw: how sure the samples are, and how right", COLUMNS, lines, notes)
 
 

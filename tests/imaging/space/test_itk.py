@@ -11,7 +11,7 @@ from mri2pet.imaging.space.itk import (
     affine_of,
     itk_transform,
     moving_from_fixed,
-    register_affine,
+    register_linear,
     scratch,
     to_ants,
 )
@@ -81,7 +81,7 @@ def test_registration_finds_a_known_shift_and_leaves_the_seed():
     shifted[:3, 3] = [3.0, -4.0, 2.5]
     mask = to_ants(Volume((blob > 0.02).astype(np.float32), affine))
     former = ants.config._random_seed
-    found = register_affine(
+    found = register_linear(
         to_ants(fixed),
         to_ants(Volume(fixed.data, shifted)),
         mask,

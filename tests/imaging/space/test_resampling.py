@@ -105,6 +105,19 @@ def test_a_mask_is_read_where_the_target_lies():
     assert not resample(mask, np.eye(4), (10, 9, 8), place).any()
 
 
+@pytest.mark.parametrize("interpolation", ["nearest", "linear", "cubic"])
+def test_of_no_voxels_nothing_is_read(interpolation):
+    empty = np.zeros((0, 3, 4), np.float32)
+    assert not resample(empty, np.eye(4), (2, 2, 2), np.eye(4), interpolation=interpolation).any()
+
+
+def test_what_is_needed_is_of_the_target():
+    with pytest.raises(ValueError, match=r"shape \(2, 2, 3\), the target \(2, 2, 2\)"):
+        resample(
+            np.ones((2, 2, 2)), np.eye(4), (2, 2, 2), np.eye(4), needed=np.ones((2, 2, 3), bool)
+        )
+
+
 def test_an_affine_that_is_not_finite_is_refused():
     with pytest.raises(ValueError, match="not finite"):
         resample(np.ones((2, 2, 2)), np.eye(4), (2, 2, 2), np.diag([1, np.nan, 1, 1]))

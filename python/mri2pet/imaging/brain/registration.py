@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from mri2pet.imaging.brain.starts import Start, find_starts, ranks
-from mri2pet.imaging.space.itk import Schedule, register_affine, to_ants
+from mri2pet.imaging.space.itk import Schedule, register_linear, to_ants
 from mri2pet.imaging.space.resampling import resample
 from mri2pet.imaging.space.template import template, template_mask
 from mri2pet.imaging.space.volume import Volume
@@ -90,7 +90,7 @@ def locate_brain(head: Volume) -> tuple[Volume, np.ndarray]:
     refined: list[Start] = []
     for start in find_starts(head, STARTS):
         moving = to_ants(cap_to_brain(head, start.template_from_subject))
-        back = register_affine(
+        back = register_linear(
             fixed.brain,
             moving,
             fixed.metric_mask,
@@ -108,7 +108,7 @@ def refine(head: Volume, template_from_head: np.ndarray) -> np.ndarray:
     fixed = fixed_template()
     start = np.linalg.inv(template_from_head)
     return np.linalg.inv(
-        register_affine(fixed.brain, to_ants(head), fixed.metric_mask, start, FINE)
+        register_linear(fixed.brain, to_ants(head), fixed.metric_mask, start, FINE)
     )
 
 

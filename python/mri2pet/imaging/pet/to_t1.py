@@ -5,24 +5,20 @@ By ANTs, Mattes mutual information (Mattes et al. 2003, IEEE TMI 22:120), seeded
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Literal
 
 import numpy as np
 
-from mri2pet.imaging.space.itk import (
-    RANDOM_SEED,
-    itk_transform,
-    load_ants,
-    moving_from_fixed,
-    scratch,
-    to_ants,
-)
+from mri2pet.imaging.space.itk import Schedule, register_linear, to_ants
 from mri2pet.imaging.space.resampling import bounding_box, crop_affine, resample
 from mri2pet.imaging.space.volume import Volume
 
 FRAME_SMOOTHING_FWHM_MM = 5.0
 WORKING_MM = 2.0
 DEGREES_OF_FREEDOM = (6, 12)
+FRAMES = Schedule(iterations=(60, 40), shrink=(2, 1), smoothing_voxels=(0, 0))
+COARSE = Schedule(iterations=(100, 50), shrink=(4, 2), smoothing_voxels=(2, 1))
+FINE = Schedule(iterations=(60, 30), shrink=(2, 1), smoothing_voxels=(1, 0))
 
 #: The brain of one person does not change its size between two scans: an affine whose axes
 #: scale by more than this has followed the uptake, not the anatomy.
@@ -51,14 +47,9 @@ def register_rigid(fixed: Volume, moving: Volume, fixed_from_moving: np.ndarray)
     Returns:
         4 x 4, moving RAS mm → fixed RAS mm.
     """
-    return _register(
-        to_ants(fixed),
-        to_ants(moving),
-        "Rigid",
-        fixed_from_moving,
-        iterations=(60, 40),
-        shrink=(2, 1),
-        smoothing=(0, 0),
+    start = np.linalg.inv(fixed_from_moving)
+    return np.linalg.inv(
+        register_linear(to_ants(fixed), to_ants(moving), None, start, FRAMES, "Rigid")
     )
 
 
@@ -90,30 +81,13 @@ def register_to_t1(
     fixed, moving, inside = to_ants(brain), to_ants(uptake), to_ants(mask)
     coarse: list[tuple[float, np.ndarray]] = []
     for start in _starts(brain, uptake):
-        found = _register(
-            fixed,
-            moving,
-            "Rigid",
-            start,
-            iterations=(100, 50),
-            shrink=(4, 2),
-            smoothing=(2, 1),
-            mask=inside,
-        )
+        back = register_linear(fixed, moving, inside, np.linalg.inv(start), COARSE, "Rigid")
+        found = np.linalg.inv(back)
         coarse.append((mutual_information(brain, mask, uptake, found), found))
-    start = max(coarse, key=lambda pair: pair[0])[1]
+    best = np.linalg.inv(max(coarse, key=lambda pair: pair[0])[1])
 
-    def refine(kind: str) -> np.ndarray:
-        return _register(
-            fixed,
-            moving,
-            kind,
-            start,
-            iterations=(60, 30),
-            shrink=(2, 1),
-            smoothing=(1, 0),
-            mask=inside,
-        )
+    def refine(kind: Literal["Rigid", "Affine"]) -> np.ndarray:
+        return np.linalg.inv(register_linear(fixed, moving, inside, best, FINE, kind))
 
     if degrees_of_freedom == 6:
         return refine("Rigid")
@@ -178,38 +152,3 @@ def working_brain(t1: Volume, brain_mask: np.ndarray) -> tuple[Volume, Volume]:
     mask = resample(cropped, affine, (x, y, z), grid) > 0.5
     mask = binary_dilation(mask, iterations=round(_MASK_DILATION_MM / WORKING_MM))
     return Volume(brain, grid), Volume(mask.astype(np.float32), grid)
-
-
-def _register(
-    fixed: Any,
-    moving: Any,
-    kind: str,
-    fixed_from_moving: np.ndarray,
-    *,
-    iterations: tuple[int, ...],
-    shrink: tuple[int, ...],
-    smoothing: tuple[int, ...],
-    mask: Any = None,
-) -> np.ndarray:
-    """One ANTs registration from a start; 4 x 4, moving RAS mm → fixed RAS mm."""
-    ants = load_ants()
-    with scratch() as folder:
-        start = str(folder / "start.mat")
-        ants.write_transform(itk_transform(np.linalg.inv(fixed_from_moving)), start)
-        result = ants.registration(
-            fixed=fixed,
-            moving=moving,
-            mask=mask,
-            type_of_transform=kind,
-            initial_transform=[start],
-            outprefix=str(folder / "found"),
-            aff_metric="mattes",
-            aff_sampling=_HISTOGRAM_BINS,
-            aff_random_sampling_rate=0.2,
-            aff_iterations=iterations,
-            aff_shrink_factors=shrink,
-            aff_smoothing_sigmas=smoothing,
-            random_seed=RANDOM_SEED,
-        )
-        found = ants.read_transform(result["fwdtransforms"][0])
-        return np.linalg.inv(moving_from_fixed(found))

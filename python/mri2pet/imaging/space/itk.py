@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -97,6 +97,18 @@ def scratch() -> Iterator[Path]:
         yield Path(folder)
 
 
+@contextmanager
+def seeded() -> Iterator[None]:
+    """Give `ants.registration` this package's seed, and then its former one back."""
+    config = load_ants().config
+    former = config._random_seed
+    config._random_seed = RANDOM_SEED
+    try:
+        yield
+    finally:
+        config._random_seed = former
+
+
 @dataclass(frozen=True)
 class Schedule:
     """Resolution levels of a registration, coarse to fine."""
@@ -106,21 +118,25 @@ class Schedule:
     smoothing_voxels: tuple[int, ...]
 
 
-def register_affine(
+def register_linear(
     fixed: Any,
     moving: Any,
-    fixed_mask: Any,
+    fixed_mask: Any | None,
     moving_from_fixed_ras: np.ndarray,
     schedule: Schedule,
+    transform: Literal["Rigid", "Affine"] = "Affine",
 ) -> np.ndarray:
-    """Refine an affine (12 parameters) by Mattes mutual information inside the fixed mask.
+    """Refine an affine (12 parameters) or a rigid transform (6) by Mattes mutual information.
 
     The same input gives the same result to the bit, with one ITK thread (`load_ants`).
+
+    Args:
+        fixed_mask: where the metric looks; everywhere when None.
 
     Returns:
         RAS 4 x 4, fixed mm → moving mm.
     """
-    kind = _Kind("Affine[0.25]", sampling=",regular,0.2", convergence="1e-6,10")
+    kind = _Kind(f"{transform}[0.25]", sampling=",regular,0.2", convergence="1e-6,10")
     with scratch() as folder:
         _register(folder, kind, fixed, moving, fixed_mask, moving_from_fixed_ras, schedule)
         return moving_from_fixed(load_ants().read_transform(str(folder / "0GenericAffine.mat")))
@@ -169,7 +185,7 @@ def _register(
     kind: _Kind,
     fixed: Any,
     moving: Any,
-    fixed_mask: Any,
+    fixed_mask: Any | None,
     moving_from_fixed_ras: np.ndarray,
     schedule: Schedule,
 ) -> None:
@@ -183,7 +199,7 @@ def _register(
 
     start = str(folder / _START)
     ants.write_transform(itk_transform(moving_from_fixed_ras), start)
-    mask = fixed_mask != 0
+    mask = None if fixed_mask is None else fixed_mask != 0
     images = f"{get_pointer_string(fixed)},{get_pointer_string(moving)}"
     levels = ["x".join(map(str, part)) for part in (
         schedule.iterations, schedule.shrink, schedule.smoothing_voxels
@@ -199,7 +215,7 @@ def _register(
         "--use-histogram-matching": "0",
         "--collapse-output-transforms": "1",
         "--output": f"{folder}{os.sep}",
-        "--masks": f"[{get_pointer_string(mask)},NA]",
+        "--masks": f"[{'NA' if mask is None else get_pointer_string(mask)},NA]",
         "--float": "1",
         "--random-seed": str(RANDOM_SEED),
     }

@@ -47,7 +47,8 @@ def resample(
         target resample to a finer grid and average (`model_space`).
 
     Raises:
-        ValueError: unknown interpolation, or numbers in an affine that are not finite.
+        ValueError: unknown interpolation, `needed` of another shape, or numbers in an affine
+            that are not finite.
         UsageError: the native module is not built.
     """
     if interpolation not in INTERPOLATIONS:
@@ -56,6 +57,10 @@ def resample(
     index_map = np.linalg.inv(affine) @ between @ target_affine
     if not np.isfinite(index_map).all():
         raise ValueError("an affine holds numbers that are not finite")
+    if needed is not None and needed.shape != tuple(target_shape):
+        raise ValueError(f"needed has the shape {needed.shape}, the target {tuple(target_shape)}")
+    if 0 in data.shape:
+        return np.zeros(target_shape, dtype=np.float32)
     if interpolation == "sinc":
         return _sinc(np.asarray(data, dtype=np.float32), index_map, target_shape)
     order = _SPLINE_ORDER[interpolation]

@@ -30,6 +30,8 @@ def gaussian(
     smoothed = np.asarray(values, dtype=np.float32)
     with ThreadPoolExecutor(cores()) as pool:  # scipy filters outside the interpreter lock
         for axis, width in enumerate(sigma):
+            if width <= 1e-15:  # as scipy
+                continue
             source, smoothed = smoothed, np.empty_like(smoothed)
             # The filter runs along one axis, so parts may lie side by side along another.
             across = 0 if axis else 1
