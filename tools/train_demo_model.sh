@@ -31,7 +31,7 @@ mri2pet phantom "$work/held_out" --pairs 110 --unpaired 0 --seed 7 --jobs "$jobs
 mri2pet cohort build "$work/held_out" -o "$work/held.tsv" --fractions 0,0.42,0.58 --seed 7 \
   --filter T1w:ses=01 --filter pet:ses=01
 mri2pet evaluate "$model" --data "$work/held.tsv" -o "$work/evaluation" --split test \
-  --registration truth --samples 4 --training-data "$work/people.tsv" --training-registration truth
+  --registration truth --samples 12 --training-data "$work/people.tsv" --training-registration truth
 mri2pet calibrate "$model" --data "$work/held.tsv" -o "$work/calibration" --split val \
   --registration truth --training-data "$work/people.tsv" --training-registration truth \
   --cohort-name ''
