@@ -17,8 +17,8 @@ std::string describe(const Resample& p) {
   return text.str();
 }
 
-Resample make(const Shape& source, const Shape& strides, const Shape& target, std::int64_t first, int order,
-              const std::array<double, 12>& index_map, Pointer values, Pointer needed,
+Resample make(const Shape& source, const Shape& strides, const Shape& target, std::int64_t first,
+              int order, const std::array<double, 12>& index_map, Pointer values, Pointer needed,
               Pointer out) {
   Resample p;
   std::copy(source.begin(), source.end(), p.source);
@@ -38,8 +38,8 @@ Resample make(const Shape& source, const Shape& strides, const Shape& target, st
 void bind_resample(py::module_& m) {
   using py::arg;
   py::class_<Resample> params(m, "Resample");
-  params.def(py::init(&make), arg("source"), arg("strides"), arg("target"), arg("first"), arg("order"),
-             arg("index_map"), arg("values"), arg("needed"), arg("out"));
+  params.def(py::init(&make), arg("source"), arg("strides"), arg("target"), arg("first"),
+             arg("order"), arg("index_map"), arg("values"), arg("needed"), arg("out"));
   bind_launcher<Resample>(m, "resample", &cpu::resample, nullptr, nullptr, nullptr, &describe);
 }
 

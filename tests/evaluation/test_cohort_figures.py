@@ -125,6 +125,21 @@ def test_the_longitudinal_figure_wants_pairs_far_apart(people, evaluation, tmp_p
         figures.draw_longitudinal(people, [evaluation], path, subjects=["sub-04"])
 
 
+def test_of_one_sample_no_range_is_told(people, evaluation, tmp_path):
+    path = tmp_path / "l.png"
+    assert "range in brackets" in figures.draw_longitudinal(people, [evaluation], path).text
+    settings = evaluation / "settings.json"
+    settings.write_text(json.dumps(json.loads(settings.read_text()) | {"samples": 1}))
+    for file in (evaluation / "subjects").glob("*.json"):
+        record = json.loads(file.read_text())
+        file.write_text(json.dumps(record | {"drawn": {"cortex": record["drawn"]["cortex"][:1]}}))
+    shown = open_shown(people, [evaluation])
+    words = figures._change(shown, *(r for r in shown.rows if r.subject == "sub-03"))
+    assert "synthetic +0.00" in words
+    assert "[" not in words
+    assert "range" not in figures.draw_longitudinal(people, [evaluation], path).text
+
+
 def test_the_decay_is_sorted_and_sharpness_goes_with_it(people, evaluation, tmp_path):
     figure = figures.draw_decay(people, [evaluation], tmp_path / "d.png")
     rows = listed(figure)

@@ -23,8 +23,8 @@ def test_job_name_needs_the_key():
 
 def test_redact_takes_every_text_of_a_header_and_the_folder(peers):
     (ds,) = peers.made_series(1, PatientName="Müller^Änne", SeriesDescription="T1 head")
-    text = f"/spool/work/ab: Müller, Änne Müller^Änne ({ds.StudyInstanceUID}) T1 head, 12 slices"
-    assert redact(text, [ds], [Path("/spool/work/ab")]) == "the series: …, … … (…) …, 12 slices"
+    text = f"/spool/in/ab: Müller, Änne Müller^Änne ({ds.StudyInstanceUID}) T1 head, 12 slices"
+    assert redact(text, [ds], [Path("/spool/in/ab")]) == "the series: …, … … (…) …, 12 slices"
 
 
 def test_where_names_a_line_and_quotes_nothing():

@@ -190,11 +190,12 @@ def draw_longitudinal(
             name = f"{_name(row, atrophy)}\nyear {years:.1f}"
             lines.append((name, _triplet(shown, row, words if row is late else "")))
             listed.append((row, rule, _measures(atrophy, row)))
-    text = (
-        f"{_people([row for row, *_ in listed])}: {rule}. Cortical SUVR of the synthetic PET is "
-        "the mean of the samples; the range in brackets holds 90 % of their differences and is no "
-        "error bar."
-    )
+    text = f"{_people([row for row, *_ in listed])}: {rule}."
+    if shown.stored[0].settings["samples"] > 1:
+        text += (
+            " Cortical SUVR of the synthetic PET is the mean of the samples; the range in brackets "
+            "holds 90 % of their differences and is no error bar."
+        )
     return _write(shown, Path(path), [Block(TRIPLET, lines)], 0.75, text, listed)
 
 
