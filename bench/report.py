@@ -170,7 +170,7 @@ def _volume(
     mri, brain = np.asarray(cohort.mri(row), dtype=np.float32), np.asarray(cohort.brain(row))
     measured = np.asarray(cohort.pet(row), dtype=np.float32)
     start = time.perf_counter()
-    (pet,) = draw(engine, mri, row, Sampling(samples=1, sampler=sampler, steps=steps))
+    (pet,) = draw(engine, mri, row, Sampling(samples=1, sampler=sampler, steps=steps)).samples
     seconds = time.perf_counter() - start
     figures = compare(within_support(pet, brain), measured, brain).as_dict()
     truth = compare(measured, measured, brain).cortical_suvr

@@ -204,7 +204,8 @@ def _config(
         '  { name: "SAMPLES" data_type: TYPE_UINT32 dims: [ 1 ] optional: true }',
         "]",
         "output [",
-        f'  {{ name: "PET" data_type: TYPE_FP32 dims: [ -1, {pet} ] }}',
+        f'  {{ name: "PET" data_type: TYPE_FP32 dims: [ -1, {pet} ] }},',
+        f'  {{ name: "MEAN" data_type: TYPE_FP32 dims: [ {pet} ] }}',
         "]",
         f"instance_group [ {{ count: {instances} kind: {kind} }} ]",
     ]

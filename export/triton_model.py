@@ -17,9 +17,10 @@ import triton_python_backend_utils as pb_utils
 
 from mri2pet.devices import choose_device
 from mri2pet.engines import Engine, load_engine
+from mri2pet.engines.mean import drawn_in_suvr
 from mri2pet.engines.sampling import sample
 from mri2pet.errors import InputError, Mri2petError, UsageError
-from mri2pet.imaging.suvr.reference import in_suvr
+from mri2pet.imaging.suvr.drawn import Drawn
 from mri2pet.memory import explained, sampling_plan
 
 EXPORT = "export"
@@ -31,8 +32,8 @@ class TritonPythonModel:
     """One instance: a process of its own, with one engine that stays warm.
 
     Inputs: `MRI` float32 [1, K, I, J] in model space, in [0, 1]; optional, each [1]: `SEED` uint32,
-    `SUBJECT` uint64 (both 0 without) and `SAMPLES` uint32. Output: `PET` float32 [S, K, I, J],
-    SUVR on the model's PET grid.
+    `SUBJECT` uint64 (both 0 without) and `SAMPLES` uint32. Outputs: `PET` float32 [S, K, I, J]
+    and their `MEAN` [K, I, J] (`engines.mean`), SUVR on the model's PET grid.
     """
 
     def initialize(self, args: dict[str, str]) -> None:
@@ -69,7 +70,7 @@ class TritonPythonModel:
 
     def _respond(self, request: Any) -> Any:
         try:
-            volumes = self._volumes(request)
+            drawn = self._drawn(request)
         except _Cancelled:
             return _failure("cancelled by the client", pb_utils.TritonError.CANCELLED)
         except (InputError, UsageError) as error:
@@ -77,9 +78,15 @@ class TritonPythonModel:
         except Exception as error:
             pb_utils.Logger.log_error(traceback.format_exc())
             return _failure(f"{type(error).__name__}: {error}", pb_utils.TritonError.INTERNAL)
-        return pb_utils.InferenceResponse(output_tensors=[pb_utils.Tensor("PET", volumes)])
+        outputs = {"PET": drawn.samples, "MEAN": drawn.mean}
+        return pb_utils.InferenceResponse(
+            output_tensors=[
+                pb_utils.Tensor(name, np.ascontiguousarray(array, dtype=np.float32))
+                for name, array in outputs.items()
+            ]
+        )
 
-    def _volumes(self, request: Any) -> np.ndarray:
+    def _drawn(self, request: Any) -> Drawn:
         assert self.engine is not None
         mri = _mri(request, self.engine.config.mri_shape)
         samples = _number(request, "SAMPLES", np.uint32, self.samples)
@@ -90,7 +97,7 @@ class TritonPythonModel:
             if request.is_cancelled():
                 raise _Cancelled
 
-        drawn = self._draw(
+        volumes = self._draw(
             mri,
             samples=samples,
             steps=self.steps,
@@ -98,10 +105,10 @@ class TritonPythonModel:
             subject=_number(request, "SUBJECT", np.uint64, 0),
             on_step=on_step,
         )
-        return np.ascontiguousarray(in_suvr(drawn, self.engine.provenance), dtype=np.float32)
+        return drawn_in_suvr(self.engine, mri, volumes[None])[0]
 
-    def _draw(self, mri: torch.Tensor, **options: Any) -> np.ndarray:
-        """Samples in the unit that the model learnt, float32 [S, K, I, J].
+    def _draw(self, mri: torch.Tensor, **options: Any) -> torch.Tensor:
+        """Samples of an MRI, standardised, [S, 1, K, I, J].
 
         Raises:
             Mri2petError: out of memory, or volumes that hold something else than numbers.
@@ -111,10 +118,9 @@ class TritonPythonModel:
         batch = engine.batch or 1
         with explained(lambda: sampling_plan(engine.config, str(engine.device)), batch):
             drawn = sample(engine, mri, sampler=self.sampler, batch=batch, **options)
-        volumes = (drawn[:, 0].float().cpu() * engine.pet_std + engine.pet_mean).numpy()
-        if not np.isfinite(volumes).all():
+        if not torch.isfinite(drawn * engine.pet_std + engine.pet_mean).all():
             raise Mri2petError("the engine gave values that are no numbers; verify the export")
-        return volumes
+        return drawn
 
 
 class _Cancelled(Exception):

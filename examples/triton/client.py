@@ -19,8 +19,10 @@ import numpy as np
 from mri2pet import WARNING, __version__
 from mri2pet.errors import ModelError, Mri2petError, UsageError
 from mri2pet.imaging.pipeline import Preprocessed, preprocess, read_t1
+from mri2pet.imaging.suvr.drawn import Drawn
 from mri2pet.synthesis.outputs import image_writer, text_writer, write_together
 from mri2pet.synthesis.pet import measure, pet_image
+from mri2pet.uncertainty.results import ResultUncertainty
 
 # Of the whole numbers that the model takes.
 BITS = {"SEED": 32, "SUBJECT": 64, "SAMPLES": 32}
@@ -67,8 +69,8 @@ class Server:
         except (KeyError, ValueError):
             raise ModelError(f"{url}: serves {model}, but not a model of mri2pet") from None
 
-    def sample(self, mri: np.ndarray, **numbers: int | None) -> np.ndarray:
-        """PET volumes in SUVR, float32 [S, K, I, J].
+    def sample(self, mri: np.ndarray, **numbers: int | None) -> Drawn:
+        """Samples and their mean, SUVR.
 
         Args:
             mri: float32 [K, I, J] in model space.
@@ -90,10 +92,13 @@ class Server:
             kind = {"f": "FP", "u": "UINT"}[array.dtype.kind] + str(8 * array.dtype.itemsize)
             inputs.append(self._http.InferInput(name, list(array.shape), kind))
             inputs[-1].set_data_from_numpy(array)
-        pet = self._ask("infer", self.model, inputs).as_numpy("PET")
-        if pet is None or pet.ndim != 4 or pet.shape[1:] != self.pet_shape:
+        answer = self._ask("infer", self.model, inputs)
+        samples, mean = answer.as_numpy("PET"), answer.as_numpy("MEAN")
+        if samples is None or samples.ndim != 4 or samples.shape[1:] != self.pet_shape:
             raise ModelError(f"{self.model}: gave no PET of shape [S, {self.pet_shape}]")
-        return pet
+        if mean is None or mean.shape != self.pet_shape:
+            raise ModelError(f"{self.model}: gave no MEAN of shape {self.pet_shape}")
+        return Drawn(samples, mean)
 
     def _ask(self, question: str, *arguments: Any) -> Any:
         try:
@@ -119,29 +124,30 @@ def synthesize(arguments: argparse.Namespace) -> None:
         pet_shape=server.pet_shape,
         skull_stripped=arguments.skull_stripped,
     )
-    suvr = server.sample(
+    drawn = server.sample(
         prepared.mri,
         SEED=arguments.seed,
         SUBJECT=int(t1.sha256[:16], 16),
         SAMPLES=arguments.samples,
     )
-    if arguments.std is not None and len(suvr) < 2:
+    if arguments.std is not None and len(drawn.samples) < 2:
         raise UsageError("--std: one sample has no spread; ask for --samples 2 or more")
-    volumes = {arguments.out: suvr.mean(axis=0)}
+    volumes = {arguments.out: drawn.mean}
     if arguments.std is not None:
-        volumes[arguments.std] = suvr.std(axis=0, ddof=1)
+        volumes[arguments.std] = drawn.samples.std(axis=0, ddof=1)
     files = {
         path: image_writer(pet_image(prepared, prepared.record.to_subject(volume)))
         for path, volume in volumes.items()
     }
     name = arguments.out.name.removesuffix(".nii.gz")
-    sidecar = _sidecar(server, prepared, suvr, arguments.seed)
+    sidecar = _sidecar(server, prepared, drawn, arguments.seed)
     text = json.dumps(sidecar, indent=2, ensure_ascii=False) + "\n"
     write_together(files | {arguments.out.with_name(f"{name}.json"): text_writer(text)})
 
 
-def _sidecar(server: Server, prepared: Preprocessed, suvr: np.ndarray, seed: int) -> dict[str, Any]:
+def _sidecar(server: Server, prepared: Preprocessed, drawn: Drawn, seed: int) -> dict[str, Any]:
     facts = server.parameters
+    no_calibration = "a served model has no calibration; the spread of the samples is no error bar"
     return {
         "synthetic": True,
         "warning": facts.get("warning", WARNING),
@@ -152,10 +158,10 @@ def _sidecar(server: Server, prepared: Preprocessed, suvr: np.ndarray, seed: int
         "model": {"name": facts.get("model"), "sha256": facts.get("model_sha256")},
         "settings": {
             **{key: facts.get(key) for key in ("engine", "precision", "sampler", "steps")},
-            "samples": len(suvr),
+            "samples": len(drawn.samples),
             "seed": seed,
         },
-        "measurements": measure(suvr),
+        "measurements": measure(drawn, ResultUncertainty(None, no_calibration)),
         "checks": prepared.checks,
         "warnings": prepared.warnings,
         "versions": {"mri2pet client": __version__, "mri2pet export": facts.get("mri2pet")},

@@ -13,6 +13,7 @@ from mri2pet.downstream.pets import as_stored, read_pet
 from mri2pet.errors import ModelError, Mri2petError
 from mri2pet.evaluation.rivals import Rivals
 from mri2pet.evaluation.settings import Sampling
+from mri2pet.imaging.suvr.drawn import Drawn
 
 from .conftest import brain
 
@@ -20,6 +21,9 @@ from .conftest import brain
 @pytest.fixture
 def making(study, tmp_path):
     return Making(tmp_path / "out", study.cache(), Sampling(1, "dpmpp", 2), "cpu", 1, None)
+
+
+ONES = Drawn(np.ones((1, 16, 32, 32)), np.ones((16, 32, 32)))
 
 
 def silent(*facts):
@@ -31,7 +35,9 @@ def test_a_measured_pet_sent_as_a_drawn_one_equals_itself(making, monkeypatch):
     cohort, row = making.cohort, making.cohort.rows()[0]
     monkeypatch.setattr(drawn_module, "_loaded", lambda model, device: None)
     monkeypatch.setattr(
-        drawn_module, "draw", lambda network, mri, row, sampling: cohort.pet(row)[None]
+        drawn_module,
+        "draw",
+        lambda network, mri, row, sampling: Drawn(cohort.pet(row)[None], cohort.pet(row)),
     )
     wanted = [Wanted("measured", row), Wanted("drawn", row, "model", "abc")]
     make_pets(wanted, making, silent)
@@ -61,7 +67,7 @@ def test_pets_are_made_once_and_again_for_another_row(making, monkeypatch):
     monkeypatch.setattr(
         drawn_module,
         "draw",
-        lambda n, mri, row, s: made.append(row.name) or np.ones((1, 16, 32, 32)),
+        lambda n, mri, row, s: made.append(row.name) or ONES,
     )
     monkeypatch.setattr(drawn_module, "_loaded", lambda model, device: None)
     first, second = (Wanted("drawn", row, "m", "abc") for row in making.cohort.rows()[:2])
@@ -78,7 +84,7 @@ def test_a_pet_that_cannot_be_drawn_keeps_the_others(making, monkeypatch):
     def draw(network, mri, row, sampling):
         if row == rows[1]:
             raise ModelError("cannot")
-        return np.ones((1, 16, 32, 32))
+        return ONES
 
     monkeypatch.setattr(drawn_module, "draw", draw)
     monkeypatch.setattr(drawn_module, "_loaded", lambda model, device: None)

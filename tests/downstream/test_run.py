@@ -22,6 +22,7 @@ from mri2pet.downstream.training import Fit
 from mri2pet.errors import InputError, ModelError, Mri2petError, UsageError
 from mri2pet.evaluation.rivals import Rivals
 from mri2pet.evaluation.settings import Sampling
+from mri2pet.imaging.suvr.drawn import Drawn
 from mri2pet.nn import Network
 from mri2pet.tables import read_table
 from mri2pet.training.people import PEOPLE
@@ -45,7 +46,7 @@ def trained(tmp_path_factory):
 
 def drawn_at_once(network, mri, row, sampling):
     """In place of a model's PET, whose network would take most of the time."""
-    return 1 + mri[None]
+    return Drawn(1 + mri[None], 1 + mri)
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from mri2pet.bench.report import bench_report
 from mri2pet.bench.report_figure import draw_report, format_report
 from mri2pet.errors import UsageError
 from mri2pet.evaluation import rows as evaluation
+from mri2pet.imaging.suvr.drawn import Drawn
 
 POINTS = (("dpmpp", 2), ("ddim", 3))
 
@@ -27,7 +28,8 @@ def run(model_folder, cohort_root, tmp_path):
 def test_the_figures_are_those_of_the_volumes(run, cohort_cache, monkeypatch):
     def draw(engine, mri, row, sampling):
         measured = np.asarray(cohort_cache.pet(row), dtype=np.float32)
-        return (measured * (1 if sampling.sampler == "dpmpp" else 1.5))[None]
+        pet = measured * (1 if sampling.sampler == "dpmpp" else 1.5)
+        return Drawn(pet[None], pet)
 
     monkeypatch.setattr(evaluation, "draw", draw)
     result = run()

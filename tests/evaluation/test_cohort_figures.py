@@ -76,7 +76,7 @@ def evaluation(cohort, tmp_path):
         drawn = pet + rng.normal(0, 0.02 * int(row.subject[-2:]), pet.shape)
         np.savez(out / "subjects" / f"{row.name}.npz", one_sample=drawn.astype(np.float16))
         record = {"row": row.name, "subject": row.subject, "measured": {"cortex": 1.1},
-                  "drawn": {"cortex": [1.2, 1.3]}}  # fmt: skip
+                  "drawn": {"cortex": [1.2, 1.3]}, "mean": {"cortex": 1.25}}  # fmt: skip
         (out / "subjects" / f"{row.name}.json").write_text(json.dumps(record))
     return out
 

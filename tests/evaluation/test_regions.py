@@ -18,8 +18,9 @@ from mri2pet.evaluation.rivals import Rivals
 from mri2pet.evaluation.rows import draw
 from mri2pet.evaluation.settings import Sampling, model_reference
 from mri2pet.imaging.space.template import template_mask
+from mri2pet.imaging.suvr.drawn import Drawn
 from mri2pet.imaging.suvr.reference import Reference
-from mri2pet.imaging.suvr.regions import cerebellum, cortical_suvr
+from mri2pet.imaging.suvr.regions import cerebellum
 from mri2pet.quantification import Quantification
 from mri2pet.quantification.measure import measure_in_template
 from mri2pet.tables import read_table
@@ -91,21 +92,21 @@ def test_measured_and_synthetic_regions_stand_in_one_table(run, atlas, model_fol
     first = cohort_cache.rows("train")[0]
     brain = np.asarray(cohort_cache.brain(first))
     mri = np.asarray(cohort_cache.mri(first), dtype=np.float32)
+    measured = np.asarray(cohort_cache.pet(first), dtype=np.float32)
     pets = draw(load_engine(model_folder), mri, first, SAMPLING)
     expected = {
-        "measured": np.asarray(cohort_cache.pet(first), dtype=np.float32)[None],
-        "synthetic": np.stack([within_support(pet, brain) for pet in pets]),
+        "measured": Drawn(measured[None], measured),
+        "synthetic": Drawn(*(within_support(pet, brain) for pet in pets)),
     }
-    for source, volumes in expected.items():
+    for source, drawn_pets in expected.items():
         own = [x for x in lines if (x["subject"], x["source"]) == (first.subject, source)]
-        known = [cortical_suvr(volume) for volume in volumes]
-        found = measure_in_template("pet", volumes, what, composite_suvr=known)
+        found = measure_in_template("pet", drawn_pets, what)
         assert [line["region"] for line in own][1:] == ["front", "back"]
         for line, region in zip(own, found, strict=True):
             assert float(line["mean_suvr"]) == pytest.approx(region.mean, abs=2e-5)
             assert (line["sd_samples"] == "") == (source == "measured")
     record = json.loads((out / "subjects" / f"{first.name}.json").read_text())
-    assert float(own[0]["mean_suvr"]) == pytest.approx(np.mean(record["drawn"]["cortex"]), abs=2e-5)
+    assert float(own[0]["mean_suvr"]) == pytest.approx(record["mean"]["cortex"], abs=2e-5)
     share = np.mean(np.array(record["drawn"]["cortex"]) > 1.0)
     assert float(own[0]["P(SUVR > mine 1, uncalibrated)"]) == pytest.approx(share)
     told = json.loads((out / "regions.json").read_text())

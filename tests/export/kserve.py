@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 DTYPES = {"FP32": "<f4", "UINT32": "<u4", "UINT64": "<u8"}
-Answer = Callable[[dict[str, np.ndarray]], np.ndarray]
+Answer = Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]
 
 
 @contextmanager
@@ -24,7 +24,7 @@ def serve(name: str, metadata: dict, config: dict, answer: Answer) -> Iterator[s
     """Serves one model; gives the address.
 
     Args:
-        answer: arrays by name → float32 output `PET`; an exception becomes the error's text.
+        answer: arrays by name → float32 outputs; an exception becomes the error's text.
     """
 
     class Handler(BaseHTTPRequestHandler):
@@ -41,17 +41,21 @@ def serve(name: str, metadata: dict, config: dict, answer: Answer) -> Iterator[s
             body = self.rfile.read(int(self.headers["Content-Length"]))
             arrays = _arrays(body, int(self.headers["Inference-Header-Content-Length"]))
             try:
-                pet = answer(arrays)
+                found = answer(arrays)
             except Exception as error:
                 self._send(400, {"error": str(error)})
                 return
-            output = {
-                "name": "PET",
-                "datatype": "FP32",
-                "shape": list(pet.shape),
-                "parameters": {"binary_data_size": pet.nbytes},
-            }
-            self._send(200, {"model_name": name, "outputs": [output]}, pet.tobytes())
+            outputs = [
+                {
+                    "name": output,
+                    "datatype": "FP32",
+                    "shape": list(array.shape),
+                    "parameters": {"binary_data_size": array.nbytes},
+                }
+                for output, array in found.items()
+            ]
+            content = b"".join(array.tobytes() for array in found.values())
+            self._send(200, {"model_name": name, "outputs": outputs}, content)
 
         def _send(self, status: int, message: dict[str, Any], binary: bytes = b"") -> None:
             header = json.dumps(message).encode()

@@ -15,6 +15,7 @@ import torch
 from mri2pet import WARNING
 from mri2pet.engines import load_engine
 from mri2pet.engines.exported import DENOISER, MANIFEST, read_export, write_manifest
+from mri2pet.engines.mean import mean_of_samples
 from mri2pet.engines.sampling import sample
 from mri2pet.errors import ModelError, Mri2petError, UsageError
 from mri2pet.export.to_triton import MAX_SAMPLES, export_triton
@@ -91,9 +92,9 @@ def _mri(seed=1):
 
 def _pet(response):
     assert not response.has_error(), response.error().message()
-    (tensor,) = response.output_tensors()
-    assert tensor.name() == "PET"
-    return tensor.as_numpy()
+    samples, mean = response.output_tensors()
+    assert (samples.name(), mean.name()) == ("PET", "MEAN")
+    return samples.as_numpy()
 
 
 def _expected(model, mri, samples=2, **options):
@@ -112,8 +113,9 @@ def test_configuration(served):
         optional = {"data_type": [f"TYPE_{kind}"], "dims": [1], "optional": ["true"]}
         assert inputs.pop(name) == optional
     assert list(inputs) == ["MRI"]
-    (output,) = config["output"]
-    assert output == {"name": ["PET"], "data_type": ["TYPE_FP32"], "dims": [-1, *SHAPE]}
+    samples, mean = config["output"]
+    assert samples == {"name": ["PET"], "data_type": ["TYPE_FP32"], "dims": [-1, *SHAPE]}
+    assert mean == {"name": ["MEAN"], "data_type": ["TYPE_FP32"], "dims": [*SHAPE]}
     assert config["instance_group"] == [{"count": [1], "kind": ["KIND_CPU"]}]
     parameters = json.loads(_arguments(served)["model_config"])["parameters"]
     assert parameters["warning"]["string_value"] == WARNING
@@ -122,10 +124,8 @@ def test_configuration(served):
 
 
 def test_configuration_is_one_for_triton(served):
-    """Against Triton's own message type, where its client is installed."""
+    """Against Triton's own message type."""
     spec = importlib.util.find_spec("tritonclient")
-    if spec is None:
-        pytest.skip("tritonclient is not installed")
     text_format = pytest.importorskip("google.protobuf.text_format")
     (root,) = spec.submodule_search_locations
     path = Path(root) / "grpc" / "model_config_pb2.py"
@@ -134,7 +134,7 @@ def test_configuration_is_one_for_triton(served):
     )
     messages.__spec__.loader.exec_module(messages)
     config = text_format.Parse((served / "config.pbtxt").read_text(), messages.ModelConfig())
-    assert list(config.output[0].dims) == [-1, *SHAPE]
+    assert [list(output.dims) for output in config.output] == [[-1, *SHAPE], [*SHAPE]]
     assert config.parameters["steps"].string_value == "3"
     assert [value.optional for value in config.input] == [False, True, True, True]
 
@@ -151,13 +151,21 @@ def test_a_request_gets_what_sample_gives(started, model):
             SAMPLES=np.array([3], np.uint32),
         ),
     ]
-    first, second = (_pet(response) for response in started.execute(requests))
+    responses = started.execute(requests)
+    first, second = (_pet(response) for response in responses)
     assert first.dtype == np.float32
     assert first.shape == (2, *SHAPE)
     np.testing.assert_allclose(first, _expected(model, _mri()), rtol=0, atol=1e-3)
     wanted = _expected(model, _mri(2), samples=3, seed=7, subject=subject)
     np.testing.assert_allclose(second, wanted, rtol=0, atol=1e-3)
     assert np.abs(wanted[0] - wanted[1]).max() > 0.1
+    volumes = torch.from_numpy((wanted - model.pet_mean) / model.pet_std)[None, :, None]
+    expected = mean_of_samples(model.engine, torch.from_numpy(_mri(2))[None], volumes)[0, 0]
+    mean = responses[1].output_tensors()[1].as_numpy()
+    np.testing.assert_allclose(
+        mean, expected.numpy() * model.pet_std + model.pet_mean, rtol=0, atol=1e-3
+    )
+    assert np.abs(mean - wanted.mean(0)).max() > 0.1, "at the level that the model expects"
 
 
 def _spoilt(value):

@@ -59,8 +59,7 @@ def asked():
 
 @pytest.fixture
 def address(asked):
-    """A server whose sample number i is 1 + i SUVR everywhere."""
-    pytest.importorskip("tritonclient.http", reason="tritonclient is not installed")
+    """A server whose sample number i is 1 + i SUVR everywhere, and their mean 1.25."""
 
     def answer(arrays):
         asked.append(arrays)
@@ -68,11 +67,14 @@ def address(asked):
             raise ValueError("mri2pet: MRI is 0 everywhere")
         count = int(arrays.get("SAMPLES", [2])[0])
         volumes = [np.full(SHAPE, 1 + i, np.float32) for i in range(count)]
-        return np.stack(volumes)
+        return {"PET": np.stack(volumes), "MEAN": np.full(SHAPE, 1.25, np.float32)}
 
     metadata = {
         "inputs": [{"name": "MRI", "datatype": "FP32", "shape": [1, *SHAPE]}],
-        "outputs": [{"name": "PET", "datatype": "FP32", "shape": [-1, *SHAPE]}],
+        "outputs": [
+            {"name": "PET", "datatype": "FP32", "shape": [-1, *SHAPE]},
+            {"name": "MEAN", "datatype": "FP32", "shape": [*SHAPE]},
+        ],
     }
     facts = {"model": "demo", "model_sha256": "ab", "steps": "25", "warning": WARNING}
     config = {"parameters": {name: {"string_value": text} for name, text in facts.items()}}
@@ -104,7 +106,7 @@ def test_the_image_and_what_is_written_beside_it(
     image = nibabel.load(out)
     np.testing.assert_allclose(image.affine, grid_affine(SHAPE))
     assert image.header["descrip"].item() == b"synthetic AV45 SUVR"
-    assert np.median(image.get_fdata()) == pytest.approx(1.5, abs=1e-4)
+    assert np.median(image.get_fdata()) == pytest.approx(1.25, abs=1e-4)
     assert np.median(nibabel.load(std).get_fdata()) == pytest.approx(np.sqrt(0.5), abs=1e-4)
     sidecar = json.loads((tmp_path / "new" / "pet.json").read_text())
     assert sidecar["synthetic"] is True
@@ -112,6 +114,9 @@ def test_the_image_and_what_is_written_beside_it(
     assert sidecar["Units"] == "SUVR"
     assert sidecar["model"] == {"name": "demo", "sha256": "ab"}
     assert sidecar["settings"]["samples"] == 2
+    cortical = sidecar["measurements"]["cortical_suvr"]
+    assert (len(cortical["samples"]), cortical["interval"]) == (2, None)
+    assert "no calibration" in sidecar["measurements"]["uncertainty"]
     assert sidecar["input"]["sha256"] == SHA256
 
 

@@ -68,5 +68,5 @@ def test_share_of_samples_above_a_threshold(reference):
     centre = wave("centre", (people,), 0.18, 1.25, seed).astype(np.float64)
     draws = wave("draws", (people, count), 0.05, 0.02, seed).astype(np.float64)
     limit = Threshold("made up", 1.25)
-    shares = [probability_above(c + d, limit).value for c, d in zip(centre, draws, strict=True)]
+    shares = [probability_above(c + d, c, limit).value for c, d in zip(centre, draws, strict=True)]
     assert shares[:6] == reference["uncertainty"]["p_above_1_25_share"]

@@ -30,7 +30,7 @@ def test_a_threshold_without_an_suvr_is_refused(text):
 
 
 def test_a_share_of_samples_is_uncalibrated():
-    found = probability_above([1.1, 1.19, 1.21, 1.3], LIMIT)
+    found = probability_above([1.1, 1.19, 1.21, 1.3], 1.3, LIMIT)
     assert (found.value, found.calibrated) == (0.5, False)
     assert "share of 4 samples" in found.note
     assert "uncalibrated" in LIMIT.heading(found.calibrated)
@@ -38,19 +38,19 @@ def test_a_share_of_samples_is_uncalibrated():
 
 
 def test_residuals_shift_the_mean_and_never_make_sure():
-    samples = [1.15, 1.25]  # mean 1.2
-    found = probability_above(samples, LIMIT, [-0.1, -0.05, 0.01, 0.1])
+    samples = [1.0, 1.1]  # the mean PET need not have their mean
+    found = probability_above(samples, 1.2, LIMIT, [-0.1, -0.05, 0.01, 0.1])
     assert (found.value, found.calibrated) == (0.5, True)
-    assert probability_above(samples, LIMIT, [0.1] * 9).value == pytest.approx(0.9)
-    assert probability_above(samples, LIMIT, [-0.1] * 9).value == pytest.approx(0.1)
-    assert probability_above([1.0], LIMIT, [0.3, 0.1, 0.25]).value == pytest.approx(2 / 3)
+    assert probability_above(samples, 1.2, LIMIT, [0.1] * 9).value == pytest.approx(0.9)
+    assert probability_above(samples, 1.2, LIMIT, [-0.1] * 9).value == pytest.approx(0.1)
+    assert probability_above([1.0], 1.0, LIMIT, [0.3, 0.1, 0.25]).value == pytest.approx(2 / 3)
 
 
 def test_nothing_tells_no_probability():
-    assert probability_above([1.3], LIMIT).value is None
+    assert probability_above([1.3], 1.3, LIMIT).value is None
     for samples, residuals in (([], None), ([1.0], [])):
         with pytest.raises(ValueError, match="at least one"):
-            probability_above(samples, LIMIT, residuals)
+            probability_above(samples, 1.0, LIMIT, residuals)
 
 
 def test_the_words():

@@ -27,8 +27,9 @@ def found() -> dict[str, Any]:
         },
         "regions": [
             {"region": "composite", "index": None, "volume_ml": 9, "suvr": [1.0, 1.2],
-             "covered": 1.0, "note": ""},
-            {"region": "<left>", "index": 3, "volume_ml": 2.25, "suvr": [], "covered": 0.41,
+             "mean": 1.1, "covered": 1.0, "note": ""},
+            {"region": "<left>", "index": 3, "volume_ml": 2.25, "suvr": [], "mean": None,
+             "covered": 0.41,
              "note": "only 41 % in view"},
         ],
     }  # fmt: skip

@@ -131,7 +131,12 @@ def test_a_gpu_draws_people_together_as_far_as_its_memory_goes(
     monkeypatch.setattr("mri2pet.engines.ensemble.memory_plan", lambda engine: plan)
     monkeypatch.setattr("mri2pet.engines.sampling.sample_subjects", draws)
     engine: Any = SimpleNamespace(
-        device=SimpleNamespace(type=device), batch=None, pet_mean=1.0, pet_std=1.0, provenance={}
+        device=SimpleNamespace(type=device),
+        batch=None,
+        pet_mean=1.0,
+        pet_std=1.0,
+        provenance={},
+        config=SimpleNamespace(family="diffusion", linear_components=0),
     )
     mris = [np.zeros((2, 2, 2), np.float32)] * 2
     assert len(draw_together(engine, mris, [1, 2], SynthesisOptions(samples=4))) == 2

@@ -90,7 +90,7 @@ def test_nobody_waits_for_a_subject_while_samples_are_drawn(monkeypatch: Any) ->
     draws(monkeypatch, draw)
     pool.turn()
     assert had == [["p2", "p3"]]
-    assert [kind for kind, _ in asks.sent] == ["subject", "samples"]
+    assert [kind for kind, _ in asks.sent] == ["subject", "drawn"]
     other.said = [("done", "failed", InputError("p1: is no head"))]
     pool.turn()
     assert pool.workers[1].place == 3

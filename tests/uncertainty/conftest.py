@@ -69,11 +69,13 @@ def evaluated(tmp_path: Path, model_folder: Path) -> Callable[..., Path]:
             row = f"sub-{number:03d}_ses-01"
             lines.append(f"{row}\tone_sample")
             centre = dict(zip(REGIONS, draw.normal(1.3, 0.2, 3), strict=True))
+            drawn = {k: draw.normal(v, 0.03, samples).tolist() for k, v in centre.items()}
             record = {
                 "row": row,
                 "subject": f"sub-{number:03d}",
                 "true_cortical_suvr": 1.3,
-                "drawn": {k: draw.normal(v, 0.03, samples).tolist() for k, v in centre.items()},
+                "drawn": drawn,
+                "mean": {k: float(np.mean(v)) for k, v in drawn.items()},
                 "measured": {k: draw.normal(v, 0.1) for k, v in centre.items()},
                 "voxels": {"count": 100, "variance": 1.0, "squared_error": 4.0},
                 "seconds": 1.5,

@@ -156,8 +156,8 @@ def test_damage_and_other_formats_are_refused(calibrated):
         read_calibration(folder, sha256)
     path.write_text(whole)
     tree = read_description(path)
-    write_description(path, tree | {"format": 2})
-    with pytest.raises(ModelError, match="not of calibration format 1"):
+    write_description(path, tree | {"format": 1})
+    with pytest.raises(ModelError, match="not of calibration format 2"):
         read_calibration(folder, sha256)
     write_description(path, {k: v for k, v in tree.items() if k != "joint"})
     with pytest.raises(ModelError, match="joint: Field required"):

@@ -142,8 +142,8 @@ def test_too_few_samples_write_nothing(evaluated, model):
 def test_status_is_scored_where_a_threshold_is_named(calibrated, evaluated, training):
     people = read_people(evaluated(40))
     calibration = fit(people, "lab", {}) if calibrated else None
-    drawn, measured = people.drawn["cortex"], people.measured["cortex"]
-    found = status_of(drawn, measured, Threshold("mine", 1.3), "cortex", calibration)
+    values = (people.drawn["cortex"], people.mean["cortex"], people.measured["cortex"])
+    found = status_of(*values, Threshold("mine", 1.3), "cortex", calibration)
     summary = summarise(people, training, calibration, found)
     scores = summary.status.scores
     assert scores["above"] == (people.measured["cortex"] > 1.3).sum()

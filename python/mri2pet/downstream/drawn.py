@@ -103,7 +103,7 @@ def _make(making: Making, rivals: Rivals | None, pet: Wanted) -> str | None:
         else:
             network = _loaded(pet.model, making.device)
             mri = np.asarray(cohort.mri(row), dtype=np.float32)
-            made = draw(network, mri, row, making.sampling)[0]
+            made = draw(network, mri, row, making.sampling).samples[0]
         write_pet(pet.path(making.out), made, cohort, row)
     except Mri2petError as error:
         return str(error)

@@ -25,6 +25,7 @@ class Conditioned:
             one, `nn.network.Network.guide`.
         loops: the engine's captured loops, where its evaluation can be captured.
         expected: the PET that a linear denoiser expects, [1, 1, K, I, J]; None without.
+        directions: what it tells all of, unit vectors [P, voxels]; None without.
     """
 
     bias_rows: Tensor
@@ -32,6 +33,7 @@ class Conditioned:
     inputs: tuple[Tensor, ...] = ()
     loops: Loops | None = None
     expected: Tensor | None = None
+    directions: Tensor | None = None
 
     def denoise(self, x: Tensor, row: Tensor) -> Tensor:
         """The network's output for volumes of this subject."""

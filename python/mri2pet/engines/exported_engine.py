@@ -109,7 +109,8 @@ class ExportedEngine(ABC):
         if self._config.cond == "concat":
             whole, expected = guide(mri, self._config.pet_shape, self._arrays)
             inputs = (whole,)
-        return Conditioned(rows, self._evaluate, inputs, self.loops, expected)
+        directions = None if expected is None else self._arrays["directions"]
+        return Conditioned(rows, self._evaluate, inputs, self.loops, expected, directions)
 
     def _evaluate(self, x: Tensor, row: Tensor, *guides: Tensor) -> Tensor:
         count = x.shape[0]

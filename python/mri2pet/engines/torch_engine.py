@@ -69,7 +69,8 @@ class TorchEngine:
             guide = network.guide(mri)
             expected = network.expected(guide)
         inputs = () if guide is None else (guide,)
-        return Conditioned(rows, self._evaluate, inputs, self.loops, expected)
+        directions = None if network.linear is None else network.linear.directions
+        return Conditioned(rows, self._evaluate, inputs, self.loops, expected, directions)
 
     def _evaluate(self, x: Tensor, row: Tensor, guide: Tensor | None = None) -> Tensor:
         if guide is not None:

@@ -193,8 +193,8 @@ def draw_longitudinal(
     text = f"{_people([row for row, *_ in listed])}: {rule}."
     if shown.stored[0].settings["samples"] > 1:
         text += (
-            " Cortical SUVR of the synthetic PET is the mean of the samples; the range in brackets "
-            "holds 90 % of their differences and is no error bar."
+            " Cortical SUVR of the synthetic PET is that of the mean of the samples; the range in "
+            "brackets holds 90 % of their differences and is no error bar."
         )
     return _write(shown, Path(path), [Block(TRIPLET, lines)], 0.75, text, listed)
 
@@ -266,9 +266,9 @@ def _sharpness(shown: Shown, row: ManifestRow) -> float:
 def _change(shown: Shown, early: ManifestRow, late: ManifestRow) -> str:
     """The change in cortical SUVR, measured and drawn."""
     first, second = (shown.stored[0].records[row.name] for row in (early, late))
-    measured = second["measured"]["cortex"] - first["measured"]["cortex"]
+    measured, mean = (second[of]["cortex"] - first[of]["cortex"] for of in ("measured", "mean"))
     a, b = (np.asarray(record["drawn"]["cortex"]) for record in (first, second))
-    text = f"cortical SUVR, change:\nmeasured {measured:+.2f}, synthetic {b.mean() - a.mean():+.2f}"
+    text = f"cortical SUVR, change:\nmeasured {measured:+.2f}, synthetic {mean:+.2f}"
     if len(a) == len(b) == 1:
         return text
     low, high = np.quantile(b[:, None] - a[None], [0.05, 0.95])

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 
 from mri2pet.files import written_whole
-from mri2pet.imaging.suvr.regions import cortical_suvr
+from mri2pet.imaging.suvr.drawn import Drawn
 from mri2pet.quantification import Quantification
 from mri2pet.quantification.loading import kept
-from mri2pet.quantification.measure import Region, measure, measure_in_template
+from mri2pet.quantification.measure import Region, built_in_composite, measure_in_template
 
 SOURCES = ("measured", "synthetic")
 
@@ -29,23 +29,20 @@ def regions_path(out: Path, row: str) -> Path:
 
 
 def write_regions(
-    out: Path, row: str, pets: list[np.ndarray], measured: np.ndarray, what: Quantification
+    out: Path, row: str, drawn: Drawn, measured: np.ndarray, what: Quantification
 ) -> None:
     """Measure what is asked of a scan.
 
     Args:
-        pets: every sample `[K, I, J]`, SUVR, as the figures take it.
+        drawn: as the figures take it.
         measured: `[K, I, J]`, SUVR.
 
     Raises:
         InputError: a PET does not cover the reference region, or has no signal in it.
     """
     tree: dict[str, Any] = what.record()
-    for source, volumes in zip(SOURCES, ([measured], pets), strict=True):
-        known = [cortical_suvr(volume) for volume in volumes]
-        regions = measure_in_template(
-            f"{row}, {source} PET", np.stack(volumes), what, composite_suvr=known
-        )
+    for source, of in zip(SOURCES, (Drawn(measured[None], measured), drawn), strict=True):
+        regions = measure_in_template(f"{row}, {source} PET", of, what)
         tree[source] = [region.as_dict() for region in regions]
     with written_whole(regions_path(out, row)) as part:
         part.write_text(json.dumps(tree, indent=1) + "\n")
@@ -60,13 +57,10 @@ def read_regions(
         record: the figures of the scan, see `evaluate_row`.
     """
     if not what.needs_volumes:
-        levels = {
-            "measured": [record["measured"]["cortex"]],
-            "synthetic": record["drawn"]["cortex"],
-        }
+        measured, drawn = record["measured"]["cortex"], record["drawn"]["cortex"]
         return {
-            source: measure(record["row"], [], np.eye(4), what, composite_suvr=found)
-            for source, found in levels.items()
+            "measured": [built_in_composite(what, [measured], measured)],
+            "synthetic": [built_in_composite(what, drawn, record["mean"]["cortex"])],
         }
     path = regions_path(out, record["row"])
     try:

@@ -18,7 +18,7 @@ from mri2pet.evaluation.rivals import Rivals, kept_warped_mean
 from mri2pet.evaluation.settings import Sampling
 from mri2pet.evaluation.stored import as_paper_path
 from mri2pet.files import written_whole
-from mri2pet.imaging.suvr.reference import in_suvr
+from mri2pet.imaging.suvr.drawn import Drawn
 from mri2pet.imaging.suvr.regions import regional_suvr
 from mri2pet.quantification import Quantification
 
@@ -41,9 +41,10 @@ def evaluate_row(
 
     `<row>.npz` gets float16 `[K, I, J]`, SUVR: mean, spread and cohort_mean_warped as the figures
     take them, and one_sample as it was drawn. `<row>.json` is written last, so its presence says
-    that the row is done. It holds the regional SUVR of every sample too (`drawn`) and of the
-    measured PET (`measured`), and over the voxels of the brain their number, the sum of the
-    variance of the samples and that of the squared error of their mean (`voxels`).
+    that the row is done. It holds the regional SUVR of every sample too (`drawn`), of their mean
+    (`mean`, see `engines.mean`) and of the measured PET (`measured`), and over the voxels of the
+    brain their number, the sum of the variance of the samples and that of the squared error of
+    their plain mean (`voxels`).
 
     Args:
         what: regions to be measured in every sample, see `regions.write_regions`.
@@ -51,22 +52,22 @@ def evaluate_row(
     mri, brain = np.asarray(cohort.mri(row), dtype=np.float32), np.asarray(cohort.brain(row))
     start = time.perf_counter()
     drawn = draw(network, mri, row, sampling)
-    pets = [within_support(pet, brain) for pet in drawn]
+    pets, mean = (within_support(pet, brain) for pet in drawn)
     seconds = time.perf_counter() - start
     measured = np.asarray(cohort.pet(row), dtype=np.float32)
     if what is not None and what.needs_volumes:
-        write_regions(out, row.name, pets, measured, what)
+        write_regions(out, row.name, Drawn(pets, mean), measured, what)
     warped = kept_warped_mean(rivals, mri, cohort.root)
     predictions = {
         "one_sample": pets[0],
-        "mean_of_samples": np.mean(pets, axis=0),
+        "mean_of_samples": mean,
         "cohort_mean": within_support(rivals.cohort_mean(), brain),
         "cohort_mean_warped": within_support(warped, brain),
         "linear_map": within_support(rivals.linear_map(mri), brain),
     }
     variance = np.var(pets, axis=0, ddof=1) if len(pets) > 1 else np.zeros_like(pets[0])
     inside = brain > 0.5
-    error = predictions["mean_of_samples"][inside] - measured[inside]
+    error = np.mean(pets, axis=0)[inside] - measured[inside]
     regional = [regional_suvr(pet) for pet in pets]
     record = {
         "row": row.name,
@@ -76,6 +77,7 @@ def evaluate_row(
         "true_cortical_suvr": _true_cortical_suvr(row),
         "seconds": seconds,
         "drawn": {name: [levels[name] for levels in regional] for name in regional[0]},
+        "mean": regional_suvr(mean),
         "measured": regional_suvr(measured),
         "voxels": {
             "count": int(inside.sum()),
@@ -87,7 +89,7 @@ def evaluate_row(
     arrays = {
         "mean": predictions["mean_of_samples"],
         "spread": np.sqrt(variance),
-        "one_sample": drawn[0],
+        "one_sample": drawn.samples[0],
         "cohort_mean_warped": predictions["cohort_mean_warped"],
     }
     path = result_path(out, row)
@@ -115,20 +117,22 @@ def measure_again(
 ) -> None:
     """The regions of a row that is done, from its samples drawn again, the same by their seed."""
     mri, brain = np.asarray(cohort.mri(row), dtype=np.float32), np.asarray(cohort.brain(row))
-    pets = [within_support(pet, brain) for pet in draw(network, mri, row, sampling)]
-    write_regions(out, row.name, pets, np.asarray(cohort.pet(row), dtype=np.float32), what)
+    drawn = Drawn(*(within_support(pet, brain) for pet in draw(network, mri, row, sampling)))
+    write_regions(out, row.name, drawn, np.asarray(cohort.pet(row), dtype=np.float32), what)
 
 
-def draw(network: Any, mri: np.ndarray, row: ManifestRow, sampling: Sampling) -> np.ndarray:
-    """The model's PETs (SUVR) of one MRI `[K, I, J]`: float32 `[samples, K, I, J]`."""
+def draw(network: Any, mri: np.ndarray, row: ManifestRow, sampling: Sampling) -> Drawn:
+    """The model's PETs of one MRI `[K, I, J]`."""
     import torch
 
+    from mri2pet.engines.mean import drawn_in_suvr
     from mri2pet.engines.sampling import sample
 
+    whole = torch.from_numpy(mri)[None, None]
     fastest = 2 if network.device.type == "cpu" else sampling.samples
     drawn = sample(
         network,
-        torch.from_numpy(mri)[None, None],
+        whole,
         samples=sampling.samples,
         sampler=sampling.sampler,
         steps=sampling.steps,
@@ -136,8 +140,7 @@ def draw(network: Any, mri: np.ndarray, row: ManifestRow, sampling: Sampling) ->
         subject=noise_subject(row),
         batch=sampling.batch or fastest,
     )
-    learnt = (drawn * network.pet_std + network.pet_mean).cpu().numpy()[:, 0]
-    return in_suvr(learnt, network.provenance)
+    return drawn_in_suvr(network, whole, drawn[None])[0]
 
 
 def _true_cortical_suvr(row: ManifestRow) -> float | None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mri2pet.engines import Engine
     from mri2pet.quantification import Quantification
 
-FORMAT = 2
+FORMAT = 3
 SETTINGS = "settings.json"
 
 

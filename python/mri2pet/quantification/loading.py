@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from mri2pet.imaging.pet.frames import read_pet, static_pet
 from mri2pet.imaging.space.template import template, template_mask
 from mri2pet.quantification.composite import BUILT_IN
 from mri2pet.quantification.inputs import PREPARED, Source, read_json
-from mri2pet.quantification.measure import OF_THE_MEAN, Region, measure
+from mri2pet.quantification.measure import OF_THE_MEAN, Region, built_in_composite, measure
 from mri2pet.quantification.settings import Quantification
 from mri2pet.quantification.status import Probability
 from mri2pet.quantification.table import Measured
@@ -110,7 +111,7 @@ def _result(source: Source, what: Quantification) -> Measured:
     try:
         name = sidecar["outputs"]["pet"]
         cortical = sidecar["measurements"]["cortical_suvr"]
-        samples = cortical["samples"]
+        samples, mean = cortical["samples"], cortical["mean"]
         # The calibration of a model speaks of the built-in composite alone.
         interval = cortical.get("interval") if what.composite.key == BUILT_IN else None
         ends = interval and (interval["low"], interval["high"], interval["level"])
@@ -137,14 +138,15 @@ def _result(source: Source, what: Quantification) -> Measured:
     }
     regions = kept(sidecar.get("quantification"), what)
     if regions is None:
-        built_in = what.composite.key == BUILT_IN
-        known = samples if built_in else None
-        if built_in and what.atlas is None:
-            regions = measure(image.name, [], place, what, composite_suvr=known)
+        known = None
+        if what.composite.key == BUILT_IN:
+            known = built_in_composite(what, samples, mean)
+        if known is not None and what.atlas is None:
+            regions = [known]
         else:
             pet = read_image(image, PET).volume("SUVR")
             note = OF_THE_MEAN if len(samples) > 1 else ""
-            regions = measure(image.name, [pet], place, what, composite_suvr=known, note=note)
+            regions = measure(image.name, [pet], place, what, composite=known, note=note)
             details["sha256"] = file_sha256(image)
     return Measured(
         *(source.subject, source.session, True, False, regions, details),
@@ -182,7 +184,7 @@ def kept(stored: Any, what: Quantification) -> list[Region] | None:
     if what.atlas is None:
         return regions[:1]
     names = what.atlas.names
-    return [regions[0], *(
-        Region(names[r.index], r.index, r.volume_ml, r.suvr, r.covered, r.note)
-        for r in regions[1:] if r.index is not None
-    )]  # fmt: skip
+    return [
+        regions[0],
+        *(replace(r, name=names[r.index]) for r in regions[1:] if r.index is not None),
+    ]

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from mri2pet.imaging.space.grid import grid_affine, to_xyz
 from mri2pet.imaging.space.volume import Volume
+from mri2pet.imaging.suvr.drawn import Drawn
 from mri2pet.imaging.suvr.means import RegionMean, field_of_view, label_means_mm, region_mean_mm
 from mri2pet.imaging.suvr.reference import MIN_COVERED, reference_level
+from mri2pet.imaging.suvr.regions import cortical_suvr
 from mri2pet.quantification.composite import BUILT_IN
 from mri2pet.quantification.settings import Quantification
 
@@ -30,6 +32,7 @@ class Region:
         suvr: over the reference of the composite, of every sample, or of the one PET; empty
             where the field of view does not hold the region.
         covered: share of the region inside the field of view.
+        of_mean: in the mean of the samples (`engines.mean`), SUVR; None where it was not measured.
         note: why there is no value, or how it was come by; '' for the plain case.
     """
 
@@ -39,11 +42,14 @@ class Region:
     suvr: tuple[float, ...]
     covered: float
     note: str = ""
+    of_mean: float | None = None
 
     @property
     def mean(self) -> float | None:
-        """Over the samples, SUVR."""
-        return float(np.mean(self.suvr)) if self.suvr else None
+        """In the mean of the samples, SUVR; without that over the values."""
+        if self.of_mean is not None or not self.suvr:
+            return self.of_mean
+        return float(np.mean(self.suvr))
 
     @property
     def sd(self) -> float | None:
@@ -57,6 +63,7 @@ class Region:
             "index": self.index,
             "volume_ml": round(self.volume_ml, 3),
             "suvr": [round(value, 5) for value in self.suvr],
+            "mean": None if self.of_mean is None else round(self.of_mean, 5),
             "covered": round(self.covered, 4),
             "note": self.note,
         }
@@ -64,7 +71,7 @@ class Region:
     @classmethod
     def from_dict(cls, value: dict[str, Any]) -> Region:
         """Undo `as_dict`."""
-        index = value["index"]
+        index, mean = value["index"], value.get("mean")
         return cls(
             str(value["region"]),
             None if index is None else int(index),
@@ -72,6 +79,7 @@ class Region:
             tuple(map(float, value["suvr"])),
             float(value["covered"]),
             str(value["note"]),
+            None if mean is None else float(mean),
         )
 
 
@@ -81,7 +89,7 @@ def measure(
     template_from_pet: np.ndarray,
     what: Quantification,
     *,
-    composite_suvr: Sequence[float] | None = None,
+    composite: Region | None = None,
     note: str = "",
 ) -> list[Region]:
     """The composite, then the regions of the atlas in the order of their labels.
@@ -92,7 +100,7 @@ def measure(
         name: of the image, for messages.
         pets: one measured PET, or the samples of a synthetic one, any unit.
         template_from_pet: 4 x 4, RAS mm of the PETs → template RAS mm.
-        composite_suvr: the composite's values where they are known already.
+        composite: where it was measured already.
         note: of every region whose value was measured here.
 
     Raises:
@@ -103,17 +111,15 @@ def measure(
     for pet in pets:
         seen = field_of_view(pet)
         level = reference_level(name, pet, what.composite.reference, template_from_pet, seen)
-        if composite_suvr is None:
+        if composite is None:
             found = RegionMean(*region_mean_mm(pet, what.composite.target, template_from_pet, seen))
             target.append(RegionMean(found.mean / level, found.covered))
         if what.atlas is not None:
             means = label_means_mm(pet, what.atlas.labels, template_from_pet, seen)
             labels.append({i: RegionMean(m.mean / level, m.covered) for i, m in means.items()})
-    if composite_suvr is None:
-        regions = [_region(COMPOSITE, None, composite_ml(what), target, note)]
-    else:
-        known = tuple(map(float, composite_suvr))
-        regions = [Region(COMPOSITE, None, composite_ml(what), known, 1.0)]
+    if composite is None:
+        composite = _region(COMPOSITE, None, composite_ml(what), target, note)
+    regions = [composite]
     if what.atlas is not None:
         atlas = what.atlas
         for index, label in atlas.names.items():
@@ -122,24 +128,31 @@ def measure(
     return regions
 
 
-def measure_in_template(
-    name: str,
-    suvr: np.ndarray,
-    what: Quantification,
-    *,
-    composite_suvr: Sequence[float] | None = None,
-) -> list[Region]:
-    """As `measure`, of volumes on the model's grid, which lies in template space.
+def measure_in_template(name: str, drawn: Drawn, what: Quantification) -> list[Region]:
+    """As `measure`, of samples and their mean on the model's grid, which lies in template space."""
+    every = (*drawn.samples, drawn.mean)
+    place = grid_affine(drawn.mean.shape)
+    pets = [Volume(to_xyz(kij), place, "SUVR") for kij in every]
+    composite = None
+    if what.composite.key == BUILT_IN:
+        composite = built_in_composite(what, [cortical_suvr(kij) for kij in every])
+    return [
+        replace(region, suvr=region.suvr[:-1], of_mean=region.suvr[-1]) if region.suvr else region
+        for region in measure(name, pets, np.eye(4), what, composite=composite)
+    ]
+
+
+def built_in_composite(
+    what: Quantification, samples: Sequence[float], mean: float | None = None
+) -> Region:
+    """The built-in composite of values that every result keeps, SUVR.
 
     Args:
-        suvr: [S, K, I, J].
-        composite_suvr: the built-in composite of each, as it was measured already; another
-            composite is measured here.
+        samples: of every sample, or of the one PET.
+        mean: of the mean of the samples.
     """
-    place = grid_affine(suvr.shape[1:])
-    pets = [Volume(to_xyz(kij), place, "SUVR") for kij in suvr]
-    known = composite_suvr if what.composite.key == BUILT_IN else None
-    return measure(name, pets, np.eye(4), what, composite_suvr=known)
+    values = tuple(map(float, samples))
+    return Region(COMPOSITE, None, composite_ml(what), values, 1.0, of_mean=mean)
 
 
 def composite_ml(what: Quantification) -> float:

@@ -80,8 +80,8 @@ def share_above(mean: float, residuals: Sequence[float] | np.ndarray, suvr: floa
     never: the share is kept within 1/(n + 1) … n/(n + 1).
 
     Args:
-        mean: of a person's samples, SUVR.
-        residuals: measured − mean of the samples, signed, of n people of a calibration.
+        mean: cortical SUVR of the mean of a person's samples (`engines.mean`).
+        residuals: measured less this, SUVR, signed, of n people of a calibration.
     """
     count = len(residuals)
     share = float((mean + np.asarray(residuals) > suvr).mean())
@@ -89,7 +89,10 @@ def share_above(mean: float, residuals: Sequence[float] | np.ndarray, suvr: floa
 
 
 def probability_above(
-    samples: Sequence[float], threshold: Threshold, residuals: Sequence[float] | None = None
+    samples: Sequence[float],
+    mean: float,
+    threshold: Threshold,
+    residuals: Sequence[float] | None = None,
 ) -> Probability:
     """P(measured SUVR > threshold) of one person.
 
@@ -97,9 +100,9 @@ def probability_above(
     are too much alike. With them it is `share_above`.
 
     Args:
-        samples: cortical SUVR of each drawn PET.
-        residuals: measured − mean of the samples (SUVR), signed, of n people of a calibration with
-            the same settings and composite.
+        samples, mean: cortical SUVR of each drawn PET and of their mean.
+        residuals: measured less mean (SUVR), signed, of n people of a calibration with the same
+            settings and composite.
 
     Returns:
         A value of None for a single sample without residuals.
@@ -117,5 +120,5 @@ def probability_above(
         return Probability(
             share, False, f"share of {len(values)} samples, not calibrated against measured PETs"
         )
-    share = share_above(float(values.mean()), residuals, threshold.suvr)
+    share = share_above(mean, residuals, threshold.suvr)
     return Probability(share, True, f"residuals of {len(residuals)} people of the calibration")

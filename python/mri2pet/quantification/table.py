@@ -21,8 +21,8 @@ COLUMNS = {
     "region": "the cortical composite, or a region of the atlas",
     "index": "label in the atlas",
     "volume_ml": "of the region in template space, ml",
-    "mean_suvr": "mean over the samples, SUVR by the reference region; n/a where the field of "
-    "view holds less than 90 % of the region",
+    "mean_suvr": "in the mean of the samples, SUVR by the reference region; n/a where the field "
+    "of view holds less than 90 % of the region",
     "sd_samples": "standard deviation over the samples (n - 1), SUVR; no error bar",
     "low": "lower end of the interval, SUVR; only of a calibrated model",
     "high": "upper end of the interval, SUVR; only of a calibrated model",
@@ -89,13 +89,13 @@ def _probability(person: Measured, threshold: Threshold) -> Probability:
     composite = person.regions[0]
     if not person.synthetic:
         return Probability(None, False, "measured, so there is no probability to tell")
-    if not composite.suvr:
+    if composite.mean is None:
         return Probability(None, False, "the composite was not measured")
     if person.probability is not None:
         return person.probability
     if composite.note == OF_THE_MEAN:
         return Probability(None, False, "the mean of the samples tells no probability")
-    return probability_above(composite.suvr, threshold, person.residuals)
+    return probability_above(composite.suvr, composite.mean, threshold, person.residuals)
 
 
 def table(people: Sequence[Measured], what: Quantification) -> str:

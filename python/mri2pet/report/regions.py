@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from html import escape
-from statistics import fmean, stdev
+from statistics import stdev
 from typing import Any
 
 HEADINGS = ("Region", "ml", "SUVR", "SD", "In view")
@@ -58,10 +58,10 @@ def _cards(values: Mapping[str, Any]) -> str:
 
 
 def _row(region: Mapping[str, Any]) -> str:
-    suvr = region["suvr"]
+    suvr, mean = region["suvr"], region["mean"]
     cells = (
         f"{region['volume_ml']:.1f}",
-        f"{fmean(suvr):.3f}" if suvr else "—",
+        "—" if mean is None else f"{mean:.3f}",
         f"{stdev(suvr):.3f}" if len(suvr) > 1 else "—",
         f"{100 * region['covered']:.0f} %",
     )

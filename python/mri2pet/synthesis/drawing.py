@@ -12,10 +12,12 @@ if TYPE_CHECKING:
     import numpy as np
 
     from mri2pet.engines import Engine
+    from mri2pet.imaging.suvr.drawn import Drawn
 
 OnStep = Callable[[int, int], None]
-Draw = Callable[["np.ndarray", int, OnStep | None], "np.ndarray"]
-"""(MRI [K, I, J] in model space, number of the image, on_step) → samples in SUVR [S, K, I, J]."""
+
+Draw = Callable[["np.ndarray", int, OnStep | None], "Drawn"]
+"""(MRI [K, I, J] in model space, number of the image, on_step) → what is drawn."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class Drawer:
         """Draws with an engine of this process."""
         from mri2pet.synthesis.sidecar import describe_model, device_name
 
-        def draw(mri: np.ndarray, number: int, on_step: OnStep | None) -> np.ndarray:
+        def draw(mri: np.ndarray, number: int, on_step: OnStep | None) -> Drawn:
             return draw_together(engine, [mri], [number], options, on_step)[0]
 
         return cls(
@@ -67,24 +69,25 @@ def draw_together(
     numbers: Sequence[int],
     options: SynthesisOptions,
     on_step: OnStep | None = None,
-) -> list[np.ndarray]:
-    """Samples in SUVR [S, K, I, J] float32 of each MRI; on a GPU people share the batches."""
+) -> list[Drawn]:
+    """Samples of each MRI and their mean; on a GPU people share the batches."""
     import numpy as np
     import torch
 
     from mri2pet.engines.ensemble import memory_plan
+    from mri2pet.engines.mean import drawn_in_suvr
     from mri2pet.engines.sampling import sample_subjects
-    from mri2pet.imaging.suvr.reference import in_suvr
     from mri2pet.memory import explained
 
     # A GPU is fastest with all volumes at once, as far as its memory goes; a CPU with one.
     at_once = 1
     if engine.device.type == "cuda":
         at_once = min(options.samples * len(mris), memory_plan(engine).largest or 1)
+    whole = torch.from_numpy(np.stack(mris))[:, None]
     with explained(lambda: memory_plan(engine), batch := engine.batch or at_once):
         drawn = sample_subjects(
             engine,
-            torch.from_numpy(np.stack(mris))[:, None],
+            whole,
             numbers,
             samples=options.samples,
             sampler=options.sampler,
@@ -93,5 +96,4 @@ def draw_together(
             batch=batch,
             on_step=on_step,
         )
-    suvr = (drawn[:, :, 0].float().cpu() * engine.pet_std + engine.pet_mean).numpy()
-    return [in_suvr(samples, engine.provenance) for samples in suvr]
+        return drawn_in_suvr(engine, whole, drawn)

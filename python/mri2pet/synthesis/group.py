@@ -37,13 +37,13 @@ def _check(key: str) -> Callable[[Sidecar], Any]:
 
 
 COLUMNS: dict[str, tuple[str, str, Callable[[Sidecar], Any]]] = {
-    "cortical_suvr": ("mean over the samples of the cortical SUVR", "SUVR", _cortical("mean")),
+    "cortical_suvr": ("cortical SUVR of the mean PET", "SUVR", _cortical("mean")),
     "sd_of_samples": ("their standard deviation, no error bar", "SUVR", _cortical("sd_of_samples")),
     "low": ("lower end of the calibrated interval", "SUVR", _interval("low")),
     "high": ("upper end of the calibrated interval", "SUVR", _interval("high")),
     "level": ("share of people that such intervals hold", "", _interval("level")),
     "cerebellum_suvr": (
-        "mean over the samples in the cerebellum, expected near 1",
+        "cerebellum of the mean PET, expected near 1",
         "SUVR",
         lambda sidecar: sidecar["measurements"]["cerebellum_suvr"]["mean"],
     ),

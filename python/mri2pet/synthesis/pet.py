@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from mri2pet.imaging.pipeline import Preprocessed
+    from mri2pet.imaging.suvr.drawn import Drawn
     from mri2pet.quantification import Quantification
     from mri2pet.quantification.measure import Region
     from mri2pet.uncertainty.results import ResultUncertainty
@@ -26,7 +27,8 @@ class SyntheticPet:
     """Arrays of one subject.
 
     Attributes:
-        mean: [X, Y, Z] float32 on the subject's grid, mean of the samples in SUVR.
+        mean: [X, Y, Z] float32 on the subject's grid, mean of the samples in SUVR, see
+            `engines.mean.mean_of_samples`.
         std: [X, Y, Z] float32, standard deviation over the samples in SUVR (n - 1); None for one.
         measurements: see `measure`.
         seconds: wall time of the stages here, by name.
@@ -58,40 +60,39 @@ def synthetic_pet(
     """
     seconds: dict[str, float] = {}
     with stage("sampling", seconds, observer):
-        suvr = draw(prepared.mri, number, observer.sampling_step)
+        drawn = draw(prepared.mri, number, observer.sampling_step)
     with stage("way back", seconds, observer):
-        mean, std = _way_back(suvr, prepared)
+        mean, std = _way_back(drawn, prepared)
     with stage("measurements", seconds, observer):
-        inside = _within_support(suvr, prepared)
+        inside = _within_support(drawn, prepared)
         measurements = measure(inside, uncertainty)
         regions = None
         if what is not None:
             from mri2pet.quantification.measure import measure_in_template
 
-            cortical = measurements["cortical_suvr"]["samples"]
-            regions = measure_in_template(prepared.t1.name, inside, what, composite_suvr=cortical)
+            regions = measure_in_template(prepared.t1.name, inside, what)
     return SyntheticPet(mean, std, measurements, seconds, regions)
 
 
-def measure(suvr: np.ndarray, uncertainty: ResultUncertainty) -> dict[str, Any]:
-    """What is measured in samples [S, K, I, J].
+def measure(drawn: Drawn, uncertainty: ResultUncertainty) -> dict[str, Any]:
+    """What is measured in the samples and in their mean.
 
     Returns:
         cortical_suvr (composite over whole cerebellum), regional_suvr (the same of each region),
-        both as `ResultUncertainty.of_region` gives them; cerebellum_suvr, the mean of the
-        samples; uncertainty, the words on the intervals or on why there are none.
+        both as `ResultUncertainty.of_region` gives them; cerebellum_suvr of the mean; uncertainty,
+        the words on the intervals or on why there are none.
     """
-    import numpy as np
-
     from mri2pet.imaging.suvr.regions import region_mean, regional_suvr
 
-    levels = [regional_suvr(sample) for sample in suvr]
-    regions = {name: uncertainty.of_region(name, [of[name] for of in levels]) for name in levels[0]}
-    cerebellum = [region_mean(sample, "cerebellum") for sample in suvr]
+    levels = [regional_suvr(sample) for sample in drawn.samples]
+    regions = {
+        name: uncertainty.of_region(name, [of[name] for of in levels], mean)
+        for name, mean in regional_suvr(drawn.mean).items()
+    }
     return {
         "cortical_suvr": regions.pop("cortex"),
         "regional_suvr": regions,
-        "cerebellum_suvr": {"mean": float(np.mean(cerebellum))},
+        "cerebellum_suvr": {"mean": region_mean(drawn.mean, "cerebellum")},
         "uncertainty": uncertainty.note,
     }
 
@@ -132,23 +133,24 @@ def pet_image(prepared: Preprocessed, array: np.ndarray) -> nibabel.Nifti1Image:
     return image
 
 
-def _within_support(suvr: np.ndarray, prepared: Preprocessed) -> np.ndarray:
-    """The samples cut as the evaluation cuts them, so that its calibration speaks of the same."""
+def _within_support(drawn: Drawn, prepared: Preprocessed) -> Drawn:
+    """Cut as the evaluation cuts them, so that its calibration speaks of the same."""
     from mri2pet.evaluation.methods import within_support
     from mri2pet.imaging.space.model_space import mask_to_model_space
+    from mri2pet.imaging.suvr.drawn import Drawn
 
     record, affine = prepared.record, prepared.t1.volume.affine
-    mask, shape = prepared.brain_mask, (suvr.shape[1], suvr.shape[2], suvr.shape[3])
-    return within_support(
-        suvr, mask_to_model_space(mask, affine, record.template_from_subject, shape)
+    brain = mask_to_model_space(
+        prepared.brain_mask, affine, record.template_from_subject, drawn.mean.shape
     )
+    return Drawn(*(within_support(suvr, brain) for suvr in drawn))
 
 
-def _way_back(suvr: np.ndarray, prepared: Preprocessed) -> tuple[np.ndarray, np.ndarray | None]:
+def _way_back(drawn: Drawn, prepared: Preprocessed) -> tuple[np.ndarray, np.ndarray | None]:
     import numpy as np
 
-    if len(suvr) == 1:
-        return prepared.record.to_subject(suvr[0]), None
-    both = np.stack([suvr.mean(axis=0), suvr.std(axis=0, ddof=1)])
+    if len(drawn.samples) == 1:
+        return prepared.record.to_subject(drawn.mean), None
+    both = np.stack([drawn.mean, drawn.samples.std(axis=0, ddof=1)])
     mean, std = prepared.record.all_to_subject(both)
     return mean, std

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from mri2pet.engines import Engine
     from mri2pet.synthesis.drawing import Drawer
 
-FORMAT = 2
+FORMAT = 3
 MEAN = "Mean of synthetic AV45 PET volumes, drawn by a model from the T1-weighted MRI; no tracer."
 SPREAD = "Standard deviation over the synthetic AV45 PET volumes of the mean; not an error bar."
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from mri2pet.engines import Engine
+    from mri2pet.imaging.suvr.drawn import Drawn
 
 TRIES = 3
 """How often a subject is begun whose worker is ended from outside."""
@@ -134,9 +135,9 @@ class _Pool:
                     self._draw([one])
                 return
             drawn = [portable(error)]
-        for worker, samples in zip(workers, drawn, strict=True):
+        for worker, of_one in zip(workers, drawn, strict=True):
             with contextlib.suppress(OSError):  # a worker that is gone is found by its pipe
-                worker.pipe.send(("samples", samples))
+                worker.pipe.send(("drawn", of_one))
 
     def _give(self, worker: _Worker) -> None:
         """The next subject, which it may have already, or the end."""
@@ -210,7 +211,7 @@ class _Pool:
             self._part(worker)
 
 
-def _nobody(mri: np.ndarray, number: int, on_step: OnStep | None) -> np.ndarray:
+def _nobody(mri: np.ndarray, number: int, on_step: OnStep | None) -> Drawn:
     raise RuntimeError("a worker draws through its pipe")
 
 
@@ -220,15 +221,15 @@ def _work(pipe: Connection, runner: SubjectRunner) -> None:
     start_worker()
     ahead: deque[SubjectInput] = deque()
 
-    def draw(mri: np.ndarray, number: int, on_step: OnStep | None) -> np.ndarray:
+    def draw(mri: np.ndarray, number: int, on_step: OnStep | None) -> Drawn:
         pipe.send(("draw", mri, number))
-        kind, samples = pipe.recv()
+        kind, content = pipe.recv()
         while kind == "subject":
-            ahead.append(samples)
-            kind, samples = pipe.recv()
-        if isinstance(samples, Exception):
-            raise samples
-        return samples  # type: ignore[no-any-return]
+            ahead.append(content)
+            kind, content = pipe.recv()
+        if isinstance(content, Exception):
+            raise content
+        return content  # type: ignore[no-any-return]
 
     runner = replace(runner, model=replace(runner.model, draw=draw))
     while True:

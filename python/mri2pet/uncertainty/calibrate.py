@@ -18,6 +18,7 @@ from mri2pet.evaluation.evaluate import OnEvent, evaluate
 from mri2pet.evaluation.settings import Sampling
 from mri2pet.imaging.suvr.reference import CEREBELLUM
 from mri2pet.uncertainty.calibration import (
+    FORMAT,
     Calibration,
     CalibrationCohort,
     CoverageRecord,
@@ -188,7 +189,7 @@ def fit(people: People, cohort: str, provenance: dict[str, Any]) -> Calibration:
     )
     joint = joint_scores(mean, spread, measured)
     return Calibration(
-        format=1,
+        format=FORMAT,
         mri2pet=__version__,
         model_sha256=settings["model_sha256"],
         settings=settings_of(
@@ -231,7 +232,7 @@ def _region(people: People, name: str) -> RegionCalibration:
             each: _finite(score) for each, score in left_out_scores(mean, spread, measured).items()
         },
         raw=[
-            _record(coverage(level, *raw_interval(people.drawn[name], level), measured))
+            _record(coverage(level, *raw_interval(mean, spread, level), measured))
             for level in LEVELS
         ],
         left_out=[_record(_left_out(kind, mean, spread, measured, level)) for level in LEVELS],

@@ -24,7 +24,7 @@ from mri2pet.imaging.suvr.regions import STORED
 from mri2pet.quantification.status import share_above
 from mri2pet.uncertainty.conformal import people_needed
 
-FORMAT = 1
+FORMAT: Literal[2] = 2
 CALIBRATION = "calibration.json"
 LEVEL = 0.9  # of the interval that a result is given with
 NOT_CALIBRATED = "not calibrated for these settings"
@@ -60,7 +60,7 @@ class RegionCalibration(_Strict):
         score: which kind bounds the interval, see `conformal.choose_score`.
         spread_floor: s₀, SUVR.
         q: level → bound of the score, SUVR for `plain`; null: infinite, too few people.
-        residuals: measured minus mean of the samples, SUVR, sorted.
+        residuals: measured minus m, SUVR, sorted.
         interval_scores: of both kinds at 90 %, each person left out in turn.
         raw, left_out: coverage of the samples' own mean ± z · SD, and of the interval, each
             person left out in turn.
@@ -123,7 +123,7 @@ class Calibration(_Strict):
     `members` are an ensemble's models in their order, whose hash is then `model_sha256`.
     """
 
-    format: Literal[1]
+    format: Literal[2]
     mri2pet: str
     model_sha256: str = Field(pattern=SHA256)
     settings: CalibrationSettings

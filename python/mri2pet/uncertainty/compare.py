@@ -84,25 +84,26 @@ def _first_scans(stored: list[Stored]) -> list[str]:
     """The first scan of each person that all evaluations have with finite values."""
     first: dict[str, str] = {}
     for row in sorted(common_rows(stored)[0]):
-        values = [np.append(*_of(s.records[row])) for s in stored]
+        values = [np.hstack(_of(s.records[row])) for s in stored]
         if all(bool(np.isfinite(of).all()) for of in values):
             first.setdefault(stored[0].records[row]["subject"], row)
     return list(first.values())
 
 
-def _of(record: dict[str, Any]) -> tuple[np.ndarray, float]:
-    """Cortical SUVR of every sample `[K]` and of the measured PET."""
-    return np.array(record["drawn"][CORTEX]), record["measured"][CORTEX]
+def _of(record: dict[str, Any]) -> tuple[np.ndarray, float, float]:
+    """Cortical SUVR of every sample `[K]`, of their mean and of the measured PET."""
+    return np.array(record["drawn"][CORTEX]), record["mean"][CORTEX], record["measured"][CORTEX]
 
 
-def _arrays(stored: Stored, rows: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Of all samples `[P, K]` and of the measured PETs `[P]`."""
-    drawn, measured = zip(*(_of(stored.records[row]) for row in rows), strict=True)
-    return np.stack(drawn), np.array(measured)
+def _arrays(stored: Stored, rows: list[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of all samples `[P, K]`, of their means and of the measured PETs `[P]`."""
+    drawn, mean, measured = zip(*(_of(stored.records[row]) for row in rows), strict=True)
+    return np.stack(drawn), np.array(mean), np.array(measured)
 
 
 def _crps(stored: Stored, rows: list[str]) -> np.ndarray:
-    return crps(*_arrays(stored, rows), fair=True)
+    drawn, _, measured = _arrays(stored, rows)
+    return crps(drawn, measured, fair=True)
 
 
 def _mean(people: list[str], values: np.ndarray) -> Cell:
@@ -111,8 +112,9 @@ def _mean(people: list[str], values: np.ndarray) -> Cell:
 
 
 def _cells(stored: Stored, rows: list[str]) -> dict[str, Cell]:
-    drawn, measured = _arrays(stored, rows)
-    covered = coverage(LEVEL, *raw_interval(drawn, LEVEL), measured)
+    drawn, mean, measured = _arrays(stored, rows)
+    spread = drawn.std(axis=1, ddof=1)
+    covered = coverage(LEVEL, *raw_interval(mean, spread, LEVEL), measured)
     records = [stored.records[row] for row in rows]
     count, variance, error = (
         sum(record["voxels"][name] for record in records)
@@ -120,8 +122,8 @@ def _cells(stored: Stored, rows: list[str]) -> dict[str, Cell]:
     )
     voxels = spread_skill_of_moments(variance / count, error / count, drawn.shape[1])
     return {
-        "sd_of_samples": Cell(float(drawn.std(axis=1, ddof=1).mean())),
-        "rmse": Cell(float(np.sqrt(np.square(drawn.mean(axis=1) - measured).mean()))),
+        "sd_of_samples": Cell(float(spread.mean())),
+        "rmse": Cell(float(np.sqrt(np.square(mean - measured).mean()))),
         "spread_skill": Cell(spread_skill(drawn, measured)),
         "raw_coverage": Cell(covered.share, covered.low, covered.high),
         "raw_width": Cell(covered.width),

@@ -84,7 +84,7 @@ def _persons(axis: Any, people: People, calibration: Calibration | None) -> None
                 measured, mean, yerr=half, fmt="none", color=CALIBRATED, elinewidth=1, alpha=0.6,
                 label=f"calibrated {100 * LEVEL:g} % interval",
             )  # fmt: skip
-    low, high = raw_interval(people.drawn[CORTEX], LEVEL)
+    low, high = raw_interval(mean, people.spread[CORTEX], LEVEL)
     axis.errorbar(
         measured, mean, yerr=(high - low) / 2, fmt="o", color=RAW, ecolor="black", elinewidth=2.5,
         markersize=4, label=f"mean of samples, raw {100 * LEVEL:g} %",

@@ -25,15 +25,17 @@ class People:
         settings: of the evaluation, as its folder holds them.
         subjects: their names, `P` of them. rows: the names of their scans.
         drawn: region → SUVR of every sample, `[P, K]`.
+        mean: region → SUVR of the mean of the samples (`engines.mean`), `[P]`.
         measured: region → SUVR of the measured PET, `[P]`.
         voxels: sums over the brains' voxels: count, variance (of the samples), squared_error (of
-            their mean).
+            their plain mean).
         simulated: the people come from a simulated cohort, whose true values are known.
     """
 
     settings: dict[str, Any]
     subjects: list[str]
     drawn: dict[str, np.ndarray]
+    mean: dict[str, np.ndarray]
     measured: dict[str, np.ndarray]
     voxels: dict[str, float]
     simulated: bool
@@ -46,11 +48,6 @@ class People:
     def samples(self) -> int:
         """K."""
         return self.drawn[CORTEX].shape[1]
-
-    @cached_property
-    def mean(self) -> dict[str, np.ndarray]:
-        """Region → mean of the samples, `[P]`, SUVR."""
-        return {name: drawn.mean(axis=1) for name, drawn in self.drawn.items()}
 
     @cached_property
     def spread(self) -> dict[str, np.ndarray]:
@@ -87,6 +84,7 @@ def read_people(out: Path) -> People:
         settings=stored.settings,
         subjects=list(first),
         drawn={name: np.array([record["drawn"][name] for record in kept]) for name in regions},
+        mean={name: np.array([record["mean"][name] for record in kept]) for name in regions},
         measured={name: np.array([r["measured"][name] for r in kept]) for name in regions},
         voxels={
             name: sum(record["voxels"][name] for record in kept)
@@ -98,5 +96,8 @@ def read_people(out: Path) -> People:
 
 
 def _finite(record: dict[str, Any]) -> bool:
-    values = [*record["drawn"].values(), list(record["measured"].values())]
+    values = [
+        *record["drawn"].values(),
+        *(list(record[of].values()) for of in ("mean", "measured")),
+    ]
     return all(bool(np.isfinite(of).all()) for of in values)

@@ -69,8 +69,8 @@ def status(
     if what.threshold is None:
         return None
     if what.composite.key == BUILT_IN:
-        drawn, measured = people.drawn[CORTEX], people.measured[CORTEX]
-        return status_of(drawn, measured, what.threshold, CORTEX, calibration)
+        of_cortex = (people.drawn[CORTEX], people.mean[CORTEX], people.measured[CORTEX])
+        return status_of(*of_cortex, what.threshold, CORTEX, calibration)
     found = [
         values
         for record in read_evaluation(out, people.rows).records.values()
@@ -78,16 +78,18 @@ def status(
     ]
     if not found:
         return None
-    drawn, measured = (np.array(values) for values in zip(*found, strict=True))
-    return status_of(drawn, measured, what.threshold, what.composite.name)
+    drawn, mean, measured = (np.array(values) for values in zip(*found, strict=True))
+    return status_of(drawn, mean, measured, what.threshold, what.composite.name)
 
 
 def _composite(
     out: Path, record: dict[str, Any], what: Quantification
-) -> tuple[tuple[float, ...], float] | None:
-    """The composite of every sample and of the measured PET, or None where one is missing."""
+) -> tuple[tuple[float, ...], float, float] | None:
+    """The composite of samples, their mean and the measured PET, or None where one is missing."""
     regions = read_regions(out, record, what)
     if regions is None:
         return None
-    drawn, measured = (regions[source][0].suvr for source in ("synthetic", "measured"))
-    return (drawn, measured[0]) if drawn and measured else None
+    drawn, measured = (regions[source][0] for source in ("synthetic", "measured"))
+    if drawn.mean is None or measured.mean is None:
+        return None
+    return drawn.suvr, drawn.mean, measured.mean

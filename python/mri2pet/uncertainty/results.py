@@ -75,9 +75,13 @@ class ResultUncertainty:
         """Measured − synthetic SUVR of a region, of the people of the calibration, or None."""
         return None if self.calibration is None else list(self.calibration.regions[name].residuals)
 
-    def of_region(self, name: str, samples: Sequence[float]) -> dict[str, Any]:
-        """Mean, SD (n − 1; None for one sample), the samples and the interval or None; SUVR."""
-        mean = float(np.mean(samples))
+    def of_region(self, name: str, samples: Sequence[float], mean: float) -> dict[str, Any]:
+        """SUVR of the mean, SD (n − 1; None for one sample), samples, and interval or None.
+
+        Args:
+            samples: SUVR of each.
+            mean: SUVR of their mean (`engines.mean`).
+        """
         spread = float(np.std(samples, ddof=1)) if len(samples) > 1 else None
         interval = None
         if self.calibration is not None and spread is not None:
@@ -103,7 +107,9 @@ class ResultUncertainty:
         """
         interval, residuals = None, None
         if what.composite.key == BUILT_IN:
-            found = self.of_region(CORTEX, regions[0].suvr)["interval"]
+            composite = regions[0]
+            assert composite.mean is not None
+            found = self.of_region(CORTEX, composite.suvr, composite.mean)["interval"]
             interval = found and (found["low"], found["high"], found["level"])
             residuals = self.residuals(CORTEX)
         return Measured(

@@ -62,7 +62,7 @@ def flatness_p(counts: np.ndarray) -> float:
 
 
 def spread_skill(samples: np.ndarray, measured: np.ndarray) -> float:
-    """√(mean s²) · √((K + 1)/K) / RMSE of the mean; 1 is right, below is too sure.
+    """√(mean s²) · √((K + 1)/K) / RMSE of the samples' plain mean; 1 is right, below is too sure.
 
     Fortin et al. 2014, J. Hydrometeorology 15:1708.
     """
@@ -110,11 +110,12 @@ def coverage(level: float, low: np.ndarray, high: np.ndarray, measured: np.ndarr
     return Coverage(level, hits, len(measured), *clopper_pearson(hits, len(measured)), width)
 
 
-def raw_interval(samples: np.ndarray, level: float) -> tuple[np.ndarray, np.ndarray]:
+def raw_interval(
+    mean: np.ndarray, spread: np.ndarray, level: float
+) -> tuple[np.ndarray, np.ndarray]:
     """mean ± z · SD of the samples, `[P]` each: what the spread would mean if it were an error."""
     from scipy.stats import norm
 
-    mean, spread = samples.mean(axis=1), samples.std(axis=1, ddof=1)
     half = norm.ppf((1 + level) / 2) * spread
     return mean - half, mean + half
 

@@ -135,6 +135,7 @@ def summarise(
 
 def status_of(
     drawn: np.ndarray,
+    mean: np.ndarray,
     measured: np.ndarray,
     threshold: Threshold,
     composite: str = CORTEX,
@@ -143,7 +144,8 @@ def status_of(
     """How good the probabilities of a composite above a threshold are.
 
     Args:
-        drawn: SUVR of every sample, `[P, K]`; measured: of the measured PET, `[P]`.
+        drawn: SUVR of every sample, `[P, K]`; mean: of their mean, `[P]`; measured: of the
+            measured PET, `[P]`.
         composite: its name.
         calibration: of the built-in composite, made from other people; without one the
             probability is the share of the samples.
@@ -153,8 +155,7 @@ def status_of(
         probability = (drawn > threshold.suvr).mean(axis=1)
     else:
         source = "mean of the samples and the calibration's residuals"
-        means = drawn.mean(axis=1)
-        probability = np.array([calibration.probability_above(m, threshold.suvr) for m in means])
+        probability = np.array([calibration.probability_above(m, threshold.suvr) for m in mean])
     scores = status_scores(probability, measured > threshold.suvr)
     return Status(threshold, composite, source, scores)
 
@@ -192,7 +193,7 @@ def _region(
         crps_climatology=without_mri,
         ranks=ranks.tolist(),
         ranks_p=flatness_p(ranks),
-        raw=[coverage(level, *raw_interval(drawn, level), measured) for level in LEVELS],
+        raw=[coverage(level, *raw_interval(mean, spread, level), measured) for level in LEVELS],
         calibrated=[] if calibration is None else _calibrated(people, name, calibration),
     )
 
