@@ -5,22 +5,24 @@ from __future__ import annotations
 import csv
 import io
 import math
+import os
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 
+from mri2pet.evaluation.latex import latex
 from mri2pet.evaluation.layout import (
     Cell,
     Column,
     Row,
     Table,
     csv_text,
-    latex,
     markdown,
-    write_table,
 )
 from mri2pet.evaluation.printed import paper_table
+from mri2pet.evaluation.table_files import write_table
 
 
 @pytest.fixture
@@ -60,17 +62,51 @@ def test_csv_holds_all_numbers_unrounded(table):
     assert (rows[3]["stars"], rows[3]["better"]) == ("**", "false")
 
 
-def test_latex_escapes_and_compiles(table, tmp_path):
-    text = latex(table)
-    assert r"A \& B" in text
-    assert r"\midrule" in text.split("far")[0].rsplit("near", 1)[1]
+def compiled(text: str, folder: Path) -> str:
+    """What LaTeX says of a page with tables, without a display's breaks of its lines."""
     if shutil.which("pdflatex") is None:
         pytest.skip("pdflatex is not installed")
     page = r"\documentclass{article}\usepackage{booktabs}\begin{document}" + text
-    (tmp_path / "page.tex").write_text(page + r"\end{document}")
+    (folder / "page.tex").write_text(page + r"\end{document}")
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "page.tex"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    environment = os.environ | {"max_print_line": "1000"}
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stdout[-2000:]
+    return done.stdout
+
+
+def test_latex_escapes_and_compiles(table, tmp_path):
+    table.notes.append(
+        "p < 0.05, √(K + 1) ≥ 1, “μ²” of Müller, Kovačić and 李: --as ~ a^b \\ c"
+    )
+    text = latex(table)
+    assert r"A \& B" in text
+    assert r"\midrule" in text.split("far")[0].rsplit("near", 1)[1]
+    assert r"p $<$ 0.05, $\surd$(K + 1) $\geq$ 1, ``$\mu$\textsuperscript{2}''" in text
+    assert "of Müller, Kovacic and U+674E: -{}-as" in text
+    assert text.count(r"\begin{table}") == 1
+    compiled(text, tmp_path)
+
+
+def test_a_wide_table_in_latex_stays_on_the_page(tmp_path):
+    """Columns that do not fit stand in further tables, each with the names."""
+    number = Cell(-0.125, -0.25, 0.031, stars="***", better=True)
+    columns = [Column(f"c{n}", f"cortical SUVR, error of {n}", 3, "low") for n in range(9)]
+    names = ["ours", "cohort-mean PET warped to the subject", "[a] * b"]
+    cells = {column.key: number for column in columns}
+    table = Table("Wide", columns, [Row(name, cells) for name in names], ["The end."])
+    text = latex(table)
+    blocks = text.split(r"\begin{table}")[1:]
+    assert len(blocks) > 1
+    assert ["(continued)" in block for block in blocks] == [False] + [True] * (len(blocks) - 1)
+    assert ["The end." in block for block in blocks] == [False] * (len(blocks) - 1) + [True]
+    assert sum(block.count("error") for block in blocks) == 9
+    assert all(block.count("warped") == 1 for block in blocks)
+    assert r"$-$0.125 ***$^{\uparrow}$" in text
+    assert r"\\{}\textbf{[$-$0.250, 0.031]}" in text
+    said = compiled(text, tmp_path)
+    assert "Overfull" not in said, said
+    assert "Underfull" not in said, said
 
 
 def test_three_files_are_written(table, tmp_path):

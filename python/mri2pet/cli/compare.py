@@ -34,7 +34,8 @@ def compare(
     With four samples a scan and more also how sure the samples are: TABLE_spread.md, .tex and .csv.
     """
     from mri2pet.errors import UsageError
-    from mri2pet.evaluation.layout import markdown, write_table
+    from mri2pet.evaluation.layout import markdown
+    from mri2pet.evaluation.table_files import write_table
     from mri2pet.uncertainty.compare import spread_table
 
     if (features is None) is not bool(outs):

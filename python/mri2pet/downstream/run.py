@@ -23,9 +23,10 @@ from mri2pet.downstream.runs import AS_PAPER, HOUSE, Run, do
 from mri2pet.downstream.settings import OF_PETS, Setting, Task, chosen_settings, find_task
 from mri2pet.downstream.tables import collect, make_tables, write_predictions, write_scores
 from mri2pet.errors import Mri2petError, UsageError
-from mri2pet.evaluation.layout import markdown, write_table
+from mri2pet.evaluation.layout import markdown
 from mri2pet.evaluation.settings import check_sampling, model_reference
 from mri2pet.evaluation.significance import write_tests
+from mri2pet.evaluation.table_files import write_table
 from mri2pet.imaging.suvr.reference import Reference
 from mri2pet.stages import load_config
 

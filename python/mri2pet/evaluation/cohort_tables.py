@@ -14,8 +14,9 @@ from mri2pet.cohort.manifest import Manifest, ManifestRow, load_manifest
 from mri2pet.cohort.splits import SPLITS
 from mri2pet.cohort.statistics import SplitStatistics, Spread, split_statistics
 from mri2pet.errors import Mri2petError, UsageError
-from mri2pet.evaluation.layout import Cell, Column, Row, Table, markdown, write_table
+from mri2pet.evaluation.layout import Cell, Column, Row, Table, markdown
 from mri2pet.evaluation.printed import paper_table
+from mri2pet.evaluation.table_files import write_table
 from mri2pet.imaging.suvr.reference import CEREBELLUM
 from mri2pet.imaging.suvr.regions import cortical_suvr
 

@@ -11,7 +11,7 @@ import numpy as np
 from mri2pet.errors import UsageError
 from mri2pet.evaluation.distance_rows import Distance, People, distances_of
 from mri2pet.evaluation.features import KINDS
-from mri2pet.evaluation.layout import Table, table_path, write_table
+from mri2pet.evaluation.layout import Table
 from mri2pet.evaluation.paper_stars import paper_stars_note, paper_tests, star_as_paper
 from mri2pet.evaluation.printed import paper_table
 from mri2pet.evaluation.significance import differences, write_tests
@@ -25,6 +25,7 @@ from mri2pet.evaluation.table1 import (
     star,
     table1,
 )
+from mri2pet.evaluation.table_files import table_path, write_table
 from mri2pet.evaluation.tables import RIVALS
 
 SAME = ("cohort", "registration", "reference", "split")

@@ -9,8 +9,9 @@ import numpy as np
 
 from mri2pet.errors import InputError
 from mri2pet.evaluation.distance_rows import People, distances_of
-from mri2pet.evaluation.layout import Row, Table, table_path, write_table
+from mri2pet.evaluation.layout import Row, Table
 from mri2pet.evaluation.table1 import DISTANCES, distance_cells
+from mri2pet.evaluation.table_files import table_path, write_table
 from mri2pet.files import missing_target
 
 

@@ -1,20 +1,15 @@
-"""One table, three forms: Markdown, LaTeX (booktabs) and CSV with all numbers unrounded."""
+"""A table, as Markdown and as CSV with all numbers unrounded; `latex` has the third form."""
 
 from __future__ import annotations
 
 import csv
 import io
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal
 
-from mri2pet.errors import Mri2petError, UsageError
-from mri2pet.files import written_whole
-
 DASH = "–"
-_ARROWS = {"high": "↑", "low": "↓", "": ""}
+ARROWS = {"high": "↑", "low": "↓", "": ""}
 _BETTER, _WORSE = "▲", "▼"
 
 
@@ -56,19 +51,27 @@ class Cell:
 
     def text(self, digits: int) -> str:
         """`0.123 [0.110, 0.136] **▼`, `0.123 ± 0.002`, or a dash for NaN."""
+        value, interval, stars = self._parts(digits)
+        return " ".join(filter(None, (value, interval, stars)))
+
+    def lines(self, digits: int) -> list[str]:
+        """`0.123 **▼` and `[0.110, 0.136]`, for narrow columns."""
+        value, interval, stars = self._parts(digits)
+        return list(filter(None, (" ".join(filter(None, (value, stars))), interval)))
+
+    def _parts(self, digits: int) -> tuple[str, str, str]:
+        """Value with ±, interval, stars; '' for what there is not."""
         if not math.isfinite(self.value):
-            return DASH
+            return DASH, "", ""
         digits = digits if self.digits is None else self.digits
-        text = f"{self.value:.{digits}f}"
+        value, interval, stars = f"{self.value:.{digits}f}", "", self.stars
         if math.isfinite(self.plus_minus):
-            text += f" ± {self.plus_minus:.{digits}f}"
+            value += f" ± {self.plus_minus:.{digits}f}"
         elif math.isfinite(self.low) and math.isfinite(self.high):
-            text += f" [{self.low:.{digits}f}, {self.high:.{digits}f}]"
-        if self.stars:
-            text += f" {self.stars}"
-            if self.better is not None:
-                text += _BETTER if self.better else _WORSE
-        return text
+            interval = f"[{self.low:.{digits}f}, {self.high:.{digits}f}]"
+        if stars and self.better is not None:
+            stars += _BETTER if self.better else _WORSE
+        return value, interval, stars
 
 
 @dataclass(frozen=True)
@@ -123,7 +126,7 @@ class Table:
 def markdown(table: Table) -> str:
     """With bold for the best, and the notes below."""
     bold = table.bold()
-    headings = ["", *(f"{c.heading} {_ARROWS[c.best]}".strip() for c in table.columns)]
+    headings = ["", *(f"{c.heading} {ARROWS[c.best]}".strip() for c in table.columns)]
     lines = [f"# {table.title}", "", _line(headings), "|---" * len(headings) + "|"]
     for row in table.rows:
         cells = [row.name.replace("|", "\\|")]
@@ -136,57 +139,6 @@ def markdown(table: Table) -> str:
 
 def _line(cells: list[str]) -> str:
     return "| " + " | ".join(cells) + " |"
-
-
-_LATEX = {
-    "\\": r"\textbackslash{}",
-    **{c: f"\\{c}" for c in "&%$#_{}"},
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "±": r"$\pm$",
-    "–": "--",
-    "∞": r"$_\infty$",
-    "×": r"$\times$",
-    "≥": r"$\geq$",
-    "≤": r"$\leq$",
-    "↑": r"$\uparrow$",
-    "↓": r"$\downarrow$",
-    "▲": r"$^{\uparrow}$",
-    "▼": r"$^{\downarrow}$",
-    "|": r"\textbar{}",
-    "−": "$-$",
-    "²": r"\textsuperscript{2}",
-    "α": r"$\alpha$",
-}
-
-
-def latex(table: Table) -> str:
-    """A `table` environment that needs the package booktabs alone."""
-    bold = table.bold()
-    headings = ["", *(f"{c.heading} {_ARROWS[c.best]}".strip() for c in table.columns)]
-    lines = [
-        r"\begin{table}",
-        rf"\caption{{{_escaped(table.title)}}}",
-        rf"\begin{{tabular}}{{l{'r' * len(table.columns)}}}",
-        r"\toprule",
-        " & ".join(_escaped(text) for text in headings) + r" \\",
-        r"\midrule",
-    ]
-    for row in table.rows:
-        if row.ruled:
-            lines.append(r"\midrule")
-        cells = [_escaped(row.name)]
-        for column in table.columns:
-            text = _escaped(table.cell(row, column).text(column.digits))
-            cells.append(rf"\textbf{{{text}}}" if (row.name, column.key) in bold else text)
-        lines.append(" & ".join(cells) + r" \\")
-    lines += [r"\bottomrule", r"\end{tabular}"]
-    lines += [rf"\par\smallskip\footnotesize {_escaped(note)}" for note in table.notes]
-    return "\n".join([*lines, r"\end{table}", ""])
-
-
-def _escaped(text: str) -> str:
-    return "".join(_LATEX.get(character, character) for character in text)
 
 
 _CSV_COLUMNS = ("row", "column", "value", "low", "high", "plus_minus", "stars", "better", "bold")
@@ -206,36 +158,3 @@ def csv_text(table: Table) -> str:
             texts = [repr(float(n)) if math.isfinite(n) else "" for n in numbers]
             writer.writerow([row.name, column.key, *texts, cell.stars, better, marked])
     return out.getvalue()
-
-
-_FORMS: dict[str, Callable[[Table], str]] = {"md": markdown, "tex": latex, "csv": csv_text}
-
-
-def table_path(out: str | Path) -> Path:
-    """What the files of a table are called, before their endings.
-
-    Raises:
-        UsageError: `out` is no name, as `.` or `/` are none.
-    """
-    path = Path(out)
-    if path.name in ("", ".."):
-        raise UsageError(f"--out {out}: is a folder; give a name for the table, such as table1")
-    return path
-
-
-def write_table(path: Path, table: Table) -> list[Path]:
-    """Writes `path` with each of the endings .md, .tex and .csv; returns the three files.
-
-    Raises:
-        Mri2petError: one cannot be written.
-    """
-    written = []
-    for ending, form in _FORMS.items():
-        target = path.with_name(f"{path.name}.{ending}")
-        try:
-            with written_whole(target) as part:
-                part.write_text(form(table), encoding="utf-8")
-        except OSError as error:
-            raise Mri2petError(f"{target}: cannot be written ({error.strerror}).") from None
-        written.append(target)
-    return written
