@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import traceback
+from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +107,8 @@ class TritonPythonModel:
             subject=_number(request, "SUBJECT", np.uint64, 0),
             on_step=on_step,
         )
-        return drawn_in_suvr(self.engine, mri, volumes[None])[0]
+        with self._explained():
+            return drawn_in_suvr(self.engine, mri, volumes[None])[0]
 
     def _draw(self, mri: torch.Tensor, **options: Any) -> torch.Tensor:
         """Samples of an MRI, standardised, [S, 1, K, I, J].
@@ -115,12 +118,17 @@ class TritonPythonModel:
         """
         engine = self.engine
         assert engine is not None
-        batch = engine.batch or 1
-        with explained(lambda: sampling_plan(engine.config, str(engine.device)), batch):
-            drawn = sample(engine, mri, sampler=self.sampler, batch=batch, **options)
+        with self._explained():
+            drawn = sample(engine, mri, sampler=self.sampler, batch=engine.batch or 1, **options)
         if not torch.isfinite(drawn * engine.pet_std + engine.pet_mean).all():
             raise Mri2petError("the engine gave values that are no numbers; verify the export")
         return drawn
+
+    def _explained(self) -> AbstractContextManager[None]:
+        engine = self.engine
+        assert engine is not None
+        plan = partial(sampling_plan, engine.config, str(engine.device))
+        return explained(plan, engine.batch or 1)
 
 
 class _Cancelled(Exception):

@@ -2,7 +2,8 @@
 
     python finish.py INPUTS SUVR.npy -o PET.nii.gz [--std STD.nii.gz]
 
-The mean of the samples, and on request their standard deviation, in SUVR.
+The mean of the samples, at the level that the model expects where it knows one, and on request
+their standard deviation, in SUVR.
 """
 
 from __future__ import annotations
@@ -12,8 +13,10 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from mri2pet import WARNING
+from mri2pet.engines.mean import along
 from mri2pet.errors import InputError, Mri2petError, UsageError
 from mri2pet.imaging.space.record import SpaceRecord
 from mri2pet.synthesis.outputs import image_writer, write_together
@@ -33,6 +36,12 @@ def finish(inputs: Path, result: Path, out: Path, std: Path | None) -> None:
     try:
         record = SpaceRecord.from_json((inputs / "record.json").read_text())
         suvr = np.load(result)
+        expected = directions = None
+        if (inputs / "expected.npy").is_file():  # the model has a linear denoiser
+            expected, directions = (
+                torch.from_numpy(np.load(inputs / f"{name}.npy"))
+                for name in ("expected", "directions")
+            )
     except (OSError, ValueError, EOFError) as error:
         raise InputError(f"{inputs} and {result} cannot be read: {error}") from None
     if suvr.ndim != 4 or suvr.shape[1:] != tuple(record.pet_shape):
@@ -41,7 +50,10 @@ def finish(inputs: Path, result: Path, out: Path, std: Path | None) -> None:
         )
     if std is not None and len(suvr) < 2:
         raise UsageError("--std needs at least 2 samples")
-    volumes = {out: suvr.mean(axis=0)}
+    mean = suvr.mean(axis=0)
+    if len(suvr) > 1 and expected is not None:
+        mean = mean + along((expected - torch.from_numpy(mean))[None], directions)[0].numpy()
+    volumes = {out: mean}
     if std is not None:
         volumes[std] = suvr.std(axis=0, ddof=1)
     images = {path: record.nifti(record.to_subject(v), "SUVR") for path, v in volumes.items()}

@@ -33,6 +33,7 @@ from mri2pet.nn.time_embedding import time_embedding
 FORMAT = 3
 PLANS = ("encoder.plan", "denoiser.plan")
 SETTINGS, RECORD = "settings.txt", "record.json"
+EXPECTED, DIRECTIONS = "expected", "directions"
 
 
 def plans_folder(export: Export) -> Path:
@@ -99,12 +100,14 @@ def model_arrays(
         linear = state["linear"][table.timesteps]
         weight = torch.cat((weight, weight.new_zeros(linear.shape[1], weight.shape[1])))
         bias = torch.cat((bias, linear), dim=1)
-    seen, start = None, torch.zeros(1, 1, *export.config.pet_shape)
+    seen, start, level = None, torch.zeros(1, 1, *export.config.pet_shape), None
     if export.config.cond == "concat":
         whole, expected = guide(mri, export.config.pet_shape, state)
         seen = whole.numpy()
         if expected is not None:
             start = alpha_bar()[table.timesteps[0]].sqrt() * expected
+            suvr = expected * export.manifest["pet_std"] + export.manifest["pet_mean"]
+            level = suvr[0, 0].numpy()
     return {
         "mri": mri.numpy(),
         "guide": seen,
@@ -114,6 +117,9 @@ def model_arrays(
         "bias_bias": bias.numpy(),
         "coefficients": table.coefficients.numpy(),
         "timesteps": table.timesteps.numpy(),
+        # For finish.py: the mean of the samples takes its level from here, see `engines.mean`.
+        EXPECTED: level,
+        DIRECTIONS: None if level is None else state["directions"].numpy(),
     }
 
 

@@ -65,7 +65,7 @@ def write(out, *, error=0.1, ablation="none", rows=ROWS, shift=0.0, pretrained=T
             "measured_cortical_suvr": level,
             "methods": figures,
             "drawn": {"cortex": [level + error * k for k in (-1, 0, 1, 2)]},
-            "mean": {"cortex": level + error / 2},
+            "mean": {"cortex": level + error},
             "measured": {"cortex": level},
             "voxels": {"count": 10, "variance": 1.0, "squared_error": 2.0},
             "seconds": 2.0,

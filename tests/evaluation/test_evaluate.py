@@ -6,9 +6,13 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
+from mri2pet.checkpoint import save_model
 from mri2pet.cohort import cache as cache_module
+from mri2pet.config import ModelConfig
 from mri2pet.descriptions import write_description
+from mri2pet.engines import load_engine
 from mri2pet.errors import InputError, ModelError, UsageError
 from mri2pet.evaluation import evaluate as module
 from mri2pet.evaluation.evaluate import evaluate
@@ -16,12 +20,14 @@ from mri2pet.evaluation.features import KINDS, FeatureOptions
 from mri2pet.evaluation.methods import METHODS, within_support
 from mri2pet.evaluation.metrics import mean_absolute_error
 from mri2pet.evaluation.rivals import Rivals
+from mri2pet.evaluation.rows import draw
 from mri2pet.evaluation.settings import Sampling
 from mri2pet.imaging.suvr.reference import Reference
 from mri2pet.imaging.suvr.regions import cortical_suvr, region_mean
+from mri2pet.nn import Network
 from mri2pet.tables import read_table
 
-from .conftest import level_of
+from .conftest import MRI_SHAPE, PET_SHAPE, level_of
 
 QUICK = Sampling(samples=2, steps=2)
 
@@ -35,6 +41,43 @@ def quick_warp(monkeypatch):
 def run(model_folder, cohort_root, out, **options):
     settings = {"split": "train", "sampling": QUICK, "device": "cpu", "limit": 3}
     return evaluate(model_folder, data=cohort_root, out=out, **{**settings, **options})
+
+
+@pytest.mark.usefixtures("quick_warp")
+def test_the_mean_has_the_level_that_the_model_expects(cohort_root, cohort_cache, tmp_path):
+    """Its figures and regions are those of that mean; the spread's own error is the samples'."""
+    config = ModelConfig(
+        mri_shape=MRI_SHAPE,
+        pet_shape=PET_SHAPE,
+        prediction="v",
+        cond="concat",
+        linear_components=1,
+    )
+    network, rows = Network(config), cohort_cache.rows()
+    pets, mris = (
+        torch.stack(
+            [torch.from_numpy(np.array(of(row), dtype=np.float32)).flatten() for row in rows]
+        )
+        for of in (cohort_cache.pet, cohort_cache.mri_on_pet_grid)
+    )
+    network.linear.fit((pets - 0.5) / 0.6, mris)
+    model = save_model(tmp_path / "linear", network, pet_mean=0.5, pet_std=0.6)
+    run(model, cohort_root, tmp_path / "out", limit=1)
+    row = cohort_cache.rows("train")[0]
+    brain = np.asarray(cohort_cache.brain(row))
+    mri = np.asarray(cohort_cache.mri(row), dtype=np.float32)
+    drawn = draw(load_engine(model), mri, row, QUICK)
+    mean = within_support(drawn.mean, brain)
+    plain = within_support(drawn.samples, brain).mean(axis=0)
+    with np.load(tmp_path / "out" / "subjects" / f"{row.name}.npz") as arrays:
+        np.testing.assert_allclose(arrays["mean"], mean, atol=2e-3)
+    assert np.abs(mean - plain).max() > 0.02
+    record = json.loads((tmp_path / "out" / "subjects" / f"{row.name}.json").read_text())
+    assert record["mean"]["cortex"] == pytest.approx(cortical_suvr(mean), rel=1e-5)
+    assert record["methods"]["mean_of_samples"]["cortical_suvr"] == record["mean"]["cortex"]
+    measured = np.asarray(cohort_cache.pet(row), dtype=np.float32)
+    error = np.square((plain - measured)[brain > 0.5]).sum()
+    assert record["voxels"]["squared_error"] == pytest.approx(error, rel=1e-4)
 
 
 @pytest.mark.usefixtures("quick_warp")

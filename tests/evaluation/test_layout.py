@@ -8,6 +8,7 @@ import math
 import os
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -76,14 +77,22 @@ def compiled(text: str, folder: Path) -> str:
 
 
 def test_latex_escapes_and_compiles(table, tmp_path):
-    table.notes.append(
-        "p < 0.05, √(K + 1) ≥ 1, “μ²” of Müller, Kovačić and 李: --as ~ a^b \\ c"
+    table.rows[0] = replace(table.rows[0], name="[0, 1]")  # no argument of the rule above it
+    table.rows[2] = replace(table.rows[2], name="*[far]")
+    table.notes.extend(
+        [
+            "p < 0.05, √(K + 1) ≥ 1, “μ²” ≠ ½\n\nof Müller, Kovačić and 李: --as ~ a^b --- c",
+            "Alzheimer’s `x` \\ ¹¹C at 37 °C, Mu\u0308nchen, ⅓ ?` 5 µm \x07 α–β",
+        ]
     )
     text = latex(table)
     assert r"A \& B" in text
     assert r"\midrule" in text.split("far")[0].rsplit("near", 1)[1]
-    assert r"p $<$ 0.05, $\surd$(K + 1) $\geq$ 1, ``$\mu$\textsuperscript{2}''" in text
-    assert "of Müller, Kovacic and U+674E: -{}-as" in text
+    assert r"p $<$ 0.05, $\surd$(K + 1) $\geq$ 1, ``$\mu$\textsuperscript{2}'' $\neq$" in text
+    assert "  of Müller, Kovacic and U+674E: -{}-as" in text
+    assert "-{}-{}- c" in text
+    assert r"Alzheimer's {`}x{`} \textbackslash{} \textsuperscript{1}\textsuperscript{1}C" in text
+    assert r"37 $^{\circ}$C, München, U+2153 ?{`} 5 $\mu$m   $\alpha$--$\beta$" in text
     assert text.count(r"\begin{table}") == 1
     compiled(text, tmp_path)
 
@@ -92,7 +101,7 @@ def test_a_wide_table_in_latex_stays_on_the_page(tmp_path):
     """Columns that do not fit stand in further tables, each with the names."""
     number = Cell(-0.125, -0.25, 0.031, stars="***", better=True)
     columns = [Column(f"c{n}", f"cortical SUVR, error of {n}", 3, "low") for n in range(9)]
-    names = ["ours", "cohort-mean PET warped to the subject", "[a] * b"]
+    names = ["ours", "cohort-mean PET warped to the subject", "李" * 18]
     cells = {column.key: number for column in columns}
     table = Table("Wide", columns, [Row(name, cells) for name in names], ["The end."])
     text = latex(table)
@@ -104,6 +113,7 @@ def test_a_wide_table_in_latex_stays_on_the_page(tmp_path):
     assert all(block.count("warped") == 1 for block in blocks)
     assert r"$-$0.125 ***$^{\uparrow}$" in text
     assert r"\\{}\textbf{[$-$0.250, 0.031]}" in text
+    assert text.count(r"\addtocounter{table}{-1}") == len(blocks) - 1, "one table, one number"
     said = compiled(text, tmp_path)
     assert "Overfull" not in said, said
     assert "Underfull" not in said, said

@@ -124,6 +124,10 @@ def test_the_inputs_are_those_of_the_network(run_prepare, export, network, recor
         np.testing.assert_array_equal(
             arrays["start"], alpha_bar()[999].sqrt() * network.expected(seen)
         )
+        np.testing.assert_array_equal(
+            arrays["expected"], (network.expected(seen) * 0.3 + 1.2)[0, 0]
+        )
+        np.testing.assert_array_equal(arrays["directions"], network.linear.directions)
         expected = network.block_biases(embedding, table.timesteps)
     activated = torch.nn.functional.silu(embedding + torch.from_numpy(arrays["time_embeddings"]))
     rows = activated.numpy() @ arrays["bias_weight"].T + arrays["bias_bias"]
@@ -201,6 +205,25 @@ def test_the_result_comes_back_to_the_grid_of_the_scan(run_finish, record, tmp_p
         assert b"synthetic" in image.header["descrip"].item()
 
 
+def test_the_mean_has_the_level_that_the_model_expects(run_finish, record, network, tmp_path):
+    """What `mean_of_samples` gives; one sample stays a draw."""
+    directions = network.linear.directions
+    expected = torch.full(SHAPE, 1.25)
+    np.save(tmp_path / "expected.npy", expected.numpy())
+    np.save(tmp_path / "directions.npy", directions.numpy())
+    suvr = torch.rand(3, *SHAPE, generator=torch.Generator().manual_seed(8)) + 1
+    out = tmp_path / "pet.nii.gz"
+    for count in (3, 1):
+        mean = suvr[:count].mean(0)
+        if count > 1:
+            rest = (expected - mean).flatten() @ directions.T @ directions
+            assert rest.abs().max() > 1e-3
+            mean = mean + rest.reshape(SHAPE)
+        assert run_finish(suvr[:count].numpy(), "-o", out) == 0
+        image = np.asarray(nibabel.load(out).dataobj)
+        np.testing.assert_allclose(image, record.to_subject(mean.numpy()), atol=1e-5)
+
+
 def test_a_result_of_other_inputs_is_refused(run_finish, tmp_path, capsys):
     out = tmp_path / "pet.nii.gz"
     assert run_finish(np.zeros((2, 3, 4, 5), np.float32), "-o", out) == 1
@@ -208,6 +231,9 @@ def test_a_result_of_other_inputs_is_refused(run_finish, tmp_path, capsys):
     one = np.zeros((1, *SHAPE), np.float32)
     assert run_finish(one, "-o", out, "--std", tmp_path / "std.nii.gz") == 2
     assert run_finish(one, "-o", tmp_path / "pet.nii") == 2
+    np.save(tmp_path / "expected.npy", one[0])
+    assert run_finish(one, "-o", out) == 1
+    assert "directions.npy" in capsys.readouterr().err
     (tmp_path / "record.json").unlink()
     assert run_finish(one, "-o", out) == 1
     assert "record.json" in capsys.readouterr().err

@@ -76,6 +76,15 @@ def test_a_change_makes_only_what_depends_on_it_anew(write):
     assert not {n for n in evaluated if n.startswith(("train", "pretrain", "cache"))}
 
 
+def test_what_another_version_drew_is_drawn_again(write, monkeypatch):
+    made = hashes(steps_of(write), lambda name, hash_: True)
+    monkeypatch.setattr("mri2pet.evaluation.settings.FORMAT", 99)
+    again = hashes(steps_of(write), lambda name, hash_: True)
+    changed = {name for name in again if again[name] != made[name]}
+    assert {name for name in again if name.startswith(("evaluate:", "calibrate"))} <= changed
+    assert not {name for name in changed if name.startswith(("train", "cache"))}
+
+
 def test_every_choice_that_changes_a_table_changes_its_step(write, tmp_path):
     """How PETs are drawn, by which model, and the order of methods in Table 1."""
     base = {"methods": ["vanilla", "gan"], "downstream": {"tasks": ["mmse"]}}

@@ -25,15 +25,14 @@ pytestmark = pytest.mark.slow  # the exports are made first
 SHAPE = (16, 32, 32)
 
 
-def _stand_in():
-    path = Path(__file__).with_name("triton_stand_in.py")
-    spec = importlib.util.spec_from_file_location("triton_stand_in", path)
+def _loaded(path):
+    spec = importlib.util.spec_from_file_location(path.stem, path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
-triton = _stand_in()
+triton = _loaded(Path(__file__).with_name("triton_stand_in.py"))
 
 
 @pytest.fixture(scope="module")
@@ -72,10 +71,7 @@ def _arguments(folder, kind="CPU"):
 
 
 def _model(folder):
-    spec = importlib.util.spec_from_file_location("served_model", folder / "1" / "model.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.TritonPythonModel()
+    return _loaded(folder / "1" / "model.py").TritonPythonModel()
 
 
 @pytest.fixture
@@ -125,14 +121,9 @@ def test_configuration(served):
 
 def test_configuration_is_one_for_triton(served):
     """Against Triton's own message type."""
-    spec = importlib.util.find_spec("tritonclient")
+    client = pytest.importorskip("tritonclient")
     text_format = pytest.importorskip("google.protobuf.text_format")
-    (root,) = spec.submodule_search_locations
-    path = Path(root) / "grpc" / "model_config_pb2.py"
-    messages = importlib.util.module_from_spec(
-        importlib.util.spec_from_file_location("model_config_pb2", path)
-    )
-    messages.__spec__.loader.exec_module(messages)
+    messages = _loaded(Path(client.__path__[0]) / "grpc" / "model_config_pb2.py")
     config = text_format.Parse((served / "config.pbtxt").read_text(), messages.ModelConfig())
     assert [list(output.dims) for output in config.output] == [[-1, *SHAPE], [*SHAPE]]
     assert config.parameters["steps"].string_value == "3"

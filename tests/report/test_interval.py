@@ -21,6 +21,13 @@ def places(section: str, kind: str) -> list[float]:
     return [float(x) for x in re.findall(rf'class="{kind}" style="left:([\d.]+)%', section)]
 
 
+def test_a_single_sample_is_called_so(measurements: dict[str, Any]) -> None:
+    assert "Dots are the samples, the line is the mean PET." in uncertainty_section(measurements)
+    one = measurements["cortical_suvr"]
+    one["samples"] = one["samples"][:1]
+    assert "The line is the one sample." in uncertainty_section(measurements)
+
+
 def test_samples_mean_and_interval_lie_on_one_axis(measurements: dict[str, Any]) -> None:
     section = uncertainty_section(measurements)
     assert places(section, "sample")[:4] == [35.0, 35.5, 38.0, 38.5]

@@ -29,11 +29,19 @@ TURN_DEG = 8.0
 
 @pytest.fixture(scope="session")
 def small_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model folder with random weights on a grid of 16 x 32 x 32 voxels."""
+    """A model folder with random weights on a grid of 16 x 32 x 32 voxels.
+
+    It has a linear denoiser, so that the mean of samples is not their plain mean.
+    """
     torch.manual_seed(0)
-    config = ModelConfig(mri_shape=SHAPE, pet_shape=SHAPE, prediction="v", cond="concat")
-    folder = tmp_path_factory.mktemp("models") / "small"
-    return save_model(folder, Network(config), pet_mean=1.2, pet_std=0.3)
+    shapes = {"mri_shape": SHAPE, "pet_shape": SHAPE}
+    config = ModelConfig(**shapes, prediction="v", cond="concat", linear_components=1)
+    folder, network = tmp_path_factory.mktemp("models") / "small", Network(config)
+    people = torch.Generator().manual_seed(1)
+    level, own = (torch.randn(80, n, generator=people) for n in (1, 16384))
+    upwards = torch.linspace(-1, 1, 16).repeat_interleave(1024)  # cortex against cerebellum
+    network.linear.fit(3 * level * upwards + 0.3 * own, torch.rand(80, 16384, generator=people))
+    return save_model(folder, network, pet_mean=1.2, pet_std=0.3)
 
 
 @pytest.fixture(scope="session")

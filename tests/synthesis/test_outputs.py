@@ -29,6 +29,7 @@ from mri2pet.synthesis.outputs import (
     write_failures,
     write_together,
 )
+from mri2pet.synthesis.sidecar import FORMAT
 
 IMAGE = {"file": "a_T1w.nii.gz", "place": "7", "sha256": "11"}
 SETTINGS = {"seed": 0, "samples": 4}
@@ -123,6 +124,7 @@ def test_output_folder_that_cannot_be_written(tmp_path: Path) -> None:
 def finished(tmp_path: Path, **changes: Any) -> OutputPaths:
     paths = OutputPaths.of(tmp_path, "a")
     sidecar = {
+        "format": FORMAT,
         "input": IMAGE,
         "model": {"sha256": "22"},
         "settings": SETTINGS,
@@ -140,6 +142,8 @@ def test_done_needs_the_same_image_model_and_settings(tmp_path: Path) -> None:
     assert find_done(paths, {**IMAGE, "sha256": "99"}, "22", SETTINGS) is None
     assert find_done(paths, IMAGE, "99", SETTINGS) is None
     assert find_done(paths, IMAGE, "22", {**SETTINGS, "seed": 1}) is None
+    older = finished(tmp_path, format=FORMAT - 1)
+    assert find_done(older, IMAGE, "22", SETTINGS) is None, "its numbers were made otherwise"
 
 
 def test_done_needs_all_files(tmp_path: Path) -> None:

@@ -174,6 +174,11 @@ def test_the_group_table_holds_every_result(
     page = (out / "group.html").read_text()
     assert "sub-01/ses-a/pet/sub-01_ses-a_trc" in page
     assert "sub-x: its sidecar cannot be read" in page
+    (path,) = (out / "sub-01" / "ses-b" / "pet").glob("*desc-synthetic_pet.json")
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 2}))
+    found = write_group(out)
+    assert [row["session_id"] for row in found.rows] == ["ses-a"]
+    assert found.missing["sub-01_ses-b"].startswith("made by another version")
 
 
 @pytest.mark.usefixtures("no_report")

@@ -23,7 +23,6 @@ def changed(out, name, change, **settings):
         record = json.loads(path.read_text())
         drawn = np.array(record["drawn"]["cortex"])
         record["drawn"]["cortex"] = change(drawn, record["measured"]["cortex"]).tolist()
-        record["mean"]["cortex"] = float(np.mean(record["drawn"]["cortex"]))
         path.write_text(json.dumps(record))
     described = json.loads((copy / "settings.json").read_text()) | settings
     (copy / "settings.json").write_text(json.dumps(described))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mri2pet.dicom.source import Source
 
-FORMAT = 1
+FORMAT = 2
 """Of the written instances: counted up whenever the same result would get other bytes."""
 
 # What a report shows beside the values of the PET.

@@ -20,6 +20,7 @@ from mri2pet.dicom.attributes import (
 )
 from mri2pet.dicom.quantise import Quantised, quantise
 from mri2pet.dicom.uids import Identity, file_name
+from mri2pet.imaging.suvr.drawn import EXPECTED_LEVEL
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -173,9 +174,12 @@ def derived(sidecar: Mapping[str, Any], doubts: Sequence[str], kind: str) -> str
     settings, model = sidecar["settings"], sidecar["model"]
     samples = settings["samples"]
     what = {"pet": "Mean", "sd": "Standard deviation, not an error bar,"}[kind]
+    # The spread is of the samples alone, and one sample is its own mean.
+    expected = kind == "pet" and settings.get("mean") == EXPECTED_LEVEL
+    level = f" ({EXPECTED_LEVEL})" if expected else ""
     sentences = [
         WARNING,
-        f"{what} of {samples} sample{'s' * (samples > 1)} of model "
+        f"{what} of {samples} sample{'s' * (samples > 1)}{level} of model "
         f"{plain_text(model['name'], NAME_LIMIT)} (SHA-256 {model['sha256']}); "
         f"{settings['sampler']}, {settings['steps']} steps, seed {settings['seed']}.",
         f"1 SUVR is the mean of: {sidecar['ReferenceRegion']}.",

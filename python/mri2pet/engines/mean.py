@@ -4,7 +4,9 @@ Along the directions of a linear denoiser (`nn.linear_denoiser`) people differ m
 them, and there what the model expects is known in closed form. So the mean of K samples has that
 level, and not the mean of K drawn ones, whose squared error is larger by a K-th of their variance:
 a control variate whose expectation is known (Owen 2013, "Monte Carlo theory, methods and
-examples", section 8.9). In all other directions it is the mean of the samples.
+examples", section 8.9). In all other directions it is the mean of the samples. A model that learnt
+PETs without a scale (`minmax`) has the mean of the volumes in its own unit, which is divided by its
+cerebellum like each of them.
 """
 
 from __future__ import annotations
@@ -12,9 +14,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from mri2pet.devices import whole_float32
 from mri2pet.engines.base import Engine
-from mri2pet.engines.ensemble import Ensemble
-from mri2pet.imaging.suvr.drawn import Drawn
+from mri2pet.engines.ensemble import Ensemble, members_of
+from mri2pet.imaging.suvr.drawn import EXPECTED_LEVEL, OF_THE_SAMPLES, Drawn
 from mri2pet.imaging.suvr.reference import in_suvr
 
 
@@ -23,6 +26,12 @@ def drawn_in_suvr(engine: Engine, mris: Tensor, volumes: Tensor) -> list[Drawn]:
     every = torch.cat((volumes, mean_of_samples(engine, mris, volumes)[:, None]), dim=1)[:, :, 0]
     learnt = (every.float().cpu() * engine.pet_std + engine.pet_mean).numpy()
     return [Drawn(of[:-1], of[-1]) for of in (in_suvr(o, engine.provenance) for o in learnt)]
+
+
+def described_mean(engine: Engine, samples: int) -> str:
+    """`EXPECTED_LEVEL`, or `OF_THE_SAMPLES` where the mean of so many is that alone."""
+    expected = samples > 1 and any(map(_has_level, members_of(engine)))
+    return EXPECTED_LEVEL if expected else OF_THE_SAMPLES
 
 
 @torch.inference_mode()
@@ -35,7 +44,8 @@ def mean_of_samples(engine: Engine, mris: Tensor, volumes: Tensor) -> Tensor:
 
     Returns:
         float32 [N, 1, K, I, J]. One sample is its own mean, so that it stays a draw; without a
-        linear denoiser it is the mean of the samples.
+        linear denoiser it is the mean of the samples. Each model of an ensemble says the level of
+        its own samples' mean, and the means are weighted by how many samples each drew.
     """
     mean, samples = volumes.mean(1), volumes.shape[1]
     if samples == 1:
@@ -51,10 +61,19 @@ def mean_of_samples(engine: Engine, mris: Tensor, volumes: Tensor) -> Tensor:
 
 def _lacking(engine: Engine, mri: Tensor, mean: Tensor) -> Tensor:
     """What a mean PET [1, K, I, J] lacks along the directions, standardised, [1, 1, K, I, J]."""
-    if engine.config.family != "diffusion" or not engine.config.linear_components:
+    if not _has_level(engine):
         return torch.zeros_like(mean)[None]
     of = engine.condition(mri[None], torch.zeros(1, dtype=torch.int64))
     assert of.expected is not None
     assert of.directions is not None
-    rest = (of.expected - mean).flatten(1)
-    return (rest @ of.directions.T @ of.directions).reshape(of.expected.shape)
+    return along(of.expected - mean, of.directions)
+
+
+def along(volumes: Tensor, directions: Tensor) -> Tensor:
+    """The part of volumes [B, …] along orthonormal directions [P, voxels], of their shape."""
+    with whole_float32(), torch.autocast(volumes.device.type, enabled=False):
+        return (volumes.flatten(1) @ directions.T @ directions).reshape(volumes.shape)
+
+
+def _has_level(engine: Engine) -> bool:
+    return engine.config.family == "diffusion" and engine.config.linear_components > 0

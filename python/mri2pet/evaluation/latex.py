@@ -1,4 +1,4 @@
-"""A table in LaTeX, narrow enough for the page of an article.
+"""A table in LaTeX, as narrow as the text of an article.
 
 Intervals stand under their values and headings in several lines; columns that do not fit beside
 each other go into further tables of the same rows.
@@ -28,43 +28,59 @@ _ESCAPED = {
     "<": "$<$",
     ">": "$>$",
     '"': "''",
+    "`": "{`}",
     "“": "``",
     "”": "''",
+    "‘": "{`}",
+    "’": "'",
     "–": "--",
+    "—": "---",
     "…": r"\ldots{}",
-    "²": r"\textsuperscript{2}",
-    "³": r"\textsuperscript{3}",
-    "₀": "$_0$",
-    "₁": "$_1$",
-    "₂": "$_2$",
+    **{c: rf"\textsuperscript{{{n}}}" for c, n in zip("¹²³", "123", strict=True)},
+    **{c: f"$_{n}$" for c, n in zip("₀₁₂", "012", strict=True)},
     "▲": r"$^{\uparrow}$",
     "▼": r"$^{\downarrow}$",
     "∞": r"$_\infty$",
+    "°": r"$^{\circ}$",
+    "½": r"$\frac12$",
+    "¼": r"$\frac14$",
+    "¾": r"$\frac34$",
     "−": "$-$",
     **{
         character: f"${command}$"
         for character, command in {
             "±": r"\pm",
             "×": r"\times",
+            "÷": r"\div",
             "·": r"\cdot",
             "√": r"\surd",
-            "½": r"\frac12",
             "≥": r"\geq",
             "≤": r"\leq",
+            "≠": r"\neq",
+            "≈": r"\approx",
             "↑": r"\uparrow",
             "↓": r"\downarrow",
             "→": r"\rightarrow",
             "α": r"\alpha",
+            "β": r"\beta",
+            "γ": r"\gamma",
+            "δ": r"\delta",
+            "ε": r"\epsilon",
             "θ": r"\theta",
             "λ": r"\lambda",
             "μ": r"\mu",
+            "µ": r"\mu",
             "ρ": r"\rho",
             "σ": r"\sigma",
+            "τ": r"\tau",
             "χ": r"\chi",
+            "Δ": r"\Delta",
             "Σ": r"\Sigma",
         }.items()
     },
 }
+_LETTERS = frozenset("ÀÁÂÃÄÅÆÇÈÉÊËÌÍÎÏÑÒÓÔÕÖØÙÚÛÜÝßàáâãäåæçèéêëìíîïñòóôõöøùúûüýÿ")
+"""Which pdfLaTeX sets in any font."""
 
 
 def latex(table: Table) -> str:
@@ -75,6 +91,7 @@ def latex(table: Table) -> str:
         title = table.title + (" (continued)" if number else "")
         lines += [
             r"\begin{table}",
+            *([r"\addtocounter{table}{-1}"] if number else []),
             rf"\caption{{{escaped(title)}}}",
             r"\scriptsize\setlength{\tabcolsep}{3pt}",
             rf"\begin{{tabular}}{{@{{}}l{'r' * len(columns)}@{{}}}}",
@@ -85,7 +102,8 @@ def latex(table: Table) -> str:
         for row in table.rows:
             if row.ruled:
                 lines.append(r"\midrule")
-            cells = [_stacked(_name(row), "l")]
+            # A [ after a rule would be the rule's argument, and after a row that row's.
+            cells = ["{}" + _stacked(_name(row), "l")]
             for column in columns:
                 marked = (row.name, column.key) in bold
                 cells.append(_stacked(_cell(table, row, column), bold=marked))
@@ -99,17 +117,27 @@ def latex(table: Table) -> str:
 
 def escaped(text: str) -> str:
     """As pdfLaTeX takes it: what it has no letter for is spelt, or named by its code point."""
-    return "-{}-".join("".join(map(_letter, part)) for part in text.split("--"))
+    text = _spelt(text)
+    # Two hyphens in a row would become a dash.
+    return "".join(
+        _ESCAPED.get(one, one) + ("{}" if one == after == "-" else "")
+        for one, after in zip(text, text[1:] + " ", strict=True)
+    )
 
 
-def _letter(character: str) -> str:
-    if character in _ESCAPED:
-        return _ESCAPED[character]
-    if ord(character) < 0x80 or ("À" <= character <= "ÿ" and character not in "×÷ÐÞðþ"):
+def _spelt(text: str) -> str:
+    """Of ASCII, `_LETTERS` and what `_ESCAPED` knows; all white space becomes a space."""
+    return "".join(map(_spell, unicodedata.normalize("NFC", text)))
+
+
+def _spell(character: str) -> str:
+    if character in _ESCAPED or character in _LETTERS or "!" <= character <= "}":
         return character
+    if character.isspace() or unicodedata.category(character)[0] in "CZ":
+        return " "
     plain = unicodedata.normalize("NFKD", character).encode("ascii", "ignore").decode()
-    if plain or unicodedata.combining(character):
-        return "".join(_ESCAPED.get(part, part) for part in plain)
+    if plain and unicodedata.category(character)[0] == "L":
+        return plain
     return f"U+{ord(character):04X}"
 
 
@@ -134,13 +162,13 @@ def _width(lines: list[str]) -> float:
 
 
 def _name(row: Row) -> list[str]:
-    return textwrap.wrap(row.name, _NAME) or [""]
+    return textwrap.wrap(_spelt(row.name), _NAME) or [""]
 
 
 def _heading(column: Column) -> list[str]:
     arrow = ARROWS[column.best]
     text = f"{column.heading}\N{NO-BREAK SPACE}{arrow}" if arrow else column.heading
-    return textwrap.wrap(text, _HEADING) or [""]
+    return textwrap.wrap(_spelt(text), _HEADING) or [""]
 
 
 def _cell(table: Table, row: Row, column: Column) -> list[str]:

@@ -11,6 +11,7 @@ from typing import Any
 from mri2pet.config import Config
 from mri2pet.downstream.settings import LABEL_DAYS
 from mri2pet.errors import UsageError
+from mri2pet.evaluation import settings as evaluation_settings
 from mri2pet.experiment import downstream, estimate
 from mri2pet.experiment.config import ExperimentConfig, TrainedElsewhere
 from mri2pet.experiment.methods import METHODS, pretrained_by
@@ -25,6 +26,7 @@ from mri2pet.experiment.sizes import (
 from mri2pet.experiment.steps import Step, content_of, done_steps, tables_of
 from mri2pet.experiment.work import MIN_SAMPLES, STYLED, Work
 from mri2pet.stages import load_config
+from mri2pet.uncertainty import calibration
 
 EXTRAS = {"scikit-image": "skimage", "scikit-learn": "sklearn"}
 
@@ -186,8 +188,14 @@ def _evaluations(work: Work) -> Iterator[Step]:
     config, of = work.config, work.config.evaluate
     ready = ("cache:cohort",) + (("cache:test-cohort",) if config.test_cohort else ())
     drawing = {"samples": of.samples, "sampler": of.sampler, "steps": of.steps, "seed": of.seed}
-    inputs = {**drawing, "split": of.split, "limit": of.limit, "as_paper": of.as_paper,
-              "inception": _plain(of.inception)}  # fmt: skip
+    inputs = {
+        **drawing,
+        "format": evaluation_settings.FORMAT,
+        "split": of.split,
+        "limit": of.limit,
+        "as_paper": of.as_paper,
+        "inception": _plain(of.inception),
+    }
     settings = _of(work, "mri2pet", "finetune")
     scans = min(of.limit or 10**9, evaluated_scans(work))
     every = of.inception.every if of.inception is not None else 10**9
@@ -225,7 +233,11 @@ def _evaluations(work: Work) -> Iterator[Step]:
         yield Step(
             "calibrate",
             work.calibrate,
-            {**drawing, "calibrate": config.uncertainty.calibrate},
+            {
+                **drawing,
+                "formats": [evaluation_settings.FORMAT, calibration.FORMAT],
+                "calibrate": config.uncertainty.calibrate,
+            },
             (f"evaluate:{first}",),
             paths=("calibration",),
             seconds=estimate.evaluation_s(

@@ -98,7 +98,7 @@ def measure(
 
     Args:
         name: of the image, for messages.
-        pets: one measured PET, or the samples of a synthetic one, any unit.
+        pets: one measured PET, or the samples of a synthetic one and their mean, any unit.
         template_from_pet: 4 x 4, RAS mm of the PETs → template RAS mm.
         composite: where it was measured already.
         note: of every region whose value was measured here.

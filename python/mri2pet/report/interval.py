@@ -39,10 +39,13 @@ def uncertainty_section(
 
 def _words(measurements: Mapping[str, Any], threshold: tuple[str, float] | None) -> str:
     cortical = measurements["cortical_suvr"]
-    parts = [
-        "Dots are the samples, the line is the mean PET. Where the model knows the level that it "
-        "expects, the mean has it, so it need not lie in the middle of a few dots."
-    ]
+    if len(cortical["samples"]) == 1:
+        parts = ["The line is the one sample."]
+    else:
+        parts = [
+            "Dots are the samples, the line is the mean PET. Where the model knows the level that "
+            "it expects, the mean has it, so it need not lie in the middle of a few dots."
+        ]
     if cortical["interval"] is None:
         note = escape(measurements["uncertainty"])
         parts.append(f"{note[:1].upper()}{note[1:]}.")

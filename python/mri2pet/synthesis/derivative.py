@@ -46,7 +46,9 @@ def write_dataset_files(out: Path, data: Path) -> None:
         f"Synthetic AV45 (amyloid) PET volumes, drawn by mri2pet from T1-weighted MRIs.\n\n"
         f"{WARNING}\n\n"
         "The image of a person is the mean of several volumes drawn from the MRI, in SUVR on the\n"
-        "MRI's own grid; ...std_pet is their standard deviation, which is no error bar.\n"
+        "MRI's own grid, at the level of amyloid that the model expects where it knows one (see\n"
+        "`settings` in the sidecar); ...std_pet is the standard deviation of the volumes, and no\n"
+        "error bar.\n"
     )
     files = {
         DATASET_DESCRIPTION: json.dumps(description, indent=2) + "\n",

@@ -14,6 +14,7 @@ from mri2pet.errors import InputError
 from mri2pet.files import write_atomically
 from mri2pet.synthesis.derivative import failure_path
 from mri2pet.synthesis.outputs import ENTITIES, OutputPaths
+from mri2pet.synthesis.sidecar import FORMAT
 from mri2pet.tables import write_tsv
 
 TABLE, DESCRIPTION, PAGE = (
@@ -38,7 +39,11 @@ def _check(key: str) -> Callable[[Sidecar], Any]:
 
 COLUMNS: dict[str, tuple[str, str, Callable[[Sidecar], Any]]] = {
     "cortical_suvr": ("cortical SUVR of the mean PET", "SUVR", _cortical("mean")),
-    "sd_of_samples": ("their standard deviation, no error bar", "SUVR", _cortical("sd_of_samples")),
+    "sd_of_samples": (
+        "standard deviation over the samples, no error bar",
+        "SUVR",
+        _cortical("sd_of_samples"),
+    ),
     "low": ("lower end of the calibrated interval", "SUVR", _interval("low")),
     "high": ("upper end of the calibrated interval", "SUVR", _interval("high")),
     "level": ("share of people that such intervals hold", "", _interval("level")),
@@ -105,8 +110,12 @@ def _read(out: Path) -> tuple[dict[str, Sidecar], dict[str, str]]:
         try:
             sidecar = json.loads(path.read_text())
             _row(stem, sidecar)
+            of_this_version = sidecar["format"] == FORMAT
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             unreadable[stem] = "its sidecar cannot be read; remove it and run participant again"
+            continue
+        if not of_this_version:
+            unreadable[stem] = "made by another version of mri2pet; run participant again"
         else:
             sidecars[stem] = sidecar
     return sidecars, unreadable

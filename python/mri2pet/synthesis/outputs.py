@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from mri2pet.errors import InputError, Mri2petError, UsageError
 from mri2pet.files import temporary_beside
+from mri2pet.synthesis.sidecar import FORMAT
 
 if TYPE_CHECKING:
     import nibabel
@@ -210,6 +211,7 @@ def find_done(
     names = sidecar.get("outputs", {})
     complete = "pet" in names and all((paths.folder / name).is_file() for name in names.values())
     same_settings = model == model_sha256 and sidecar.get("settings") == dict(settings)
+    same_settings = same_settings and sidecar.get("format") == FORMAT
     return sidecar if same_image and same_settings and complete else None
 
 

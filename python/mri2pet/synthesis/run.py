@@ -222,6 +222,7 @@ def make_runner(
         UsageError, InputError, ModelError: as `synthesize`.
     """
     from mri2pet.engines.choose import recorded_sampling
+    from mri2pet.engines.mean import described_mean
     from mri2pet.uncertainty.results import ResultUncertainty
 
     settings = options.settings()
@@ -231,6 +232,7 @@ def make_runner(
     settings["precision"] = engine.precision
     sampler, steps = recorded_sampling(engine.config, options.sampler, options.steps)
     settings |= {"sampler": sampler, "steps": steps}
+    settings["mean"] = described_mean(engine, options.samples)
     uncertainty = ResultUncertainty.of(
         options.model,
         engine.sha256,

@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 from mri2pet import WARNING
 from mri2pet.build import versions
+from mri2pet.imaging.suvr.drawn import EXPECTED_LEVEL
 
 if TYPE_CHECKING:
     from mri2pet.engines import Engine
     from mri2pet.synthesis.drawing import Drawer
 
 FORMAT = 3
-MEAN = "Mean of synthetic AV45 PET volumes, drawn by a model from the T1-weighted MRI; no tracer."
-SPREAD = "Standard deviation over the synthetic AV45 PET volumes of the mean; not an error bar."
+MEAN = "Mean of synthetic AV45 PET volumes, drawn by a model from the T1-weighted MRI{}; no tracer."
+SPREAD = "Standard deviation over the synthetic AV45 PET volumes; not an error bar."
 
 
 def make_sidecar(
@@ -34,6 +35,7 @@ def make_sidecar(
     quantification: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """A tree of plain JSON values; keys with BIDS names have their BIDS meaning."""
+    level = f", {EXPECTED_LEVEL}" if settings["mean"] == EXPECTED_LEVEL else ""
     return {
         "format": FORMAT,
         "synthetic": True,
@@ -41,7 +43,7 @@ def make_sidecar(
         "Units": "SUVR",
         "ReferenceRegion": _reference_region(model.provenance),
         "TracerName": "AV45 (florbetapir), simulated: no tracer was given",
-        **_in_bids(MEAN, uri),
+        **_in_bids(MEAN.format(level), uri),
         "input": dict(image),
         "model": model.described,
         "settings": dict(settings),

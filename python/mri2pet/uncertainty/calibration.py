@@ -62,8 +62,8 @@ class RegionCalibration(_Strict):
         q: level → bound of the score, SUVR for `plain`; null: infinite, too few people.
         residuals: measured minus m, SUVR, sorted.
         interval_scores: of both kinds at 90 %, each person left out in turn.
-        raw, left_out: coverage of the samples' own mean ± z · SD, and of the interval, each
-            person left out in turn.
+        raw, left_out: coverage of m ± z · SD of the samples, and of the interval, each person
+            left out in turn.
         spread_factor: √(mean error² / mean s²), what the spread would have to grow by; null for
             fewer than 30 people, or without spread.
     """
@@ -152,7 +152,8 @@ class Calibration(_Strict):
         """The 90 % interval, SUVR, as a sidecar holds it; None where people are too few.
 
         Args:
-            mean, spread: of the samples' SUVR in the region.
+            mean: SUVR of the region in the mean of the samples (`engines.mean`).
+            spread: SD of the samples' SUVR there.
             simulated: the model itself was trained on simulated people.
         """
         half = self.half_width(region, spread)
@@ -181,7 +182,7 @@ class Calibration(_Strict):
         return text
 
     def probability_above(self, mean: float, threshold: float) -> float:
-        """P(a measured cortical SUVR > threshold) of a person with this mean of samples."""
+        """P(a measured cortical SUVR > threshold) of a person whose mean PET has this one."""
         return share_above(mean, self.regions["cortex"].residuals, threshold)
 
     def misfits(self, settings: CalibrationSettings) -> list[str]:

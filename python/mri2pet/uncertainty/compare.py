@@ -72,8 +72,9 @@ def spread_table(outs: Sequence[str | Path]) -> Table | None:
         f"{interval_note(count)}, and of a coverage the exact 95 % interval. CRPS is the error of "
         "the samples as a distribution: a way to draw is better where its CRPS is lower, with an "
         "interval of the difference that leaves out 0, and not where its spread is larger. "
-        "Spread–skill: 1 is right, below 1 the samples are too sure. Raw is mean ± z · SD of the "
-        "samples.",
+        "Spread–skill: 1 is right, below 1 the samples are too sure; it takes the samples' plain "
+        "mean. RMSE and raw coverage (mean ± z · SD of the samples) are of the mean PET, at the "
+        "level that the model expects where it knows one.",
     ]
     if few:
         notes.append(f"Fewer than {MIN_SAMPLES} samples a scan: {'; '.join(few)}.")

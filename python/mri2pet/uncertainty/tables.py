@@ -14,13 +14,14 @@ from mri2pet.uncertainty.summary import RegionSummary, Status, Summary
 COLUMNS = ("region", "quantity", "level", "value", "low", "high", "people")
 SHOWN_LEVEL = 0.9
 HOW_TO_READ = (
-    "Spread–skill is √(mean s²)·√((K + 1)/K) over the RMSE of the mean: 1 is right, below 1 the "
-    "samples are too sure. CRPS (fair, SUVR) is the mean error of a single guess and less the "
-    "more the samples know of their own error; skill compares it with giving everybody the "
-    "training people's values: above 0 is better than that. Ranks: p of the χ² test that the "
-    "measured value is as often in each place among the samples; small means that it lies outside "
-    "them too often. Raw is mean ± z · SD of the samples; in brackets stands the exact 95 % "
-    "interval (Clopper–Pearson) of the share. One scan a person, the first."
+    "Spread–skill is √(mean s²)·√((K + 1)/K) over the RMSE of the samples' plain mean: 1 is right, "
+    "below 1 the samples are too sure. All else that is called mean is the mean PET, at the level "
+    "that the model expects where it knows one. CRPS (fair, SUVR) is the mean error of a single "
+    "guess and less the more the samples know of their own error; skill compares it with giving "
+    "everybody the training people's values: above 0 is better than that. Ranks: p of the χ² test "
+    "that the measured value is as often in each place among the samples; small means that it lies "
+    "outside them too often. Raw is mean ± z · SD of the samples; in brackets stands the exact "
+    "95 % interval (Clopper–Pearson) of the share. One scan a person, the first."
 )
 
 

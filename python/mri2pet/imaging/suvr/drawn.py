@@ -6,6 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+EXPECTED_LEVEL, OF_THE_SAMPLES = "at the level that the model expects", "of the samples"
+"""What the mean of a result is, as its settings say it."""
+
 
 class Drawn(NamedTuple):
     """Of one MRI in model space, float32, SUVR.
