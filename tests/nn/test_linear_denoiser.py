@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from sklearn.linear_model import Ridge as Reference
 
 from mri2pet.checkpoint import load_model, save_model
 from mri2pet.config import ModelConfig
@@ -14,6 +15,7 @@ from mri2pet.diffusion.schedule import add_noise, alpha_bar
 from mri2pet.errors import UsageError
 from mri2pet.nn import Network
 from mri2pet.nn.linear_denoiser import LinearDenoiser
+from mri2pet.nn.ridge import PENALTIES
 
 SHAPE = (2, 3, 4)
 
@@ -53,10 +55,9 @@ def test_along_its_directions_it_gives_the_expectation_under_a_normal_distributi
 
     # Wiener's filter, written out for x_0.
     a = float(alpha_bar()[step])
-    told, left = by_least_squares(pets, mris)
-    values, vectors = np.linalg.eigh(left.T @ left / 37)  # a mean and two scores were taken off
-    along, values = vectors[:, -2:], values[-2:]
-    mu = (pets.mean(0).double().numpy() + told[:5]) @ along
+    along, told, left = by_ridge(pets, mris)
+    values = (left**2).mean(axis=0)
+    mu = (pets.mean(0).double().numpy() @ along) + told[:5]
     seen = x_t.flatten(1).double().numpy() @ along
     weight = np.sqrt(a) * values / (a * values + 1 - a)
     x0_along = mu + weight * (seen - np.sqrt(a) * mu)
@@ -68,26 +69,76 @@ def test_along_its_directions_it_gives_the_expectation_under_a_normal_distributi
     )
 
 
-def by_least_squares(pets: torch.Tensor, mris: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """What the first two scores of 40 MRIs tell of the PETs beyond their mean, and what is left."""
-    centred = (mris - mris.mean(0)).double().numpy()
-    u, _, _ = np.linalg.svd(centred, full_matrices=False)
-    scores = u[:, :2]
-    rest = (pets - pets.mean(0)).double().numpy()
-    told = scores @ np.linalg.lstsq(scores, rest, rcond=None)[0]
-    return told, rest - told
+def by_ridge(pets: torch.Tensor, mris: torch.Tensor) -> tuple[np.ndarray, ...]:
+    """Written out with a fit for each left-out person.
+
+    Returns: the two directions [24, 2]; what all 40 MRIs tell along them [40, 2]; and what is left
+    for each person whom the others tell of, scaled to be right on average.
+    """
+    x, y = ((of - of.mean(0)).double().numpy() for of in (mris, pets))
+    scale = np.linalg.eigvalsh(x @ x.T).mean()
+
+    def without(penalty: float, target: np.ndarray) -> np.ndarray:
+        errors = np.empty_like(target)
+        for n in range(40):
+            other = Reference(alpha=penalty * scale, solver="cholesky")
+            other.fit(np.delete(x, n, 0), np.delete(target, n, 0))
+            errors[n] = target[n] - other.predict(x[n : n + 1])[0]
+        return errors
+
+    def best(target: np.ndarray) -> tuple[float, np.ndarray]:
+        found = [(penalty, without(penalty, target)) for penalty in PENALTIES]
+        return min(found, key=lambda one: (one[1] ** 2).sum())
+
+    _, rest = best(y)
+    _, _, along = np.linalg.svd(rest, full_matrices=False)
+    along = along[:2].T
+    told, left = np.empty((2, 40, 2))
+    for p in range(2):
+        level = y @ along[:, p]
+        penalty, errors = best(level)
+        predicted = level - errors - (level - errors).mean()
+        slope = predicted @ level / (predicted @ predicted)
+        whole = Reference(alpha=penalty * scale, solver="cholesky").fit(x, level)
+        told[:, p], left[:, p] = slope * whole.predict(x), level - slope * predicted
+    return along, told, left
 
 
 def test_what_the_mri_tells_is_predicted():
     linear, pets, mris = fitted(40)
-    told, left = by_least_squares(pets, mris)
-    _, vectors = np.linalg.eigh(left.T @ left)
-    along = vectors[:, -2:]
+    along, told, left = by_ridge(pets, mris)
     found = linear.predicted(mris.reshape(40, 1, *SHAPE)).flatten(1) - linear.mean
-    most = 3 * (told @ along).std(0, ddof=1)
-    answer = (told @ along).clip(-most, most) @ along.T
+    level = (pets - pets.mean(0)).double().numpy() @ along
+    most = 3 * (level - left).std(0, ddof=1)
+    answer = told.clip(-most, most) @ along.T
     np.testing.assert_allclose(found.numpy(), answer, atol=1e-3)
     assert found.var() > 0.4 * pets.var(0).mean()
+
+
+def test_mris_that_tell_nothing_predict_nothing():
+    """Predictions for left-out people go the wrong way then: the mean of the others does."""
+    linear = LinearDenoiser(2, SHAPE)
+    pets, _ = volumes(40)
+    linear.fit(pets, torch.full((40, 24), 0.5))
+    assert (linear.regression == 0).all()
+    torch.testing.assert_close(linear.mixture[:, 0, -1].sqrt(), along_each(linear, pets))
+
+
+def along_each(linear: LinearDenoiser, pets: torch.Tensor) -> torch.Tensor:
+    """Standard deviation of PETs along each direction."""
+    return ((pets - pets.mean(0)) @ linear.directions.T).std(0, correction=0)
+
+
+def test_a_person_is_left_out_with_all_scans():
+    """Twins in the cohort tell of each other, not of new people."""
+    pets, mris = volumes(40)
+    g = torch.Generator().manual_seed(9)
+    own = torch.randn(40, 24, generator=g)  # a face, which tells who it is and nothing else
+    twice = torch.cat((pets, pets)), torch.cat((mris, mris)) + torch.cat((own, own))
+    one, other = LinearDenoiser(2, SHAPE), LinearDenoiser(2, SHAPE)
+    one.fit(*twice)
+    other.fit(*twice, [f"sub-{n % 40}" for n in range(80)])
+    assert one.mixture[0, 0, -1] < 0.8 * other.mixture[0, 0, -1]
 
 
 def test_an_mri_unlike_all_of_the_cohort_is_taken_for_its_edge():
@@ -110,7 +161,6 @@ def test_the_same_volumes_give_the_same_denoiser_and_few_give_few_directions():
     coefficients = one.table[:, 2:].reshape(1000, 8, 4, 2)
     assert (coefficients[:, 0, :2] != 0).all()
     assert (coefficients[:, :, 2:] == 0).all()
-    assert (one.regression == 0).all()  # sixteen volumes are needed for a score
     one.fit(*volumes(1))
     assert torch.equal(one.table, other.table)
 

@@ -19,6 +19,7 @@ SHAPE = (16, 32, 32)
 class Row:
     def __init__(self, number: int) -> None:
         self.name, self.number = f"sub-{number}", number
+        self.subject = f"sub-{number % 70}"  # ten have a second scan
 
 
 class Cohort:
@@ -84,7 +85,7 @@ def test_the_denoiser_is_that_of_the_training_people_and_the_rest_stays(
         torch.stack([torch.from_numpy(of(r).astype("f4")).flatten() for r in cohort.rows("train")])
         for of in (cohort.pet, cohort.mri)
     )
-    wanted.fit((pets - 0.8) / 0.4, mris)
+    wanted.fit((pets - 0.8) / 0.4, mris, [r.subject for r in cohort.rows("train")])
     assert wanted.mixture[0, 0, 0] > math.log(0.6)  # a mixture, not one normal distribution
     for name, value in wanted.state_dict().items():
         torch.testing.assert_close(after.diffusion.linear.state_dict()[name], value)

@@ -2,12 +2,13 @@
 
 How much amyloid there is is one number that thousands of voxels share: a direction in the space of
 all PETs. A network of small convolutions hardly learns to add up thousands of noisy voxels, and the
-sum says it at once. Let s be the scores of an MRI along the principal components of the cohort's
-MRIs, B s what least squares makes of them beyond the mean PET m, and u_p the first principal
-components of what is left, x_0 − m − B s. Along each of them least squares predicts
+sum says it at once. Ridge regression predicts PETs from MRIs (`nn.ridge`); u_p are the first
+principal components of its errors for people that it was not fitted to. Along each of them a ridge
+regression of its own predicts
 
-    μ_p = u_p · (m + B s)
+    μ_p = u_p · m + β_p · (MRI − mean MRI)
 
+with m the mean PET, and β_p scaled so that predictions for left-out people are right on average.
 What is left beyond it is taken as a mixture of normal distributions, for it is skewed: most people
 have little amyloid, and an MRI rather says whether there is any than how much. With
 d = μ_p − u_p · m the k-th has the mean δ_k, a line in d, the variance λ_k, and odds whose logarithm
@@ -33,6 +34,7 @@ al. 2024, "Common diffusion noise schedules and sample steps are flawed"), so th
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -40,13 +42,10 @@ from torch import Tensor, nn
 
 from mri2pet.diffusion.schedule import STEPS, alpha_bar
 from mri2pet.nn.normal_mixture import PARAMETERS, fit_mixture, mixture_mean
+from mri2pet.nn.ridge import Ridge
 
 NORMALS = 2
 """K, normal distributions along a direction."""
-SCORES = 16
-"""Principal components of the MRIs that are taken at most."""
-VOLUMES_A_SCORE = 16
-"""Volumes behind each score of the regression; with fewer it would fit what is people's own."""
 MOST = 3.0
 """Standard deviations that an MRI moves μ_p at most: beyond, it is unlike all of the cohort."""
 COEFFICIENTS = ("gain", "shift", "drift", "scale", "centre", "tilt", "odds", "lean")
@@ -67,7 +66,7 @@ class LinearDenoiser(nn.Module):
     Attributes:
         mean: float32 [voxels], m.
         directions: float32 [P, voxels], the u_p.
-        regression: float32 [P, voxels]: their products with an MRI on the PET grid say μ_p.
+        regression: float32 [P, voxels], the β_p.
         offsets: float32 [2, P]: those products for the mean MRI, and the most that a person's may
             differ from them.
         mixture: float32 [P, N, 5]: `PARAMETERS` of every normal.
@@ -142,42 +141,47 @@ class LinearDenoiser(nn.Module):
         return (shares * (gain * y + (shift + drift * mu))).sum(2) / shares.sum(2)
 
     @torch.no_grad()
-    def fit(self, volumes: Tensor, mris: Tensor) -> None:
+    def fit(self, volumes: Tensor, mris: Tensor, people: Sequence[str] | None = None) -> None:
         """Takes all from standardised PETs and the MRIs on their grid, float32 [N, voxels] each.
 
-        At most N // 4 directions and N // 16 scores are taken: along more, a sample's variance
-        says nothing. What is left of N PETs after a mean and S scores varies by its sum of squares
-        over N − 1 − S. All is computed from products of the volumes in float64, and the largest
-        value of a direction is positive, so the same volumes give the same denoiser. One volume
-        alone, or one with a value that is not finite, changes nothing: training says which it is.
+        At most N // 4 directions are taken: along more, a sample's variance says nothing. All is
+        computed from products of the volumes in float64, and the largest value of a direction is
+        positive, so the same volumes give the same denoiser. One volume alone, or one with a value
+        that is not finite, changes nothing: training says which it is.
+
+        Args:
+            people: who each volume is of; None where each is of another person.
         """
         count, components = len(volumes), len(self.directions)
         if count < 2 or not (volumes.isfinite().all() and mris.isfinite().all()):
             return
         mean, mri_mean = (v.mean(0, dtype=torch.float64).float() for v in (volumes, mris))
         rest, mri_rest = volumes - mean, mris - mri_mean
-        along, lengths = _components(mri_rest, min(SCORES, count // VOLUMES_A_SCORE))
-        variances = lengths.square().sum(0) / (count - 1)
-        known = variances > 1e-9 * variances[:1]
-        readers = torch.where(known[:, None], along / variances.sqrt()[:, None].float(), 0.0)
-        scores = mri_rest @ readers.T
-        images = scores.T @ rest / (count - 1)
-        rest -= scores @ images
+        ridge = Ridge(_products(mri_rest), people)
         most = min(components, count // 4)
-        directions, residuals = _components(rest, most)
-        residuals *= (count / (count - 1 - int(known.sum()))) ** 0.5
-        by_score = images @ directions.T
-        regression = by_score.T @ readers
+        directions = _left_directions(ridge, rest, most)
+        regression = torch.zeros(most, mris.shape[1])
+        spreads = torch.zeros(most)
         mixture = torch.zeros(self.mixture.shape, dtype=torch.float64)
         for p in range(most):
-            told = scores.double() @ by_score[:, p].double()
-            mixture[p] = fit_mixture(told, residuals[:, p], mixture.shape[1])
+            level = _along(rest, directions[p])
+            errors = [of @ level for of in ridge.left_out]
+            place = ridge.best([of.square().sum() for of in errors])
+            told = level - errors[place]
+            told -= told.mean()
+            # Shrunk predictions are too near the mean. Where the MRI says nothing, those of
+            # left-out people go the wrong way, and there are none.
+            slope = (told @ level / told.square().sum().clamp_min(1e-12)).clamp_min(0)
+            weights = (slope * ridge.weights(level, place)).float()
+            regression[p] = weights @ mri_rest
+            spreads[p] = slope * told.std()
+            mixture[p] = fit_mixture(slope * told, level - slope * told, mixture.shape[1])
         self.mean.copy_(mean)
         self.directions.zero_()[:most] = directions
         self.regression.zero_()[:most] = regression
         self.offsets.zero_()
         self.offsets[0, :most] = regression @ mri_mean
-        self.offsets[1, :most] = MOST * by_score.norm(dim=0)
+        self.offsets[1, :most] = MOST * spreads
         self.mixture.copy_(mixture)
         self.table.copy_(_table(mixture[:most], directions @ mean, components))
 
@@ -259,19 +263,26 @@ def _renewed(table: Tensor, normals: int) -> tuple[Tensor, Tensor]:
     return torch.cat((table[:, :2], new.flatten(1)), dim=1), mixture
 
 
-def _components(centred: Tensor, most: int) -> tuple[Tensor, Tensor]:
-    """Principal components of N centred volumes, float32 [N, voxels], the first `most` of them.
+def _left_directions(ridge: Ridge, centred: Tensor, most: int) -> Tensor:
+    """Principal components of what is left of N PETs, float32 [most, voxels], unit vectors.
 
-    Returns: unit directions float32 [most, voxels], and how far the volumes lie along each, in
-    float64 [N, most].
+    Args:
+        centred: float32 [N, voxels].
     """
     products = _products(centred)
-    values, vectors = torch.linalg.eigh(products)
+    place = ridge.best([((errors @ products) * errors).sum() for errors in ridge.left_out])
+    errors = ridge.left_out[place]
+    values, vectors = torch.linalg.eigh(errors @ products @ errors.T)
     values, vectors = values.flip(0)[:most].clamp_min(1e-12), vectors.flip(1)[:, :most]
-    along = (vectors / values.sqrt()).T.float() @ centred
+    along = ((vectors / values.sqrt()).T @ errors).float() @ centred
     peak = along.abs().argmax(dim=1, keepdim=True)
-    signs = along.gather(1, peak).sign()
-    return along * signs, vectors * values.sqrt() * signs.double().T
+    return along * along.gather(1, peak).sign()
+
+
+def _along(centred: Tensor, direction: Tensor) -> Tensor:
+    """How far N volumes lie along a direction, float64 [N]."""
+    parts = zip(centred.split(2**14, dim=1), direction.split(2**14), strict=True)
+    return sum((part.double() @ of.double() for part, of in parts), torch.zeros(()).double())
 
 
 def _products(centred: Tensor) -> Tensor:

@@ -36,8 +36,8 @@ def fit_mixture(predicted: Tensor, left: Tensor, normals: int) -> Tensor:
     it: mean and drift 0, and the mean square as variance.
 
     Args:
-        predicted: [N], of mean 0, by least squares.
-        left: [N], measured less predicted, so its mean and its product with the other are 0.
+        predicted: [N], of mean 0, for people that the prediction was not fitted to.
+        left: [N], measured less predicted; its mean and its product with the other are 0.
         normals: K, at most.
     """
     predicted, left = predicted.double(), left.double()

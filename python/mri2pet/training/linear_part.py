@@ -23,4 +23,4 @@ def fit_linear_denoiser(linear: LinearDenoiser, data: StageData) -> None:
         volumes[n] = (target.flatten() - data.mean) / data.std
         k, i, j = target.shape[-3:]
         mris[n] = mri_on_pet_grid(mri[None], (k, i, j)).flatten()
-    linear.fit(volumes, mris)
+    linear.fit(volumes, mris, [data.rows[index].subject for index in chosen.tolist()])
