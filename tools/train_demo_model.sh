@@ -26,12 +26,17 @@ mri2pet train "$work/run" --data "$work/people.tsv" --preset compact --init "$wo
   --set training.augment=false
 python "$here/tools/bundle_model.py" "$work/run" "$model"
 
-# What it is worth on people of another seed, and the intervals that hold for them.
+# The intervals that hold for people of another seed, and what it is worth on those of a third.
+known="--registration truth --training-data $work/people.tsv --training-registration truth"
 mri2pet phantom "$work/held_out" --pairs 110 --unpaired 0 --seed 7 --jobs "$jobs"
 mri2pet cohort build "$work/held_out" -o "$work/held.tsv" --fractions 0,0.42,0.58 --seed 7 \
   --filter T1w:ses=01 --filter pet:ses=01
-mri2pet evaluate "$model" --data "$work/held.tsv" -o "$work/evaluation" --split test \
-  --registration truth --samples 12 --training-data "$work/people.tsv" --training-registration truth
-mri2pet calibrate "$model" --data "$work/held.tsv" -o "$work/calibration" --split val \
-  --registration truth --training-data "$work/people.tsv" --training-registration truth \
+mri2pet calibrate "$model" --data "$work/held.tsv" -o "$work/calibration" --split val $known \
   --cohort-name ''
+mri2pet phantom "$work/fresh" --pairs 110 --unpaired 0 --seed 13 --jobs "$jobs"
+mri2pet cohort build "$work/fresh" -o "$work/fresh.tsv" --fractions 0,0,1 --seed 13 \
+  --filter T1w:ses=01 --filter pet:ses=01
+for samples in 4 8; do
+  mri2pet evaluate "$model" --data "$work/fresh.tsv" -o "$work/evaluation-$samples" --split test \
+    --limit 80 --samples $samples $known
+done

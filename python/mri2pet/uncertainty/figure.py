@@ -81,12 +81,12 @@ def _persons(axis: Any, people: People, calibration: Calibration | None) -> None
         half = np.array([calibration.half_width(CORTEX, s) for s in people.spread[CORTEX]])
         if math.isfinite(half.max()):
             axis.errorbar(
-                measured, mean, yerr=half, fmt="none", color=CALIBRATED, elinewidth=1, alpha=0.6,
+                measured, mean, yerr=half, fmt="none", color=CALIBRATED, elinewidth=5, alpha=0.35,
                 label=f"calibrated {100 * LEVEL:g} % interval",
             )  # fmt: skip
     low, high = raw_interval(mean, people.spread[CORTEX], LEVEL)
     axis.errorbar(
-        measured, mean, yerr=(high - low) / 2, fmt="o", color=RAW, ecolor="black", elinewidth=2.5,
+        measured, mean, yerr=(high - low) / 2, fmt="o", color=RAW, ecolor="black", elinewidth=1,
         markersize=4, label=f"mean of samples, raw {100 * LEVEL:g} %",
     )  # fmt: skip
     ends = [min(measured.min(), mean.min()) - 0.05, max(measured.max(), mean.max()) + 0.05]
