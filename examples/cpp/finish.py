@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from mri2pet import WARNING
-from mri2pet.engines.mean import along
+from mri2pet.engines.mean import projected
 from mri2pet.errors import InputError, Mri2petError, UsageError
 from mri2pet.imaging.space.record import SpaceRecord
 from mri2pet.synthesis.outputs import image_writer, write_together
@@ -52,7 +52,7 @@ def finish(inputs: Path, result: Path, out: Path, std: Path | None) -> None:
         raise UsageError("--std needs at least 2 samples")
     mean = suvr.mean(axis=0)
     if len(suvr) > 1 and expected is not None:
-        mean = mean + along((expected - torch.from_numpy(mean))[None], directions)[0].numpy()
+        mean = mean + projected((expected - torch.from_numpy(mean))[None], directions)[0].numpy()
     volumes = {out: mean}
     if std is not None:
         volumes[std] = suvr.std(axis=0, ddof=1)

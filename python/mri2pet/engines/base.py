@@ -25,7 +25,7 @@ class Conditioned:
             one, `nn.network.Network.guide`.
         loops: the engine's captured loops, where its evaluation can be captured.
         expected: the PET that a linear denoiser expects, [1, 1, K, I, J]; None without.
-        directions: what it tells all of, unit vectors [P, voxels]; None without.
+        directions: of the linear denoiser, unit vectors [P, voxels]; None without.
     """
 
     bias_rows: Tensor

@@ -66,11 +66,11 @@ def _lacking(engine: Engine, mri: Tensor, mean: Tensor) -> Tensor:
     of = engine.condition(mri[None], torch.zeros(1, dtype=torch.int64))
     assert of.expected is not None
     assert of.directions is not None
-    return along(of.expected - mean, of.directions)
+    return projected(of.expected - mean, of.directions)
 
 
-def along(volumes: Tensor, directions: Tensor) -> Tensor:
-    """The part of volumes [B, …] along orthonormal directions [P, voxels], of their shape."""
+def projected(volumes: Tensor, directions: Tensor) -> Tensor:
+    """Volumes [B, …] projected onto orthonormal directions [P, voxels], of their shape."""
     with whole_float32(), torch.autocast(volumes.device.type, enabled=False):
         return (volumes.flatten(1) @ directions.T @ directions).reshape(volumes.shape)
 

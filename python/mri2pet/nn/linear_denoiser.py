@@ -67,8 +67,8 @@ class LinearDenoiser(nn.Module):
         mean: float32 [voxels], m.
         directions: float32 [P, voxels], the u_p.
         regression: float32 [P, voxels], the β_p.
-        offsets: float32 [2, P]: those products for the mean MRI, and the most that a person's may
-            differ from them.
+        offsets: float32 [2, P]: β_p · mean MRI, and the most that a person's product with β_p may
+            differ from it.
         mixture: float32 [P, N, 5]: `PARAMETERS` of every normal.
         table: float32 [1000, 2 + 8·P·N], what is computed with at every step: √ᾱ, n, and the
             `COEFFICIENTS` [8, P, N] of the mixtures.

@@ -1,9 +1,9 @@
 """Ridge regression of many numbers on volumes, judged by people that it was not fitted to.
 
 Hoerl & Kennard 1970. With N volumes of many voxels all is computed from their products with each
-other. Leaving people out needs no fit of its own: with H the matrix that makes fitted values of the
-targets, the errors for left-out rows b are (I − H)_bb⁻¹ ((I − H) y)_b (Allen 1974; for several rows
-of one person Cook & Weisberg 1982, "Residuals and influence in regression", section 3.3).
+other (the dual form). Leaving people out needs no fit of its own: with the hat matrix H, the
+leave-one-person-out residuals of the rows b of one person are (I − H)_bb⁻¹ ((I − H) y)_b (PRESS,
+Allen 1974; of several rows Cook & Weisberg 1982, "Residuals and influence in regression").
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ class Ridge:
         people: who each volume is of; a person is left out with all of them. None: all differ.
 
     Attributes:
-        left_out: for each of `PENALTIES` the matrix [N, N] that makes the errors for left-out
-            people of any targets, an intercept included.
+        left_out: for each of `PENALTIES` the matrix [N, N] whose product with any targets is
+            their leave-one-person-out residuals, an intercept included.
     """
 
     def __init__(self, products: Tensor, people: Sequence[str] | None = None) -> None:
@@ -49,11 +49,11 @@ class Ridge:
 
     @staticmethod
     def best(squared_errors: Sequence[Tensor]) -> int:
-        """The place of the penalty with the least error; of equal ones the largest."""
+        """The index in `PENALTIES` of the least error; of equal ones the largest."""
         errors = torch.stack(list(squared_errors)).flip(0)
         return len(errors) - 1 - int(errors.argmin())
 
     def weights(self, target: Tensor, place: int) -> Tensor:
-        """[N], how much of each volume makes the volume whose products predict the target [N]."""
+        """Dual coefficients [N] of a centred target [N]: their sum of the volumes is β."""
         inverse = 1 / (self._values + self._penalties[place])
         return self._vectors @ (inverse * (self._vectors.T @ target))
