@@ -21,3 +21,14 @@ class UsageError(Mri2petError):
     """An option or a configuration value that makes no sense."""
 
     exit_code = 2
+
+
+def portable(error: Exception) -> Exception:
+    """The error itself where it survives a pipe, else one of the same words."""
+    import pickle
+
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error

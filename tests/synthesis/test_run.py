@@ -266,10 +266,10 @@ def test_a_fault_of_the_program_stops_one_subject_only(
     other = changed("sub-02_T1w.nii", lambda data: data * 1.01)
     work = subject_module.SubjectRunner.run
 
-    def breaks(self: Any, subject: Any) -> SynthesisResult:
+    def breaks(self: Any, subject: Any, reading: Any) -> SynthesisResult:
         if subject.stem == "sub-01":
             raise RuntimeError("a bug")
-        return work(self, subject)
+        return work(self, subject, reading)
 
     monkeypatch.setattr(subject_module.SubjectRunner, "run", breaks)
     results = mri2pet.synthesize([head_file, other], tmp_path / "out", **quick)

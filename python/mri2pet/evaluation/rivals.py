@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -13,6 +12,7 @@ from mri2pet.cohort.cache import CohortCache
 from mri2pet.errors import InputError
 from mri2pet.files import written_whole
 from mri2pet.imaging.space.grid import grid_affine, to_kij, to_xyz
+from mri2pet.imaging.space.itk import syn_to_fixed
 from mri2pet.imaging.space.model_space import rescale
 from mri2pet.imaging.space.volume import Volume
 
@@ -47,23 +47,8 @@ class Rivals:
         Returns:
             float32 `[K, I, J]` on the PET grid, SUVR ≥ 0.
         """
-        from mri2pet.imaging.space.itk import load_ants, scratch, seeded
-
-        ants = load_ants()
-        fixed = _ants_image(mri)
-        with scratch() as folder, seeded():
-            result = ants.registration(
-                fixed=fixed,
-                moving=_ants_image(self.mean_mri),
-                type_of_transform="SyN",
-                outprefix=str(folder / "syn"),
-            )
-            warped = ants.apply_transforms(
-                fixed=_ants_image(self.mean_pet),
-                moving=_ants_image(self.mean_pet),
-                transformlist=result["fwdtransforms"],
-            )
-        return np.clip(to_kij(warped.numpy()), 0, None).astype(np.float32)
+        warped = syn_to_fixed(_volume(mri), _volume(self.mean_mri), _volume(self.mean_pet))
+        return np.clip(to_kij(warped), 0, None).astype(np.float32)
 
     def linear_map(self, mri: np.ndarray) -> np.ndarray:
         """The MRI mapped to SUVR: float32 `[K, I, J]` on the PET grid, ≥ 0.
@@ -124,8 +109,6 @@ def fit_rivals(cache: CohortCache) -> Rivals:
     )
 
 
-def _ants_image(kij: np.ndarray) -> Any:
-    from mri2pet.imaging.space.itk import to_ants
-
+def _volume(kij: np.ndarray) -> Volume:
     k, i, j = kij.shape
-    return to_ants(Volume(to_xyz(kij), grid_affine((k, i, j))))
+    return Volume(to_xyz(kij), grid_affine((k, i, j)))

@@ -97,8 +97,7 @@ def preprocess(
     """Bring a T1 to model space.
 
     All work is done in RAS order, so the 48 stored axis orders of one image give the same
-    result, and the same input gives the same result to the bit (`imaging.space.itk.load_ants`
-    says with which exception).
+    result, and the same input gives the same result to the bit.
 
     Args:
         t1: path, nibabel image, or what `read_t1` returned.

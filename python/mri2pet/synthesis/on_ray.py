@@ -10,14 +10,13 @@ from typing import Any
 
 from mri2pet.cohort.on_ray import ray_map
 from mri2pet.devices import choose_device
-from mri2pet.errors import UsageError
+from mri2pet.errors import UsageError, portable
 from mri2pet.synthesis.inputs import SubjectInput
 from mri2pet.synthesis.observer import Observer
 from mri2pet.synthesis.options import SynthesisOptions
 from mri2pet.synthesis.outputs import Layout
 from mri2pet.synthesis.result import SynthesisResult
 from mri2pet.synthesis.subject import SubjectRunner, from_files
-from mri2pet.synthesis.workers import portable
 
 Answer = tuple[str, Any]  # status and sidecar, or "failed" and the error
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Sequence
+from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mri2pet import background
 from mri2pet.devices import choose_device
 from mri2pet.errors import ModelError, UsageError
 from mri2pet.synthesis.drawing import Drawer
@@ -28,6 +30,7 @@ from mri2pet.synthesis.subject import SubjectRunner
 if TYPE_CHECKING:
     from mri2pet.engines import Engine
     from mri2pet.engines.choose import Named
+    from mri2pet.imaging.pipeline import T1Image
     from mri2pet.synthesis.inputs import Input
 
 log = logging.getLogger(__name__)
@@ -193,16 +196,19 @@ def run_subjects(
         from mri2pet.synthesis.on_ray import run_on_ray
 
         return run_on_ray(subjects, options, out, observer, layout, jobs, ray)
+    in_workers = jobs > 1 and len(subjects) > 1
+    first = None if in_workers else _begin(subjects[0], options)
     runner, engine = make_runner(options, out, observer, layout)
-    if jobs > 1 and len(subjects) > 1:
+    if in_workers:
         from mri2pet.synthesis.workers import run_in_workers
 
         return run_in_workers(runner, engine, subjects, jobs)
     results = []
     for subject in subjects:
         observer.subject_started(subject.label)
+        reading, first = first, None  # so that the image goes when its subject is done
         try:
-            result = runner.run(subject)
+            result = runner.run(subject, reading)
         except Exception as error:
             if len(subjects) == 1:
                 raise
@@ -211,6 +217,14 @@ def run_subjects(
         observer.subject_finished(result)
         results.append(result)
     return results
+
+
+def _begin(subject: SubjectInput, options: SynthesisOptions) -> Future[T1Image]:
+    """Reads the first image and makes registrations ready, while torch and the model load."""
+    from mri2pet.imaging.brain import ready
+
+    ready.begin()
+    return background.begin(lambda: subject.read(assume_ras=options.assume_ras), "first image")
 
 
 def make_runner(

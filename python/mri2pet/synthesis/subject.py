@@ -30,7 +30,7 @@ from mri2pet.synthesis.result import SynthesisResult
 if TYPE_CHECKING:
     import nibabel
 
-    from mri2pet.imaging.pipeline import Preprocessed
+    from mri2pet.imaging.pipeline import Preprocessed, T1Image
     from mri2pet.quantification import Quantification
     from mri2pet.quantification.table import Measured
     from mri2pet.synthesis.pet import SyntheticPet
@@ -50,8 +50,11 @@ class SubjectRunner:
     what: Quantification | None = None
     layout: Layout = OutputPaths.of
 
-    def run(self, subject: SubjectInput) -> SynthesisResult:
+    def run(self, subject: SubjectInput, reading: Future[T1Image] | None = None) -> SynthesisResult:
         """Synthesise one subject, or return its finished result of an earlier run.
+
+        Args:
+            reading: of the image, where that was begun before.
 
         Raises:
             Mri2petError: the image cannot be used, or the results cannot be written.
@@ -63,7 +66,7 @@ class SubjectRunner:
         seconds: dict[str, float] = {}
         ready.begin()
         with stage("read", seconds, self.observer):
-            t1 = subject.read(assume_ras=self.options.assume_ras)
+            t1 = reading.result() if reading else subject.read(assume_ras=self.options.assume_ras)
         image = {"file": subject.name, "place": _place_of(subject), "sha256": t1.sha256}
         paths = self.layout(self.out, subject.stem) if self.out is not None else None
         if paths is not None:

@@ -18,7 +18,7 @@ from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Any
 
 from mri2pet.cohort.parallel import one_thread_in_children, start_worker
-from mri2pet.errors import Mri2petError
+from mri2pet.errors import Mri2petError, portable
 from mri2pet.synthesis.drawing import OnStep, draw_together
 from mri2pet.synthesis.inputs import SubjectInput
 from mri2pet.synthesis.observer import Observer
@@ -244,14 +244,3 @@ def _work(pipe: Connection, runner: SubjectRunner) -> None:
         except Exception as error:
             answer = ("done", "failed", portable(error))
         pipe.send(answer)
-
-
-def portable(error: Exception) -> Exception:
-    """The error itself where it survives a pipe, else one of the same words."""
-    import pickle
-
-    try:
-        pickle.loads(pickle.dumps(error))
-    except Exception:
-        return RuntimeError(f"{type(error).__name__}: {error}")
-    return error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mri2pet.imaging.space.itk import load_ants, to_ants
+from mri2pet.imaging.space import itk
 from mri2pet.imaging.space.volume import Volume
 
 SHRINK = 4
@@ -23,15 +23,7 @@ def bias_field(volume: Volume, mask: np.ndarray, iterations: tuple[int, ...]) ->
     Returns:
         float32 `[X, Y, Z]` on the same grid, geometric mean 1 inside the mask.
     """
-    ants = load_ants()
-    field = ants.n4_bias_field_correction(
-        to_ants(volume),
-        mask=to_ants(Volume(mask.astype(np.float32), volume.affine)),
-        shrink_factor=SHRINK,
-        convergence={"iters": list(iterations), "tol": 1e-4},
-        spline_param=SPLINE_KNOTS_MM,
-        return_bias_field=True,
-    ).numpy()
+    field = itk.bias_field(volume, mask, iterations, SHRINK, SPLINE_KNOTS_MM)
     inside = field[mask]
     field = field / np.exp(np.log(np.maximum(inside, 1e-6)).mean())
     return np.clip(field, 0.1, 10.0).astype(np.float32, copy=False)

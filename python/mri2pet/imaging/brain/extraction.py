@@ -6,7 +6,7 @@ import numpy as np
 
 from mri2pet.errors import InputError, UsageError
 from mri2pet.imaging.brain.registration import fixed_template
-from mri2pet.imaging.space.itk import Schedule, to_ants, warp_to_moving
+from mri2pet.imaging.space.itk import Schedule, warp_to_moving
 from mri2pet.imaging.space.volume import Volume
 
 EXTRACTORS = ("auto", "template", "deepbet", "hd-bet")
@@ -52,7 +52,7 @@ def template_brain(head: Volume, template_from_head: np.ndarray) -> np.ndarray:
     fixed = fixed_template()
     fraction = warp_to_moving(
         fixed.brain,
-        to_ants(head),
+        head,
         fixed.metric_mask,
         np.linalg.inv(template_from_head),
         fixed.mask,
@@ -70,15 +70,17 @@ def hd_bet_brain(volume: Volume) -> np.ndarray:
     Raises:
         InputError: HD-BET failed or wrote no mask.
     """
+    from pathlib import Path
+    from tempfile import TemporaryDirectory
+
     import nibabel
     import torch
     from HD_BET.checkpoint_download import maybe_download_parameters
     from HD_BET.hd_bet_prediction import get_hdbet_predictor, hdbet_predict
 
-    from mri2pet.imaging.space.itk import scratch
-
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    with scratch() as folder:
+    with TemporaryDirectory(prefix="mri2pet-") as name:
+        folder = Path(name)
         given, stripped = folder / "head.nii.gz", folder / "brain.nii.gz"
         nibabel.save(nibabel.Nifti1Image(volume.data, volume.affine), given)
         try:

@@ -1,14 +1,15 @@
 """What every registration needs and no image: ANTs, the template, the poses that are searched.
 
-It takes seconds, most of them outside the interpreter lock, so it is made on a thread of its own
-while an image is read.
+It takes seconds, so it is made while an image is read: ANTs is loaded by the process that will
+start registrations, the rest on a thread of its own, mostly outside the interpreter lock.
 """
 
 from __future__ import annotations
 
-import threading
 from concurrent.futures import Future
 from functools import cache
+
+from mri2pet import background
 
 
 def begin() -> None:
@@ -23,22 +24,13 @@ def wait() -> None:
 
 @cache
 def _started() -> Future[None]:
-    done: Future[None] = Future()
-
-    def work() -> None:
-        try:
-            _make()
-        except BaseException as error:
-            done.set_exception(error)
-        else:
-            done.set_result(None)
-
-    # A daemon: a command that ends early, for a wrong option, does not wait for it.
-    threading.Thread(target=work, name="template", daemon=True).start()
-    return done
+    return background.begin(lambda: _make(), "template")
 
 
 def _make() -> None:
+    from mri2pet.imaging.space import itk
+
+    itk.start()
     from mri2pet.imaging.brain.registration import fixed_template
     from mri2pet.imaging.brain.starts import prepare_search
     from mri2pet.imaging.space.template import template_gm, template_wm

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
 
 import numpy as np
 
 from mri2pet.imaging.brain.starts import Start, find_starts, ranks
-from mri2pet.imaging.space.itk import Schedule, register_linear, to_ants
-from mri2pet.imaging.space.resampling import resample
+from mri2pet.imaging.space.itk import Schedule, register_linear
+from mri2pet.imaging.space.resampling import cores, resample
 from mri2pet.imaging.space.template import template, template_mask
 from mri2pet.imaging.space.volume import Volume
 
@@ -18,7 +18,7 @@ WORKING_MM = 2.0
 STARTS = 3
 MASK_DILATION_VOXELS = 2
 COARSE = Schedule(iterations=(200,), shrink=(4,), smoothing_voxels=(2,))
-FINE = Schedule(iterations=(100, 50), shrink=(2, 1), smoothing_voxels=(1, 0))
+FINE = Schedule(iterations=(100, 25), shrink=(2, 1), smoothing_voxels=(1, 0))
 
 #: Values above this multiple of the brain's own 95th percentile are cut (scalp fat, vessels).
 _CAP = 1.3
@@ -27,11 +27,11 @@ _CORE_EROSION_VOXELS = 4
 
 @dataclass(frozen=True)
 class FixedTemplate:
-    """The 2 mm template as ANTs images, and what of it the metric looks at."""
+    """The 2 mm template, and what of it the metric looks at."""
 
-    brain: Any
-    mask: Any
-    metric_mask: Any
+    brain: Volume
+    mask: Volume
+    metric_mask: Volume
     core: np.ndarray
     ring: np.ndarray
 
@@ -44,8 +44,8 @@ def fixed_template() -> FixedTemplate:
     brain, mask = template(2), template_mask(2)
     ring = binary_dilation(mask.data, iterations=MASK_DILATION_VOXELS)
 
-    def image(data: np.ndarray) -> Any:
-        return to_ants(Volume(data.astype(np.float32), mask.affine))
+    def image(data: np.ndarray) -> Volume:
+        return Volume(data.astype(np.float32), mask.affine)
 
     return FixedTemplate(
         brain=image(brain.data * mask.data),
@@ -87,19 +87,17 @@ def locate_brain(head: Volume) -> tuple[Volume, np.ndarray]:
         The head with values above the brain's range cut, and 4 x 4 head mm → template mm.
     """
     fixed = fixed_template()
-    refined: list[Start] = []
-    for start in find_starts(head, STARTS):
-        moving = to_ants(cap_to_brain(head, start.template_from_subject))
-        back = register_linear(
-            fixed.brain,
-            moving,
-            fixed.metric_mask,
-            np.linalg.inv(start.template_from_subject),
-            COARSE,
-        )
+
+    def refined(start: Start) -> Start:
+        moving = cap_to_brain(head, start.template_from_subject)
+        there = np.linalg.inv(start.template_from_subject)
+        back = register_linear(fixed.brain, moving, fixed.metric_mask, there, COARSE)
         found = np.linalg.inv(back)
-        refined.append(Start(rank_correlation(head, found), found))
-    best = max(refined, key=lambda start: start.score).template_from_subject
+        return Start(rank_correlation(head, found), found)
+
+    with ThreadPoolExecutor(cores()) as pool:
+        ends = list(pool.map(refined, find_starts(head, STARTS)))
+    best = max(ends, key=lambda start: start.score).template_from_subject
     return cap_to_brain(head, best), best
 
 
@@ -107,9 +105,7 @@ def refine(head: Volume, template_from_head: np.ndarray) -> np.ndarray:
     """Refine 4 x 4 head mm → template mm at full working resolution."""
     fixed = fixed_template()
     start = np.linalg.inv(template_from_head)
-    return np.linalg.inv(
-        register_linear(fixed.brain, to_ants(head), fixed.metric_mask, start, FINE)
-    )
+    return np.linalg.inv(register_linear(fixed.brain, head, fixed.metric_mask, start, FINE))
 
 
 def cap_to_brain(head: Volume, template_from_head: np.ndarray) -> Volume:

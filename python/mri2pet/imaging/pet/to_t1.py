@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from mri2pet.imaging.space.itk import Schedule, register_linear, to_ants
+from mri2pet.imaging.space.itk import Schedule, register_linear
 from mri2pet.imaging.space.resampling import bounding_box, crop_affine, resample
 from mri2pet.imaging.space.volume import Volume
 
@@ -48,9 +48,7 @@ def register_rigid(fixed: Volume, moving: Volume, fixed_from_moving: np.ndarray)
         4 x 4, moving RAS mm → fixed RAS mm.
     """
     start = np.linalg.inv(fixed_from_moving)
-    return np.linalg.inv(
-        register_linear(to_ants(fixed), to_ants(moving), None, start, FRAMES, "Rigid")
-    )
+    return np.linalg.inv(register_linear(fixed, moving, None, start, FRAMES, "Rigid"))
 
 
 def register_to_t1(
@@ -78,16 +76,15 @@ def register_to_t1(
         raise ValueError(f"degrees of freedom are 6 or 12, not {degrees_of_freedom}")
     brain, mask = working_brain(t1, brain_mask)
     uptake = Volume(np.clip(pet.data, 0.0, None), pet.affine)
-    fixed, moving, inside = to_ants(brain), to_ants(uptake), to_ants(mask)
     coarse: list[tuple[float, np.ndarray]] = []
     for start in _starts(brain, uptake):
-        back = register_linear(fixed, moving, inside, np.linalg.inv(start), COARSE, "Rigid")
+        back = register_linear(brain, uptake, mask, np.linalg.inv(start), COARSE, "Rigid")
         found = np.linalg.inv(back)
         coarse.append((mutual_information(brain, mask, uptake, found), found))
     best = np.linalg.inv(max(coarse, key=lambda pair: pair[0])[1])
 
     def refine(kind: Literal["Rigid", "Affine"]) -> np.ndarray:
-        return np.linalg.inv(register_linear(fixed, moving, inside, best, FINE, kind))
+        return np.linalg.inv(register_linear(brain, uptake, mask, best, FINE, kind))
 
     if degrees_of_freedom == 6:
         return refine("Rigid")

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from mri2pet.build import native_module
-from mri2pet.imaging.space.itk import load_ants
+from mri2pet.imaging.space.itk import windowed_sinc
 
 INTERPOLATIONS = ("nearest", "linear", "cubic", "sinc")
 _SPLINE_ORDER = {"nearest": 0, "linear": 1, "cubic": 3}
@@ -62,7 +62,7 @@ def resample(
     if 0 in data.shape:
         return np.zeros(target_shape, dtype=np.float32)
     if interpolation == "sinc":
-        return _sinc(np.asarray(data, dtype=np.float32), index_map, target_shape)
+        return windowed_sinc(np.asarray(data, dtype=np.float32), index_map, target_shape)
     order = _SPLINE_ORDER[interpolation]
     if order < 2:
         box = _reached(index_map, data.shape, target_shape)
@@ -143,27 +143,6 @@ def cores() -> int:
     here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     limit = os.environ.get("OMP_NUM_THREADS", "")
     return min(int(limit), here or 1) if limit.isdigit() and int(limit) > 0 else here or 1
-
-
-def _sinc(
-    values: np.ndarray, index_map: np.ndarray, target_shape: tuple[int, int, int]
-) -> np.ndarray:
-    """ITK's windowed sinc, run in index space: both images get identity geometry."""
-    ants = load_ants()
-    transform = ants.create_ants_transform(
-        transform_type="AffineTransform",
-        precision="double",
-        dimension=3,
-        matrix=index_map[:3, :3],
-        offset=index_map[:3, 3],
-    )
-    moved = ants.apply_ants_transform_to_image(
-        transform,
-        ants.from_numpy(np.ascontiguousarray(values)),
-        ants.from_numpy(np.zeros(target_shape, dtype=np.float32)),
-        interpolation="hammingwindowedsinc",
-    )
-    return moved.numpy().astype(np.float32, copy=False)
 
 
 def to_pet_size(mri: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
