@@ -5,9 +5,10 @@
 Each number of jobs makes all T1s anew, in a process of its own, into OUT/jobs-N, which must not be
 there. Printed and written to OUT/people.json: wall-clock seconds from start to end (the start of
 Python and the model's loading included), people an hour, and of a person the mean seconds of
-sampling and of all other stages. With two jobs and more a worker has one thread, so what it takes
-beside sampling is its core's seconds: the c of docs/synthesize.md, "People an hour". Run it on a
-machine without other work; the load average before each run is written down.
+sampling and of all other stages. With two jobs and more a worker has one thread, in N4 and
+deformations two, so what it takes beside sampling is about its core's seconds: the c of
+docs/synthesize.md, "People an hour". Run it on a machine without other work; the load average
+before each run is written down.
 """
 
 from __future__ import annotations

@@ -1,4 +1,8 @@
-"""Work on a thread that nobody has to wait for."""
+"""Work on a thread that a program which ends does not wait for.
+
+A native loop of this package must not run directly on such a thread, but on an executor's, which is
+waited for: ended in its middle it aborts the program.
+"""
 
 from __future__ import annotations
 

@@ -23,6 +23,13 @@ class UsageError(Mri2petError):
     exit_code = 2
 
 
+class ProcessLost(Mri2petError):
+    """A process that worked for this one was ended from outside.
+
+    A worker that meets it ends as if it had met the worker itself, so that its task is begun again.
+    """
+
+
 def portable(error: Exception) -> Exception:
     """The error itself where it survives a pipe, else one of the same words."""
     import pickle

@@ -20,7 +20,7 @@ from mri2pet.cohort.dataset import ModelSpaceDataset
 from mri2pet.cohort.manifest import build_manifest
 from mri2pet.cohort.pet import static_pet
 from mri2pet.cohort.prepare import ModelSpaceSubject, prepare
-from mri2pet.errors import InputError, Mri2petError, UsageError
+from mri2pet.errors import InputError, Mri2petError, ProcessLost, UsageError
 from mri2pet.imaging.space.grid import grid_affine, to_kij
 from mri2pet.imaging.space.resampling import to_pet_size
 from mri2pet.imaging.suvr.reference import Reference
@@ -329,6 +329,17 @@ def test_a_killed_build_goes_on_where_it_was(tiny_cohort, tmp_path):
     assert len(done) == 3
     assert len(cache.rows()) == 5
     assert not list((root / "rows").glob(".part-*"))
+
+
+def test_a_lost_process_ends_the_build_and_is_no_fault_of_its_row(tiny_cohort, monkeypatch):
+    def killed(*_):
+        raise ProcessLost("ANTs' process ended without an answer; run it with fewer jobs.")
+
+    monkeypatch.setattr(cache_module, "prepare", killed)
+    with pytest.raises(ProcessLost, match="fewer jobs"):
+        build(tiny_cohort)
+    (root,) = default_cache_dir(tiny_cohort.root).iterdir()
+    assert not list(root.glob("failures.tsv"))
 
 
 def test_two_writers_take_turns(tiny_cohort, prepared_at_once, monkeypatch):

@@ -108,8 +108,7 @@ def test_a_mark_in_the_model_lands_at_its_place_in_the_subject(prepared):
     np.testing.assert_allclose(centre[:3], expected[:3], atol=0.25)
 
 
-#: ITK reads its number of threads once, so a process of its own tries what the default promises,
-#: with every step of the work and few iterations of each.
+#: In a process of its own, as two commands are; every step of the work, few iterations of each.
 TWICE = """
 import sys
 import numpy as np

@@ -65,7 +65,7 @@ def stub_synthesis(source: Path, out: Path) -> None:
     """A PET instance for each slice, with UIDs made of the slices'; what ImageComments asks for."""
     import pydicom
 
-    from mri2pet.errors import InputError
+    from mri2pet.errors import InputError, ProcessLost
 
     for path in sorted(source.iterdir()):
         ds = pydicom.dcmread(path)
@@ -75,6 +75,8 @@ def stub_synthesis(source: Path, out: Path) -> None:
             raise InputError(told)
         if wish == "fail":
             raise ValueError(f"{ds.PatientName} is too much")
+        if wish == "lost":
+            raise ProcessLost("ANTs' process ended without an answer")
         if wish == "die":
             os.kill(os.getpid(), 9)
         number = int(hashlib.sha256(ds.SOPInstanceUID.encode()).hexdigest()[:30], 16)

@@ -16,6 +16,8 @@ from pydicom.uid import (
 )
 from pynetdicom import build_context
 
+from mri2pet.errors import ProcessLost
+
 ENHANCED = "1.2.840.10008.5.1.4.1.1.4.1"
 CT = "1.2.840.10008.5.1.4.1.1.2"
 N, M = 8, 6
@@ -61,6 +63,16 @@ def test_same_instance_again_changes_nothing_and_other_content_is_refused(within
         lambda: node.database.row("SELECT doubtful FROM job")["doubtful"] > 0,
         "doubt, for its sender wanted another image to be taken",
     )
+
+
+def test_worker_that_loses_a_process_of_its_own_leaves_its_job_to_the_next(within, peers):
+    node = within()
+    assert peers.send(node.port, peers.made_series(2, ImageComments="lost")) == [0, 0]
+    peers.wait_for(lambda: node.states() == ["ready"], "a complete series")
+    with pytest.raises(ProcessLost):
+        node.work()
+    assert node.states() == ["running"]  # the node gives it back when the worker has ended
+    assert not list(node.spool.work.iterdir())
 
 
 def test_quota_stops_the_sender(within, peers):

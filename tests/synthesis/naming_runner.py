@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import nibabel
 import numpy as np
 
-from mri2pet.errors import InputError
+from mri2pet.errors import InputError, ProcessLost
 from mri2pet.synthesis.inputs import SubjectInput
 from mri2pet.synthesis.result import SynthesisResult
 from mri2pet.synthesis.subject import SubjectRunner
@@ -19,7 +19,7 @@ from mri2pet.synthesis.subject import SubjectRunner
 class Runner(SubjectRunner):
     """Does to a subject what its name says, and writes who drew for it."""
 
-    def run(self, subject: SubjectInput) -> SynthesisResult:
+    def run(self, subject: SubjectInput, reading: object = None) -> SynthesisResult:
         assert self.out is not None
         paths = self.layout(self.out, subject.stem)
         begun = self.out / f"{subject.stem}-begun"
@@ -29,6 +29,8 @@ class Runner(SubjectRunner):
             subject.stem.startswith("killed") and not again
         ):
             os.kill(os.getpid(), signal.SIGKILL)
+        if subject.stem.startswith("lost") and not again:
+            raise ProcessLost("ANTs' process ended without an answer")
         if subject.stem.startswith("refused"):
             raise InputError(f"{subject.stem}: is no head")
         number = int(subject.stem[-1])

@@ -79,8 +79,8 @@ def test_workers_run_subjects_and_this_process_draws(go: Any) -> None:
 
 
 def test_a_worker_that_is_killed_is_replaced_and_its_subject_begun_again(go: Any) -> None:
-    results = go("killed1", "b2", "always-killed3", "d4")
-    assert [r.status for r in results] == ["done", "done", "failed", "done"]
+    results = go("killed1", "b2", "always-killed3", "d4", "lost5")
+    assert [r.status for r in results] == ["done", "done", "failed", "done", "done"]
     assert "was ended 2 times" in results[2].reason
     assert "fewer --jobs" in results[2].reason
 

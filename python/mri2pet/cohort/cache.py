@@ -33,7 +33,7 @@ from mri2pet.cohort.on_ray import ray_map
 from mri2pet.cohort.parallel import single_threaded_map
 from mri2pet.cohort.passed_over import write_passed_over
 from mri2pet.cohort.prepare import REGISTRATIONS, ModelSpaceSubject, Shape, prepare
-from mri2pet.errors import InputError, Mri2petError, UsageError
+from mri2pet.errors import InputError, Mri2petError, ProcessLost, UsageError
 from mri2pet.files import written_whole
 from mri2pet.imaging.space.resampling import to_pet_size
 from mri2pet.imaging.suvr.reference import CEREBELLUM, Reference
@@ -331,6 +331,8 @@ def _make_row(
         )
         record = {"inputs": inputs, "seconds": time.perf_counter() - start, **subject.details}
         _write_row(root / "rows" / row.name, subject, record)
+    except ProcessLost:
+        raise
     except Mri2petError as error:
         reason = str(error)
     except Exception as error:  # one subject's surprise must not end the cohort's work

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from mri2pet.cohort.parallel import THREAD_SETTINGS, one_thread
-from mri2pet.errors import Mri2petError, UsageError
+from mri2pet.errors import Mri2petError, ProcessLost, UsageError
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -117,4 +117,7 @@ def _require_listener(address: str) -> None:
 def _in_worker(work: Callable[[Task], Result], task: Task) -> Result:
     os.environ.update(dict.fromkeys(THREAD_SETTINGS, "1"))
     with one_thread():
-        return work(task)
+        try:
+            return work(task)
+        except ProcessLost:
+            os._exit(1)

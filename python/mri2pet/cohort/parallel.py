@@ -1,4 +1,4 @@
-"""Cohort work in parallel processes of one thread each."""
+"""Cohort work in parallel processes of one thread each; what ITK takes: `imaging.space.itk`."""
 
 from __future__ import annotations
 

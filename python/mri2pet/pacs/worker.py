@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mri2pet.errors import InputError
+from mri2pet.errors import InputError, ProcessLost
 from mri2pet.pacs import jobs
 from mri2pet.pacs.database import Database
 from mri2pet.pacs.jobs import Job, Result
@@ -95,6 +95,8 @@ def work(job: Job, spool: Spool, database: Database, synthesize: Synthesize) -> 
         reason = redact(str(error), _headers(spool, job), [folder / "in", folder])[:LONGEST_REASON]
         log("refused", job=job.name, code="input")
         jobs.end(database, job.id, "refused", "input", reason)
+    except ProcessLost:
+        raise  # the worker ends, and the job is given back
     except (Exception, RecursionError) as error:
         log("failed", job=job.name, code="error", where=where(error))
         jobs.end(database, job.id, "failed", "error", f"The synthesis failed ({where(error)}).")

@@ -10,7 +10,7 @@ from typing import Any
 
 from mri2pet.cohort.on_ray import ray_map
 from mri2pet.devices import choose_device
-from mri2pet.errors import UsageError, portable
+from mri2pet.errors import ProcessLost, UsageError, portable
 from mri2pet.synthesis.inputs import SubjectInput
 from mri2pet.synthesis.observer import Observer
 from mri2pet.synthesis.options import SynthesisOptions
@@ -88,6 +88,8 @@ class _Work:
     def __call__(self, subject: SubjectInput) -> Answer:
         try:
             result = _runner(self.options, self.out, self.layout).run(subject)
+        except ProcessLost:
+            raise
         except Exception as error:
             return "failed", portable(error)
         return result.status, result.sidecar

@@ -197,7 +197,7 @@ def run_subjects(
 
         return run_on_ray(subjects, options, out, observer, layout, jobs, ray)
     in_workers = jobs > 1 and len(subjects) > 1
-    first = None if in_workers else _begin(subjects[0], options)
+    first = None if in_workers or not subjects else _begin(subjects[0], options)
     runner, engine = make_runner(options, out, observer, layout)
     if in_workers:
         from mri2pet.synthesis.workers import run_in_workers
@@ -206,7 +206,7 @@ def run_subjects(
     results = []
     for subject in subjects:
         observer.subject_started(subject.label)
-        reading, first = first, None  # so that the image goes when its subject is done
+        reading, first = first, None  # nothing holds the image once its subject is done
         try:
             result = runner.run(subject, reading)
         except Exception as error:
@@ -219,11 +219,16 @@ def run_subjects(
     return results
 
 
-def _begin(subject: SubjectInput, options: SynthesisOptions) -> Future[T1Image]:
-    """Reads the first image and makes registrations ready, while torch and the model load."""
+def _begin(subject: SubjectInput, options: SynthesisOptions) -> Future[T1Image] | None:
+    """Reads the first image and makes registrations ready, while torch and the model load.
+
+    DICOM is read later: what silences its reader is for one thread at a time.
+    """
     from mri2pet.imaging.brain import ready
 
     ready.begin()
+    if not isinstance(subject.source, Path):
+        return None
     return background.begin(lambda: subject.read(assume_ras=options.assume_ras), "first image")
 
 

@@ -54,7 +54,7 @@ class SubjectRunner:
         """Synthesise one subject, or return its finished result of an earlier run.
 
         Args:
-            reading: of the image, where that was begun before.
+            reading: the image's, where it was begun before.
 
         Raises:
             Mri2petError: the image cannot be used, or the results cannot be written.

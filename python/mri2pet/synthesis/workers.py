@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import os
 import signal
 from collections import deque
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Any
 
 from mri2pet.cohort.parallel import one_thread_in_children, start_worker
-from mri2pet.errors import Mri2petError, portable
+from mri2pet.errors import Mri2petError, ProcessLost, portable
 from mri2pet.synthesis.drawing import OnStep, draw_together
 from mri2pet.synthesis.inputs import SubjectInput
 from mri2pet.synthesis.observer import Observer
@@ -45,7 +46,7 @@ def run_in_workers(
     Args:
         runner: of this process; its output folder is not None.
         engine: draws for all workers.
-        jobs: workers; each works with one thread.
+        jobs: workers; each works with one thread, in N4 and deformations with two.
     """
     pool = _Pool(runner, engine, list(subjects))
     with one_thread_in_children():
@@ -241,6 +242,8 @@ def _work(pipe: Connection, runner: SubjectRunner) -> None:
         try:
             result = runner.run(subject)
             answer = ("done", result.status, result.sidecar)
+        except ProcessLost:
+            os._exit(1)
         except Exception as error:
             answer = ("done", "failed", portable(error))
         pipe.send(answer)

@@ -1,15 +1,17 @@
 """What every registration needs and no image: ANTs, the template, the poses that are searched.
 
-It takes seconds, so it is made while an image is read: ANTs is loaded by the process that will
-start registrations, the rest on a thread of its own, mostly outside the interpreter lock.
+It takes seconds, so it is made while an image is read: ANTs is loaded by the server of
+`imaging.space.itk`, the rest on a thread of its own, mostly outside the interpreter lock.
 """
 
 from __future__ import annotations
 
 from concurrent.futures import Future
+from contextlib import suppress
 from functools import cache
 
 from mri2pet import background
+from mri2pet.errors import Mri2petError
 
 
 def begin() -> None:
@@ -30,7 +32,8 @@ def _started() -> Future[None]:
 def _make() -> None:
     from mri2pet.imaging.space import itk
 
-    itk.start()
+    with suppress(Mri2petError):  # the first registration tries again, and tells why
+        itk.start()
     from mri2pet.imaging.brain.registration import fixed_template
     from mri2pet.imaging.brain.starts import prepare_search
     from mri2pet.imaging.space.template import template_gm, template_wm

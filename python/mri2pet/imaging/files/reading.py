@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -153,8 +152,7 @@ def _values(
             f"{name}: holds {what}, not one number per voxel; export its magnitude image."
         )
     try:
-        with warnings.catch_warnings(), np.errstate(all="ignore"):
-            warnings.simplefilter("ignore", RuntimeWarning)
+        with np.errstate(all="ignore"):
             values = np.asanyarray(image.dataobj)
             _check_end(image, doubts)
     except MemoryError:

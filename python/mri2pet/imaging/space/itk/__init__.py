@@ -6,7 +6,9 @@ they finish, so that with two of them the same input is registered differently b
 of a millimetre, and the synthetic PET differs as much as its samples do: one thread. What SyN and
 N4 find depends on the number of threads, but not on their order: two, on every machine. So the
 same input gives the same result to the bit, whatever the host does with ANTs or its environment;
-the host's interpreter lock is free meanwhile, and a crash of ITK is an error like any other.
+the host's interpreter lock is free meanwhile, and a crash of ITK does not end the host.
+
+`calls` and `geometry` load ANTs, so only the other process imports them.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from typing import Literal
 
 import numpy as np
 
-from mri2pet.imaging.space.itk.process import call, start
+from mri2pet.imaging.space.itk.process import call, start, stop
 from mri2pet.imaging.space.itk.schedule import Schedule
 from mri2pet.imaging.space.volume import Volume
 
@@ -24,13 +26,15 @@ __all__ = [
     "bias_field",
     "register_linear",
     "start",
+    "stop",
     "syn_to_fixed",
     "warp_to_moving",
     "windowed_sinc",
 ]
 
-_SAMPLED = 1
-_DENSE = 2
+#: Threads of ITK: where the order in which they finish counts, and where it does not.
+_ORDER_COUNTS = 1
+_REPEATABLE = 2
 
 
 def register_linear(
@@ -52,10 +56,10 @@ def register_linear(
 
     Raises:
         RuntimeError: ITK's, where the images cannot be registered.
-        Mri2petError: the process was ended from outside.
+        ProcessLost: the process was ended from outside, twice.
     """
     arguments = (fixed, moving, fixed_mask, moving_from_fixed, schedule, transform)
-    matrix: np.ndarray = call("register_linear", arguments, _SAMPLED)
+    matrix: np.ndarray = call("register_linear", arguments, _ORDER_COUNTS)
     return matrix
 
 
@@ -76,10 +80,10 @@ def warp_to_moving(
         `image` on the moving image's grid, linearly interpolated, float32 `[X, Y, Z]`.
 
     Raises:
-        RuntimeError, Mri2petError: as `register_linear`.
+        RuntimeError, ProcessLost: as `register_linear`.
     """
     arguments = (fixed, moving, fixed_mask, moving_from_fixed, image, schedule)
-    warped: np.ndarray = call("warp_to_moving", arguments, _DENSE)
+    warped: np.ndarray = call("warp_to_moving", arguments, _REPEATABLE)
     return warped
 
 
@@ -95,9 +99,9 @@ def syn_to_fixed(fixed: Volume, moving: Volume, image: Volume) -> np.ndarray:
         `image`, warped into the space of `fixed`, on its own grid: float32 `[X, Y, Z]`.
 
     Raises:
-        RuntimeError, Mri2petError: as `register_linear`.
+        RuntimeError, ProcessLost: as `register_linear`.
     """
-    warped: np.ndarray = call("syn_to_fixed", (fixed, moving, image), _SAMPLED)
+    warped: np.ndarray = call("syn_to_fixed", (fixed, moving, image), _ORDER_COUNTS)
     return warped
 
 
@@ -117,10 +121,10 @@ def bias_field(
         float32 `[X, Y, Z]` on the volume's grid.
 
     Raises:
-        RuntimeError, Mri2petError: as `register_linear`.
+        RuntimeError, ProcessLost: as `register_linear`.
     """
     arguments = (volume, mask, iterations, shrink, knots_mm)
-    field: np.ndarray = call("bias_field", arguments, _DENSE)
+    field: np.ndarray = call("bias_field", arguments, _REPEATABLE)
     return field
 
 
@@ -137,7 +141,7 @@ def windowed_sinc(
         float32 of the target's shape.
 
     Raises:
-        RuntimeError, Mri2petError: as `register_linear`.
+        RuntimeError, ProcessLost: as `register_linear`.
     """
-    moved: np.ndarray = call("windowed_sinc", (values, index_map, target_shape), _DENSE)
+    moved: np.ndarray = call("windowed_sinc", (values, index_map, target_shape), _REPEATABLE)
     return moved

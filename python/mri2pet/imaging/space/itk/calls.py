@@ -1,4 +1,4 @@
-"""What a process of `server` does for its host, by ANTs: arguments and results as the package's."""
+"""What a process of `server` does for its host, by ANTs; the functions of `itk` document it."""
 
 from __future__ import annotations
 
