@@ -28,9 +28,11 @@ def serve(control: int, scratch: str) -> None:
         control: file descriptor of the socket.
         scratch: the folder for temporary files, removed at the end.
     """
-    for number in ENDING:  # the host decides, and it may have this process's group ended with it
-        signal.signal(number, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+    for number in ENDING:
+        signal.signal(number, signal.SIG_DFL)
+    # The host decides when this ends, also where all processes of a unit are ended with it.
+    # Blocked, not ignored: what a process is sent before it has begun its call, counts.
+    signal.pthread_sigmask(signal.SIG_SETMASK, ENDING)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those that are done
     quiet_libraries()
     with suppress(Exception):  # every call will tell it
@@ -49,13 +51,15 @@ def serve(control: int, scratch: str) -> None:
                         os._exit(0)
             os.close(sockets[0])
     os.killpg(0, signal.SIGTERM)  # what it has forked
+    with suppress(ChildProcessError):
+        os.wait()  # for all of them, as SIGCHLD is ignored
     shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _answer(connection: int, threads: str, scratch: str) -> None:
     """Read a call, do it and write what it gave."""
-    for number in (*ENDING, signal.SIGCHLD):
-        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     os.environ[THREADS] = threads  # ITK has not looked yet
     os.makedirs(scratch, 0o700, exist_ok=True)  # a folder of long ago may have been cleared away
     with socket.socket(fileno=connection) as ours, ours.makefile("rwb") as stream:
