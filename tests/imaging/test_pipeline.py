@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import nibabel
 import numpy as np
@@ -14,7 +15,9 @@ from mri2pet.errors import InputError, UsageError
 from mri2pet.imaging.brain import registration, starts
 from mri2pet.imaging.brain.choice import MAX_BRIGHT_RIM
 from mri2pet.imaging.pipeline import preprocess, read_t1
+from mri2pet.imaging.space import itk
 from mri2pet.imaging.space.grid import grid_affine, to_kij
+from mri2pet.imaging.space.itk import process
 from mri2pet.imaging.space.model_space import to_model_space
 from mri2pet.imaging.space.template import template, template_mask
 
@@ -88,6 +91,11 @@ def test_every_stage_is_announced_and_timed(prepared):
 @pytest.mark.slow
 @pytest.mark.usefixtures("prepared")
 def test_ants_leaves_no_files_behind(scratch_folder):
+    itk.start()
+    kept = Path(process._running.scratch)
+    assert list(kept.iterdir()) == []
+    itk.stop()
+    assert not kept.exists()
     assert list(scratch_folder.iterdir()) == []
 
 
