@@ -95,9 +95,9 @@ def _prepare_once(
             def make(out: Path) -> None:
                 out.write_bytes(pickle.dumps(replace(preprocess(t1, **options), t1=None)))
 
-            prepared[key] = replace(pickle.loads(made_once(name, make).read_bytes()), t1=t1)
+            prepared[key] = pickle.loads(made_once(name, make).read_bytes())
         elif key not in prepared:
-            prepared[key] = preprocess(t1, **options)
+            prepared[key] = replace(preprocess(t1, **options), t1=None)
         same = prepared[key]
         return replace(same, t1=t1, record=replace(same.record, grid=t1.grid))
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import shutil
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ from mri2pet.imaging.suvr.regions import GREY_REGIONS
 from mri2pet.synthesis import Observer, SynthesisResult, outputs
 from mri2pet.synthesis import pet as pet_module
 from mri2pet.synthesis import subject as subject_module
+from mri2pet.synthesis.inputs import SubjectInput
 from mri2pet.synthesis.pet import measure
 from mri2pet.tables import read_table
 from mri2pet.uncertainty.calibrate import fit
@@ -256,6 +259,31 @@ def test_the_rest_goes_on_after_a_failure(
 
 
 @pytest.mark.usefixtures("no_report")
+def test_each_image_is_read_once_and_gone_before_the_next(
+    head_file: Path,
+    tmp_path: Path,
+    quick: Quick,
+    changed: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The first is read while the model loads, and must not stay for the whole run."""
+    other = changed("sub-02_T1w.nii", lambda data: data * 1.01)
+    read, begun = SubjectInput.read, []
+
+    def noted(self: SubjectInput, **options: Any) -> Any:
+        gc.collect()
+        alive = [stem for stem, image in begun if image() is not None]
+        image = read(self, **options)
+        begun.append((self.stem, weakref.ref(image)))
+        assert alive == []
+        return image
+
+    monkeypatch.setattr(SubjectInput, "read", noted)
+    results = mri2pet.synthesize([head_file, other], tmp_path / "out", **quick)
+    assert [r.status for r in results] == ["done", "done"]
+    assert [stem for stem, _ in begun] == ["sub-01", "sub-02"]
+
+
 def test_a_fault_of_the_program_stops_one_subject_only(
     head_file: Path,
     tmp_path: Path,
