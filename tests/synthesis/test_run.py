@@ -397,7 +397,7 @@ def test_the_numbers_are_measured_as_in_an_evaluation(
     (same,) = [p for key, p in prepared.items() if p.mri.shape == samples.shape[1:]][:1]
     brain = mask_to_model_space(
         same.brain_mask,
-        same.t1.volume.affine,
+        same.record.grid.affine,
         same.record.template_from_subject,
         samples.shape[1:],
     )
